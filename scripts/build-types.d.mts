@@ -1,4 +1,4 @@
-/** Names of the package's entries, and their sources. */
+/** Source file of each entry of the package, by the entry's name. */
 export const ENTRIES: Readonly<Record<string, string>>;
 /** Writes the published declarations into a folder. */
 export function buildTypes(folder: string): Promise<void>;

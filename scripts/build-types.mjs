@@ -1,13 +1,14 @@
-// Writes the published type declarations: one file for each entry of package.json, and `types.d.ts` with what
-// several entries share. A class that two entries export must be declared once: TypeScript takes two
-// declarations with private fields for different types. Members marked `@internal` are left out.
+// Writes the published type declarations: one file for each entry of package.json, and `types.d.ts` with the
+// declarations that several entries share. A class that two entries export must be declared once, because
+// TypeScript treats two declarations with private fields as different types. Members marked `@internal` are
+// left out.
 // Usage: node scripts/build-types.mjs [folder]. Default: dist
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
-/** Entry of package.json, and its source. */
+/** Source file of each entry of package.json. */
 export const ENTRIES = {
   index: 'src/index.ts',
   safetensors: 'src/safetensors.ts',

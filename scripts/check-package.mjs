@@ -1,5 +1,6 @@
-// npm run check: packs the package as `npm publish` does (prepack builds it), and checks the tarball: it has
-// every file that package.json names, and publint and attw report no problem.
+// npm run check: packs the package as `npm publish` does (prepack builds the package), and checks the
+// tarball. The tarball must have every file that package.json names, and publint and attw must report no
+// problem.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -36,7 +37,7 @@ function check() {
     process.exitCode = 1;
     return;
   }
-  console.log(`${filename}: ${files.length} files, with all that package.json names`);
+  console.log(`${filename}: ${files.length} files, including every file that package.json names`);
   const tarball = join(folder, filename);
   run(process.execPath, ['node_modules/publint/src/cli.js', tarball]);
   run(process.execPath, [

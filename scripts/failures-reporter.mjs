@@ -1,6 +1,6 @@
-// A Vitest reporter that writes the names and messages of failures to the file TEST_FAILURES. .ci/run prints
-// that file at the end of its log, because only the end of a long log is kept. An error outside any test,
-// such as an unhandled rejection, is a failure too.
+// A Vitest reporter that writes the names and messages of failed tests to the file TEST_FAILURES. .ci/run
+// prints this file at the end of its log, because only the end of a long log is kept. An error outside any
+// test, such as an unhandled rejection, is a failure too.
 import { appendFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 

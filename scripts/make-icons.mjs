@@ -1,5 +1,5 @@
-// Makes the icons of the installed page from demo/favicon.svg, which consists of squares on a 16 × 16 grid.
-// Run after a change of that file: node scripts/make-icons.mjs
+// Makes the icons of the installed web app from demo/favicon.svg, which consists of squares on a 16 × 16
+// grid. Run this script after a change of demo/favicon.svg: node scripts/make-icons.mjs
 import { readFileSync, writeFileSync } from 'node:fs';
 import { PNG } from 'pngjs';
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** bin/ imports this file. package.json does not name it. */
+/** A file that bin/ imports, although package.json does not name it. */
 const TOOLS = 'dist/tools.js';
 
 const pathsIn = (value) => {
@@ -10,7 +10,7 @@ const pathsIn = (value) => {
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(pathsIn) : [];
 };
 
-/** Entry points, types, commands and modules with side effects, as paths within the package. */
+/** Returns entry points, types, commands and modules with side effects, as paths within the package. */
 export function promisedFiles({ main, module, types, bin, exports, sideEffects }) {
   const named = pathsIn([main, module, types, bin, exports, sideEffects]).map((path) =>
     path.replace(/^\.\//, ''),
@@ -19,10 +19,10 @@ export function promisedFiles({ main, module, types, bin, exports, sideEffects }
 }
 
 /**
- * Returns the promised files that are missing.
+ * Returns the files that package.json refers to and that are missing.
  * @param exists whether the package has a file, by its path within the package
  */
 export const missingFiles = (manifest, exists) => promisedFiles(manifest).filter((path) => !exists(path));
 
-/** Returns an `exists` for a folder. */
+/** Returns the function `exists` of `missingFiles` for a folder. */
 export const existsIn = (folder) => (path) => existsSync(join(folder, path));

@@ -46,7 +46,7 @@ export function vulkanFolder(chromium) {
 }
 
 /**
- * Makes dawn.node use this Vulkan driver (an ICD file) and, if given, this Vulkan loader. Call before
+ * Makes dawn.node use a Vulkan driver (given as an ICD file) and, if given, a Vulkan loader. Call before
  * `create()` of the webgpu package.
  */
 export function useVulkanDriver(icd, loader) {
@@ -58,8 +58,8 @@ export function useVulkanDriver(icd, loader) {
   try {
     process.dlopen({ exports: {} }, loader, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
   } catch {
-    // Node throws because the library is no addon, but has loaded it. RTLD_NODELETE keeps it loaded, and Dawn
-    // finds it by its soname.
+    // Node throws because the library is no addon, but the library is loaded by then. RTLD_NODELETE keeps it
+    // loaded, and Dawn finds it by its soname.
   }
 }
 
@@ -69,9 +69,10 @@ export function useSwiftShader(folder) {
 }
 
 /**
- * Makes dawn.node poll less often. It polls in every turn of the event loop, and so takes a core from the
- * software driver's compiler. With this, the first 50 polls of a wait run at once, for work that takes
- * microseconds, and later ones once per millisecond. Dawn's callbacks are recognised as native code.
+ * Makes dawn.node poll less often. By default it polls in every turn of the event loop, and so takes a core
+ * from the software driver's compiler. After this call, the first 50 polls of a wait run at once, for work
+ * that takes microseconds, and later polls once per millisecond. Dawn's callbacks are recognised as native
+ * code.
  */
 export function pollLessOften() {
   const AT_ONCE = 50;

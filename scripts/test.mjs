@@ -23,8 +23,9 @@ const full = long || given.includes('--full');
 const filters = given.filter((arg) => !flags.includes(arg));
 
 /**
- * Two Vitest processes run at the same time. Tests on Dawn compute nearly all the time, and share pipelines
- * in one worker. The other tests often wait for a browser or a timer, so two of their files run at once.
+ * Two Vitest processes run at the same time. Tests on Dawn use the CPU nearly all the time, and share
+ * pipelines in one worker. The other tests often wait for a browser or a timer, so two of their files run at
+ * once.
  */
 const lanes =
   filters.length > 0
@@ -34,7 +35,10 @@ const lanes =
         { args: ['--project', 'dawn'], env: { VITEST_MAX_WORKERS: '1' } },
       ];
 
-/** Runs Vitest for a lane. The first lane's output is shown at once, the others' when they have ended. */
+/**
+ * Runs Vitest for a lane. Shows the output of the first lane at once, and the output of other lanes when they
+ * have ended.
+ */
 function run({ args, env = {} }, index) {
   const results = join(folder, `results-${index}.json`);
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
@@ -70,15 +74,15 @@ function run({ args, env = {} }, index) {
         output: Buffer.concat(held),
         passed: counts.numPassedTests,
         skipped: counts.numPendingTests + counts.numTodoTests,
-        // A file that fails before its first test counts no failed test, and a run without tests proves
-        // nothing: both are failures.
+        // Two cases count as failures although no test failed: a file that fails before its first test, and a
+        // run without tests, which proves nothing.
         failed: counts.numFailedTests || (status === 0 && counts.numPassedTests > 0 ? 0 : 1),
       });
     });
   });
 }
 
-await chromiumPath(); // unpacks the browser, if necessary, before two processes do
+await chromiumPath(); // unpacks the browser before two processes would unpack it at once
 const ended = await Promise.all(lanes.map(run));
 for (const { output } of ended) process.stdout.write(output);
 const sum = (key) => ended.reduce((total, lane) => total + lane[key], 0);
@@ -90,6 +94,7 @@ for (const name of new Set(names)) console.log(`  ${name}`);
 if (names.length === 0) console.log('  none: no test of this run used a GPU');
 
 if (skipped > 0) console.log(`${skipped} skipped: no test may be skipped`);
-if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed}\n`); // .ci/run adds up the counts of its runs
+// .ci/run adds up these counts over several runs.
+if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed}\n`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 || skipped > 0 ? 1 : 0;

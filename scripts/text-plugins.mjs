@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import wabt from 'wabt';
 
-/** Loads shaders unchanged, so that a compiler's line numbers are right. */
+/** Loads shaders unchanged, so that line numbers in a compiler's messages are right. */
 export const plainShaders = {
   name: 'plain-shaders',
   /** @type {'pre'} */

@@ -11,7 +11,7 @@
 //     label               the most likely class, for checkpoints with a classifier; one of the two is required
 //     atol, rtol          tolerance: atol + rtol * |expected|; default 1e-4 and 1e-5
 //     posEmbed            'plain', 'antialias' or 'offset', if not the checkpoint's own (LoadOptions)
-//     pixels              how the image was turned and resized (PixelOptions). Default { "orientation": "ignore",
+//     pixels              how the image was rotated and resized (PixelOptions). Default { "orientation": "ignore",
 //                         "resize": "crop" }, as Image.open and BitImageProcessor do. Use "respect" for numbers of an
 //                         image that was read with load_image
 //     source              where the numbers come from, for the table
@@ -26,11 +26,13 @@ import { createServer } from 'vite';
 import { chromiumPath, pollLessOften, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
 import { plainShaders, webAssembly } from './text-plugins.mjs';
 
-/** Two cats, of COCO val2017, 640 × 480. */
+/** A photograph of two cats from COCO val2017, 640 × 480. */
 const IMAGE =
   'https://raw.githubusercontent.com/huggingface/transformers/v4.35.2/tests/fixtures/tests_samples/COCO/000000039769.png';
 
-/** Published numbers, in the form of an --expected file. Compared as by torch.testing.assert_close. */
+/**
+ * Published numbers, in the form of an --expected file. The comparison is that of torch.testing.assert_close.
+ */
 const PUBLISHED = {
   'facebook/dinov2-base': {
     source: 'transformers 4.35.2, tests/models/dinov2/test_modeling_dinov2.py',
@@ -41,8 +43,8 @@ const PUBLISHED = {
     ],
     atol: 1e-4,
     rtol: 1e-5,
-    // transformers 4.35.2 interpolated positions as facebookresearch does. Later versions do not, but still
-    // publish these numbers.
+    // transformers 4.35.2 interpolated position embeddings as facebookresearch does. Later versions do not,
+    // but still publish the numbers of that version.
     posEmbed: 'offset',
   },
   'facebook/dinov2-with-registers-base': {
@@ -52,8 +54,9 @@ const PUBLISHED = {
       [-1.4736, -0.8866, 0.3005],
       [0.072, -0.2406, -1.5943],
     ],
-    // Published for pixels of torchvision's resize, in which about one byte in a hundred differs from
-    // Pillow's. A wrong interpolation of positions, or another error of the model, would differ by tenths.
+    // These numbers were published for pixels of torchvision's resize, in which about one byte in a hundred
+    // differs from Pillow's. A wrong interpolation of position embeddings, or another error of the model,
+    // would change the output by tenths.
     atol: 5e-3,
     rtol: 0,
     posEmbed: 'antialias',
@@ -71,7 +74,7 @@ const { values, positionals } = parseArgs({
 const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
 const baseUrl = values['base-url'];
 
-/** The comparison could not run. This says nothing about the library. */
+/** Thrown if a comparison could not run, which says nothing about the library's correctness. */
 class CouldNotRun extends Error {}
 
 async function readImage() {
@@ -85,7 +88,7 @@ async function readImage() {
     } else {
       bytes = await readFile(from);
     }
-    if (bytes.subarray(1, 4).toString('latin1') !== 'PNG') throw new Error('it is not a PNG');
+    if (bytes.subarray(1, 4).toString('latin1') !== 'PNG') throw new Error('the file is not a PNG');
     return new Blob([bytes]);
   } catch (error) {
     throw new CouldNotRun(
@@ -94,7 +97,7 @@ async function readImage() {
   }
 }
 
-/** Returns the expected numbers by checkpoint id: those of a file, or the published ones. */
+/** Returns the expected numbers by checkpoint id: from the --expected file, or the published numbers. */
 async function readExpected() {
   const file = values.expected;
   if (file === undefined) return PUBLISHED;
@@ -118,19 +121,19 @@ async function readExpected() {
     throw new CouldNotRun(`${file}: expected last_hidden_state or label, found neither`);
   if (tokens !== undefined && !areTokens(tokens))
     throw new CouldNotRun(
-      `last_hidden_state in ${file}: expected a list of tokens, each a list of finite numbers (hidden[0, :4, :8].tolist())`,
+      `last_hidden_state in ${file}: expected a list of tokens, each a list of finite numbers, as hidden[0, :4, :8].tolist() prints them`,
     );
   if (!isNumber(atol) || !isNumber(rtol) || atol < 0 || rtol < 0)
     throw new CouldNotRun(`atol and rtol in ${file}: expected numbers from 0, found ${atol} and ${rtol}`);
   const unknown = Object.keys(rest).filter((name) => name !== 'posEmbed' && name !== 'pixels');
   if (unknown.length > 0)
     throw new CouldNotRun(
-      `${file}: expected last_hidden_state, label, atol, rtol, posEmbed, pixels and source, found ${unknown.join(', ')}`,
+      `${file}: unknown field ${unknown.join(', ')}. The fields are last_hidden_state, label, atol, rtol, posEmbed, pixels and source`,
     );
   return { [ids[0]]: { ...rest, last_hidden_state: tokens, label, atol, rtol, source } };
 }
 
-/** Sets up Dawn on a real GPU, or else on the SwiftShader of the tests. */
+/** Sets up Dawn on a hardware GPU, or if there is none on SwiftShader, as in the tests. */
 async function findGpu() {
   try {
     const { create, globals } = await import('webgpu');

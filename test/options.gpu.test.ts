@@ -275,9 +275,13 @@ describe('local files', () => {
       [
         './not/there.png',
         'IMAGE_FETCH',
-        /^\.\/not\/there\.png: expected an image file, found no such file\. Check the path/,
+        /^\.\/not\/there\.png: the file cannot be read: there is no such file\. Check the path/,
       ],
-      [pathToFileURL('/not/there.png'), 'IMAGE_FETCH', /^file:\/\/\/not\/there\.png: .* found no such file/],
+      [
+        pathToFileURL('/not/there.png'),
+        'IMAGE_FETCH',
+        /^file:\/\/\/not\/there\.png: .* there is no such file/,
+      ],
       [folder, 'IMAGE_FETCH', /found a folder/],
       ['', 'IMAGE_FETCH', /no such file/],
       [text, 'IMAGE_DECODE', /found text/],

@@ -1,5 +1,5 @@
-// Functions that make_continuity.mjs runs in the page. Each is sent as text, so it may only use `globalThis.tools`,
-// which `importLibrary` sets.
+// Functions that make_continuity.mjs runs in the page. Each function is sent as text, so it may refer only to
+// `globalThis.tools`, which `importLibrary` sets.
 
 export async function importLibrary() {
   const library = await import('/dist/index.js');
@@ -80,19 +80,19 @@ export async function importLibrary() {
   globalThis.tools = { library, search, base64, foldersOf, databaseOf, tiny };
 }
 
-/** Loads the checkpoint, and returns the stored cache entry. Removes the entry afterwards. */
+/** Loads the checkpoint and returns the stored cache entry. Then removes the entry. */
 export async function loadAndKeep(cache) {
   const { library, foldersOf } = globalThis.tools;
   const model = await library.DINOv2.fromPretrained('/weights/', { selfTest: false, cache });
   const fingerprint = await model.fingerprint();
   model.dispose();
   const [[key, files], ...others] = Object.entries(await foldersOf('dinov2-webgpu', cache));
-  if (others.length > 0 || model.loaded.cache !== cache) throw new Error('expected one entry');
+  if (others.length > 0 || model.loaded.cache !== cache) throw new Error('expected exactly one cache entry');
   await library.removeCached();
   return { store: { key, files }, fingerprint };
 }
 
-/** Starts a load, and aborts it when a segment is stored. */
+/** Starts loading a checkpoint, and aborts the load when a segment is stored. */
 export async function interruptAndKeep() {
   const { library, foldersOf } = globalThis.tools;
   const controller = new AbortController();
@@ -163,7 +163,7 @@ export async function fingerprints() {
   return found;
 }
 
-/** Fits PCA bases, and draws the features with them. */
+/** Fits PCA bases, and draws the features with the bases. */
 export async function fitPca() {
   const { library, base64, tiny } = globalThis.tools;
   const model = await tiny('registers');
@@ -197,7 +197,7 @@ export async function makeIndexes() {
   const picture = (text) => new Blob([text], { type: 'image/webp' });
   const model = await tiny('plain');
 
-  /** Default options, with three ingested images. */
+  /** An index with default options and three ingested images. */
   const images = async () => {
     const index = await EmbeddingIndex.open('images', {
       dim: 128,
@@ -214,7 +214,7 @@ export async function makeIndexes() {
     return index;
   };
 
-  /** Items with all optional data of a vector, some of them updated or removed. */
+  /** An index with items that have all optional data. Some items are updated or removed. */
   const extras = async () => {
     const index = await EmbeddingIndex.open('extras ä/1', {
       dim,
@@ -311,7 +311,7 @@ export async function makeIndexes() {
     const [[folder, files], ...others] = Object.entries(
       await foldersOf('dinov2-webgpu-search', store),
     ).filter(([, list]) => list.length > 0);
-    if (others.length > 0) throw new Error('expected one index');
+    if (others.length > 0) throw new Error('expected exactly one index');
     found[key] = { name, contents, database, files: { store, folder, files }, exported };
     await search.deleteIndex(name);
   }

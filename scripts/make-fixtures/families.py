@@ -2,7 +2,7 @@
 
 A fixture consists of `NAME.json` and `NAME.safetensors`. The JSON file describes a repository (names, shapes and element types of the tensors;
 config.json; preprocessor_config.json) and the expected result of loading it. The safetensors file holds Python's outputs. test/families/fixture.ts
-reads both.
+reads both files.
 """
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ NAMES = {kind: name for name, kind in TYPES.items()}
 _interpolate = F.interpolate
 F.interpolate = lambda x, **how: _interpolate(x.double(), **how)
 
-# The formula knows Hugging Face's names, so names of other schemes are replaced by the equivalent.
+# The formula knows Hugging Face's names, so names in other naming conventions are replaced by Hugging Face's equivalents.
 RENAMED = [(".gamma", ".lambda1"), (".scale_factor", ".lambda1"), ("pos_embed", "position_embeddings"), ("reg_token", "register_tokens")]
 
 
 def by_formula(name: str, shape, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """A synthetic tensor: float32 values, cast to `kind`. F64 values are slightly smaller than a float32, which rounding to float32 undoes. I64 counts from 0."""
+    """A synthetic tensor: float32 values, cast to `kind`. F64 values are slightly smaller than a float32 value; rounding to float32 gives that value. I64 values count from 0."""
     shape = tuple(shape)
     if kind == torch.int64: return torch.arange(int(np.prod(shape))).reshape(shape)
     for theirs, ours in RENAMED:
@@ -64,8 +64,8 @@ def put(name: str, example, state: dict | None, *, weights: dict | None = None, 
 
     example     ids of repositories with this structure, or a description
     state       the tensors of model.safetensors. For several files: `weights`, a dict of file names and tensors
-    forward     pixels (1, 3, h, w) in float64 -> last hidden state (1, tokens, dim); run at `native` and at a size that is neither native nor square
-    transform   PIL image -> pixels, the family's preprocessing. `look`: options of `features` for this preprocessing, if the files do not specify it
+    forward     pixels (1, 3, h, w) in float64 -> last hidden state (1, tokens, dim); computed at the size `native` and at a size that is neither native nor square
+    transform   PIL image -> pixels, the preprocessing of the family. `look`: options of `features` that select this preprocessing, if the repository's files do not
     expect      expected values of `model.loaded`, `model.config` and `model.preprocessing`
     refused     error class, code and words of the message, if loading must fail
     classifier  pixels -> (logits, scores), run on the output of `transform`

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def hash_uniform(name: str, count: int, seed: int = 0) -> np.ndarray:
-    """`count` float64 values in [0, 1) with 24 random bits: FNV-1a of the name, then MurmurHash3's finaliser of a counter."""
+    """Returns `count` float64 values in [0, 1) with 24 random bits: FNV-1a of the name, then MurmurHash3's finaliser of a counter."""
     h = 0x811C9DC5
     for byte in name.encode():
         h = ((h ^ byte) * 0x01000193) & 0xFFFFFFFF
@@ -17,7 +17,7 @@ def hash_uniform(name: str, count: int, seed: int = 0) -> np.ndarray:
 
 
 def spread(name: str, shape) -> tuple[float, float]:
-    """(centre, half width) of a tensor's uniform distribution."""
+    """Returns (centre, half width) of the uniform distribution of a tensor's values."""
     if name.endswith("lambda1"): return 0.3, 0.25
     if name.endswith("bias"): return 0.0, 0.2
     if "norm" in name: return 1.0, 0.3

@@ -1,6 +1,6 @@
 """Writes unusual and damaged image files, such as those of cameras, broken downloads and animations, and Pillow's result for each.
 
-test/fixtures/images/awkward.safetensors holds the files as bytes. awkward.json holds for each name the first 16 hex digits of the
+test/fixtures/images/awkward.safetensors holds the files as bytes. awkward.json holds for each file name the first 16 hex digits of the
 SHA-256 of Pillow's `convert('RGB')` bytes, with Exif orientation ignored (`asItLies`) and applied (`upright`), or null if Pillow rejects
 the file. NAME.tif.png holds Pillow's pixels of NAME.tif. Images have 42 × 28 pixels, or 28 × 42 with the orientation applied.
 """
@@ -40,7 +40,7 @@ def save(image, kind, **options):
 
 
 def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
-    """Adds a file unchanged, truncated at every eighth, without its last bytes, and with trailing bytes."""
+    """Adds a file unchanged, truncated after each eighth of its length, without its last bytes, and with trailing bytes."""
     files[f"{name}.{ending}"] = data
     for i in range(1, 8):
         files[f"{name}-{i}8.{ending}"] = data[: len(data) * i // 8]
@@ -50,7 +50,7 @@ def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
 
 
 def flip(name, ending, data, begin, count=10):
-    """Adds copies of a file with a flipped bit, or with missing bytes, after `begin`."""
+    """Adds copies of a file, each with a flipped bit or with missing bytes after offset `begin`."""
     for i in range(count):
         broken = bytearray(data)
         broken[dice.randrange(begin, len(data) - 2)] ^= 1 << dice.randrange(8)
@@ -389,7 +389,7 @@ for name, image, options in (
     # Opens the file from memory: given a path, Pillow 12.3 maps the file, and then does not always apply the orientation of an uncompressed image.
     Image.open(io.BytesIO((OUT / f"{name}.tif").read_bytes())).convert("RGB").save(OUT / f"{name}.tif.png")
 
-# AVIF with chroma subsampling, which Firefox decodes differently: NAME.avif is the file, NAME.rgb Pillow's pixels.
+# AVIF with chroma subsampling, which Firefox decodes differently: NAME.avif is the file, NAME.rgb holds Pillow's pixels.
 y, x = np.mgrid[0:70, 0:70]
 chequers = ((x // 5 + y // 7) % 2)[..., None]
 sampled = {

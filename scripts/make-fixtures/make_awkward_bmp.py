@@ -1,4 +1,4 @@
-"""Writes BMPs with every header, depth, packing and layout of masks, complete and truncated, and Pillow's result for each.
+"""Writes BMPs with every header, bit depth, packing and layout of bit masks, complete and truncated, and Pillow's result for each.
 
 test/fixtures/images/bmp.safetensors and bmp.json have the format of make_awkward.py. All images have 42 × 28 pixels.
 """
@@ -74,7 +74,7 @@ def sixteen(red, green, blue):
 
 
 def runs(values, four=False):
-    """Encodes rows as a random mixture of runs and literal stretches."""
+    """Run-length encodes rows as a random mixture of runs and literal pixels."""
     out = b""
     for row in values[::-1]:
         at = 0

@@ -1,8 +1,8 @@
 """Writes unusual and damaged JPEGs: truncated, without an end marker, with misplaced segments, in many codings.
 
 test/fixtures/images/jpeg.safetensors and jpeg.json have the format of make_awkward.py. All images have 42 × 28 pixels.
-ends.safetensors holds larger JPEGs. ends.json holds for each a digit per pair of ENDS: 1 if Pillow reads the file with
-these last bytes removed or replaced. Needs jpegtran and cjpeg (libjpeg-turbo) on the path.
+ends.safetensors holds larger JPEGs. ends.json holds for each JPEG one digit per pair of ENDS: 1 if Pillow reads the file with
+the last bytes removed or replaced as the pair says. Needs jpegtran and cjpeg (libjpeg-turbo) on the path.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ def segment(kind, content):
 
 
 def segments(data):
-    """Kind, begin and end of each segment up to the header of the first scan."""
+    """Returns kind, begin and end of each segment up to the header of the first scan."""
     at, found = 2, []
     while not found or found[-1][0] != SOS:
         end = at + 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
@@ -91,7 +91,7 @@ def awkward(name, data):
     open_end = data[:-2]
     made = {
         "whole": data,
-        # The end is missing or replaced.
+        # The end of the file is missing or replaced.
         "end-1": data[:-1],
         "end-2": open_end,
         "end-5": data[:-5],
@@ -220,7 +220,7 @@ expected = {name: look(data) for name, data in sorted(files.items())}
 save_file({name: np.frombuffer(files[name], "u1") for name in sorted(files)}, OUT / "jpeg.safetensors")
 print(len(files), sum(map(len, files.values())), sum(each is None for each in expected.values()))
 
-# (number of bytes removed before the end marker, number of zeros appended).
+# Pairs of (number of bytes removed before the end marker, number of zeros appended).
 ENDS = [(cut, zeros) for cut in (0, 1, 2, 3, 5) for zeros in range(12)]
 ends = {
     "small": bases["420"],

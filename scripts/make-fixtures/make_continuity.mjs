@@ -1,11 +1,11 @@
-// Writes test/fixtures/continuity: the data that the build of an earlier commit stores in Chromium. The tests in
-// test/continuity check that today's code opens this data or replaces it.
+// Writes test/fixtures/continuity: the data that the build of an earlier commit stores in Chromium. The tests
+// in test/continuity check that today's code opens this data or replaces it.
 //
 //   git worktree add ../old 85ff786 && (cd ../old && npm ci && npm run build)
 //   node scripts/make-fixtures/make_continuity.mjs ../old/dist
 //
-// Do not write the fixtures again with a newer build, because they would then no longer test old data. A later
-// storage format gets a new folder.
+// Do not write the fixtures again with a newer build, because they would then no longer test old data. A
+// later storage format gets a new folder.
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -19,7 +19,7 @@ import * as page from './continuity_page.mjs';
 
 const [build] = process.argv.slice(2);
 if (build === undefined) {
-  console.error('make_continuity: expected the folder dist/ of a build of the earlier commit as argument.');
+  console.error('make_continuity: pass the folder dist/ of a build of the earlier commit as argument.');
   process.exit(1);
 }
 const dist = resolve(build);
@@ -37,9 +37,9 @@ const zipped = (data) => gzipSync(data, { level: 9 });
 const json = (value) => Buffer.from(`${JSON.stringify(value)}\n`);
 
 /**
- * A checkpoint with the shapes of tiny-plain that compresses to a few kilobytes: all but every 251st value of a
- * matrix are zero, and so are the lower 16 bits of every value. It is larger than a megabyte, so that an interrupted
- * download stores a segment.
+ * A checkpoint with the shapes of tiny-plain that compresses to a few kilobytes: of the values of a matrix,
+ * all but every 251st are zero, and the lower 16 bits of every value are zero. The checkpoint is larger than
+ * a megabyte, so that an interrupted download stores a segment.
  */
 function sparse() {
   const file = readFileSync(join(fixtures, 'reference/tiny-plain/model.safetensors'));
@@ -57,7 +57,7 @@ const weights = new Map([
   ['config.json', readFileSync(join(fixtures, 'reference/tiny-plain/config.json'))],
   ['model.safetensors', checkpoint],
 ]);
-/** The server sends nothing of model.safetensors from this byte on. */
+/** The server stops sending model.safetensors at this byte. */
 let limit = Infinity;
 
 /** Serves the earlier build at /dist/, the fixtures at /fixtures/ and the checkpoint at /weights/. */
@@ -110,7 +110,7 @@ try {
   const { store: complete, fingerprint } = await tab.evaluate(page.loadAndKeep, 'opfs');
   const { store: responses } = await tab.evaluate(page.loadAndKeep, 'cache-api');
   if (JSON.stringify(complete) !== JSON.stringify(responses))
-    throw new Error('The two stores keep different bytes: record both.');
+    throw new Error('The two stores hold different bytes for the same checkpoint: record both.');
   limit = 1_600_000;
   const interrupted = await tab.evaluate(page.interruptAndKeep);
   limit = Infinity;
@@ -135,7 +135,10 @@ try {
   rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
 }
 
-/** Packs a cache entry in one file: a line of JSON [folder, [name, length][]], then the files. */
+/**
+ * Packs a cache entry in one file: a line of JSON, [folder, [name, length][]], then the contents of the
+ * files.
+ */
 function packed({ key, files }) {
   const contents = files.map(([, base64]) => Buffer.from(base64, 'base64'));
   const list = files.map(([name], i) => [name, contents[i].length]);

@@ -1,8 +1,8 @@
 """Writes test/fixtures/families, except timm's part (make_families_timm.py): one tiny checkpoint for each family of docs/checkpoints.md that
-transformers or facebookresearch's code can run. Structure, names, types and configurations are those of the real repository. Sizes are tiny.
+transformers or facebookresearch's code can run. Structure, tensor names, element types and configurations are those of the real repository. Sizes are tiny.
 Weights are synthetic and not stored. The outputs are computed in float64 by the class of transformers that the repository names. For files with
-facebookresearch's names they are computed by make_outputs.FacebookResearch, or with registers, for which the two agree, by
-Dinov2WithRegistersModel.
+facebookresearch's names the outputs are computed by make_outputs.FacebookResearch, or for models with registers by
+Dinov2WithRegistersModel, which gives the same outputs.
 """
 import json, os, re, tempfile
 import torch
@@ -24,7 +24,7 @@ PLAIN, REGISTERS = (Dinov2Model, Dinov2Config), (Dinov2WithRegistersModel, Dinov
 
 
 def saved(model):
-    """(names and shapes, config.json) written by save_pretrained."""
+    """Returns (tensor names and shapes, config.json) as written by save_pretrained."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         shapes = {name: tuple(t.shape) for name, t in load_file(os.path.join(folder, "model.safetensors")).items()}
@@ -32,7 +32,7 @@ def saved(model):
 
 
 def loaded(model_class, config: dict, state: dict):
-    """The model that from_pretrained reads from a file with these tensors. Weights are converted to float32; the model computes in float64."""
+    """Returns the model that from_pretrained reads from a file with these tensors. Weights are converted to float32; the model computes in float64."""
     with tempfile.TemporaryDirectory() as folder:
         save_file({name: t.contiguous() for name, t in state.items()}, os.path.join(folder, "model.safetensors"), {"format": "pt"})
         json.dump(config, open(os.path.join(folder, "config.json"), "w"))
@@ -42,7 +42,7 @@ def loaded(model_class, config: dict, state: dict):
 
 
 def made(kind, **more):
-    """(names and shapes, config.json) of a tiny backbone."""
+    """Returns (tensor names and shapes, config.json) of a tiny backbone."""
     model_class, config_class = kind
     return saved(model_class(config_class(**{**TINY, **more})))
 
@@ -70,7 +70,7 @@ def seen(config: dict) -> dict:
 
 
 def simple(name, example, kind, mean_std=IMAGENET, size=98, preprocessor=True, expect=None, native=70, **more):
-    """Adds a repository of a backbone without a head: Hugging Face's names, config.json and preprocessor_config.json."""
+    """Adds a repository of a backbone without a head: Hugging Face's tensor names, config.json and preprocessor_config.json."""
     shapes, config = made(kind, image_size=native, **more)
     state = filled(shapes)
     registers = config.get("num_register_tokens", 0)
@@ -91,7 +91,7 @@ PARTS = [f"attention.attention.{part}" for part in ("query", "key", "value")]
 
 
 def facebook_shapes(shapes: dict) -> dict:
-    """Converts Hugging Face's names and shapes to facebookresearch's."""
+    """Converts Hugging Face's tensor names and shapes to facebookresearch's naming convention."""
     out = {}
     for name, shape in shapes.items():
         if any(part in name for part in PARTS[1:]): continue
@@ -117,7 +117,7 @@ def hugging_face(state: dict) -> dict:
 
 
 def facebook_forward(kind, config: dict, state: dict):
-    """A function that computes the last hidden state as facebookresearch's code does."""
+    """Returns a function that computes the last hidden state as facebookresearch's code does."""
     theirs = hugging_face(state)
     registers = config.get("num_register_tokens", 0)
     if registers or config["use_swiglu_ffn"]: return last_of(loaded(kind[0], config, theirs))
@@ -136,7 +136,7 @@ def facebook(name, example, kind, prefix="", extras=None, rename=lambda name: na
     bare = {re.sub(r"blocks\.\d+\.(\d+)\.", r"blocks.\1.", k.removeprefix(prefix)): v for k, v in state.items()}
     registers = config.get("num_register_tokens", 0)
     aside = list(extras or {})
-    # Extra tensors are before and after those of the model, as in the state_dict of a larger model.
+    # Extra tensors come before and after the tensors of the model, as in the state_dict of a larger model.
     first, rest = aside[: len(aside) // 2], aside[len(aside) // 2:]
     state = {k: extras[k] for k in first} | state | {k: extras[k] for k in rest}
     put(name, example, state, registers=registers, native=native, options=options, refused=refused, note=note,
@@ -167,7 +167,7 @@ def other_block(prefix: str, dim=128) -> dict:
 
 
 if __name__ == "__main__":
-    # Hugging Face's names, with their own preprocessor_config.json
+    # Repositories with Hugging Face's tensor names and their own preprocessor_config.json
     simple("rad-dino", "microsoft/rad-dino", PLAIN, ([0.5307] * 3, [0.2583] * 3))
     simple("midnight", "kaiko-ai/midnight", PLAIN, HALF, **SWIGLU)
     simple("midnight-explicit", ["kaiko-ai/midnight", "without preprocessor_config.json"], PLAIN, HALF, preprocessor=False, expect=dict(preprocessing=dict(source="default")), **SWIGLU)
@@ -178,7 +178,7 @@ if __name__ == "__main__":
     simple("one-register", "a training run of one's own with one register", REGISTERS, num_register_tokens=1)
     simple("no-mask-token", "a model saved with use_mask_token: false", PLAIN, use_mask_token=False)
 
-    # Hibou uses the names of Dinov2WithRegisters with code from its own repository. Its config.json was not available.
+    # Hibou uses the tensor names of Dinov2WithRegisters with code from its own repository. Its config.json was not available.
     shapes, config = made(REGISTERS)
     state, wanted = filled(shapes), bit([0.7068, 0.5755, 0.722], [0.195, 0.2316, 0.1816], 70)
     put("hibou", ["histai/hibou-b", "histai/hibou-L", "without config.json"], state, preprocessor=wanted, registers=4, native=70, forward=last_of(loaded(REGISTERS[0], config, state)),

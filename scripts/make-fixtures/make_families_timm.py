@@ -1,6 +1,6 @@
-"""Writes timm's part of test/fixtures/families; make_families.py writes the rest. Structure, names and config.json are those of the real repository.
-The models are timm's VisionTransformer with the arguments of the real model. Sizes are tiny, weights synthetic. The outputs are `forward_features` in
-float64, the pixels those of timm's `create_transform` for the `pretrained_cfg` of config.json.
+"""Writes timm's part of test/fixtures/families; make_families.py writes the rest. Structure, tensor names and config.json are those of the real repository.
+The models are timm's VisionTransformer with the arguments of the real model. Sizes are tiny, weights synthetic. The outputs are computed by `forward_features` in
+float64, and the pixels by timm's `create_transform` for the `pretrained_cfg` of config.json.
 """
 import torch, torch.nn as nn
 from timm.data import create_transform, resolve_data_config
@@ -58,7 +58,7 @@ def timm(name, example, config=None, expect=None, refused=None, note=None, prefi
 
 
 if __name__ == "__main__":
-    # timm's mirrors of Meta's models. Those without registers have facebookresearch's names.
+    # timm's mirrors of Meta's models. The mirrors without registers have facebookresearch's tensor names.
     timm("timm-plain", "timm/vit_base_patch14_dinov2.lvd142m", hub_config("vit_base_patch14_dinov2", IMAGENET, 98))
     timm("timm-plain-no-config", ["timm/vit_base_patch14_dinov2.lvd142m", "without config.json"])
     timm("timm-reg4", "timm/vit_base_patch14_reg4_dinov2.lvd142m", hub_config("vit_base_patch14_reg4_dinov2", IMAGENET, 98), **REG4)
@@ -71,7 +71,7 @@ if __name__ == "__main__":
     # A SwiGLU width of 340, which is not a multiple of 8: Hugging Face's config.json cannot express it.
     narrow = {**PACKED, "mlp_ratio": 5.3125}
     timm("timm-narrow-swiglu", "a SwiGLU whose width is no multiple of 8", hub_config("vit_giant_patch14_dinov2", IMAGENET, 70, model_args=dict(img_size=70, mlp_ratio=5.3125)), **narrow)
-    # Positions without the class token, in models without registers. 25 positions could also belong to 4 × 6 patches and a class token, so config.json decides.
+    # Position embeddings without the class token, in models without registers. 25 position embeddings could also belong to 4 × 6 patches and a class token, so config.json decides.
     alone = dict(no_embed_class=True)
     timm("timm-patch-positions", "no_embed_class in model_args of config.json", hub_config("vit_base_patch14_dinov2", IMAGENET, 98, model_args=dict(img_size=70, no_embed_class=True)), **alone)
     timm("timm-patch-positions-by-size", "no_embed_class that input_size of config.json tells", hub_config("vit_base_patch14_dinov2", IMAGENET, 70), **alone)
@@ -94,7 +94,7 @@ if __name__ == "__main__":
     put("timm-classifier", "a fine-tune of timm's with 5 classes", state, config=config, registers=4, native=70, forward=forward, transform=transform_of(config), classifier=scores,
         expect=dict(dialect="timm", prefix="", setAside=[]))
 
-    # Pathology
+    # Pathology models
     side = dict(img_size=70)
     timm("h-optimus", ["bioptimus/H-optimus-0", "bioptimus/H-optimus-1"], hub_config("vit_giant_patch14_reg4_dinov2", HOPTIMUS, 70, model_args=dict(img_size=70, init_values=1e-5, dynamic_img_size=False)), **PACKED, **REG4)
     timm("h0-mini", "bioptimus/H0-mini", hub_config("vit_base_patch14_reg4_dinov2", HOPTIMUS, 70, model_args=dict(img_size=70, init_values=1e-5, mlp_ratio=5.375)), **PACKED, **REG4,
@@ -105,7 +105,7 @@ if __name__ == "__main__":
     timm("gigapath", "prov-gigapath/prov-gigapath", hub_config("vit_giant_patch14_dinov2", IMAGENET, 80, crop_pct=0.875, model_args=dict(img_size=80, patch_size=16, init_values=1e-5)), **PACKED, img_size=80, patch_size=16)
     timm("kaiko-l14", "1aurent/vit_large_patch14_reg4_224.kaiko_ai_towards_large_pathology_fms", hub_config("vit_large_patch14_reg4_dinov2", HALF, 70, model_args=dict(img_size=70, init_values=1e-5)), **REG4)
     # Virchow has its real width, because timm's config.json lacks the number of heads and only this width shows that heads are not 64 wide.
-    # Virchow2 also has positions for its registers.
+    # Virchow2 also has position embeddings for its registers.
     for name, example, registers in [("virchow", "paige-ai/Virchow", 0), ("virchow2", "paige-ai/Virchow2", 4)]:
         arguments = dict(img_size=70, init_values=1e-5, mlp_ratio=0.5, global_pool="", dynamic_img_size=True) | (dict(reg_tokens=4) if registers else {})
         _, shapes = model_of(**arguments, embed_dim=1280, num_heads=16, depth=1, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
@@ -119,7 +119,7 @@ if __name__ == "__main__":
     timm("kaiko-s16", ["1aurent/vit_small_patch16_224.kaiko_ai_towards_large_pathology_fms"], hub_config("vit_small_patch16_224", HALF, 80), img_size=80, patch_size=16, init_values=None,
          refused=dict(error="CheckpointError", words=["LayerScale"]))
 
-    # OpenVLA contains a DINOv2 with registers, whose LayerScale has another name, and a SigLIP, a projector and a language model
+    # OpenVLA contains a DINOv2 model with registers, whose LayerScale tensors have a different name, and a SigLIP model, a projector and a language model
     patched = lambda name: name.replace(".gamma", ".scale_factor")
     siglip = VisionTransformer(img_size=70, patch_size=14, embed_dim=128, depth=2, num_heads=2, class_token=False, global_pool="map", num_classes=0)
     others = filled({k: tuple(v.shape) for k, v in siglip.state_dict().items()}, prefix="vision_backbone.fused_featurizer.")

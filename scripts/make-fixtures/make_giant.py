@@ -1,7 +1,7 @@
 """Writes test/fixtures/outputs/hf.giant-*: the last hidden state of the complete ViT-g (SwiGLU, 40 blocks, 1.1 G parameters) by `transformers`, float64.
 
-All weights would take 9 GB in float64, so each block gets its synthetic weights just before it is computed, which takes 1 GB. First, a tiny model with
-SwiGLU is computed both block by block and as loaded by `from_pretrained`, and the results must have the same bits.
+All weights would take 9 GB in float64, so each block gets its synthetic weights just before it is computed, which takes 1 GB. First, the script computes a tiny model with
+SwiGLU both block by block and as loaded by `from_pretrained`. The two results must have the same bits.
 """
 import os, tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZE = (70, 98)
 
 
 def classes(kind: str, **sizes):
-    """The classes (model, config) of a kind."""
+    """Returns the classes (model, config) of a kind of model."""
     more = dict(patch_size=14, use_swiglu_ffn=True, attn_implementation="eager", **sizes)
     if kind == "registers": return Dinov2WithRegistersModel, Dinov2WithRegistersConfig(num_register_tokens=4, **more)
     return Dinov2Model, Dinov2Config(**more)

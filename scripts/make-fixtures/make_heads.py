@@ -1,8 +1,8 @@
 """Writes test/fixtures/heads/transformers.json: the classes that transformers gives for an image, with several kinds of classifiers.
 
 The model is Dinov2ForImageClassification in float64 with synthetic weights and pixels (formula.py), so that only logits and scores are
-stored. Scores, labels and their order are those of the image-classification pipeline. The exception is regression: its score is the
-logit here, whereas the pipeline always applies a softmax or a sigmoid.
+stored. Scores, labels and their order are those of the image-classification pipeline. The exception is regression, whose score is the
+logit in this file: the pipeline would apply a softmax or a sigmoid.
 """
 import json, os, tempfile
 from pathlib import Path

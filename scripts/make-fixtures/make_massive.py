@@ -1,5 +1,5 @@
 """Writes test/fixtures/massive: outputs of `transformers` for tiny models with massive activations in the residual stream, like those of the
-published checkpoints. Large elements in two biases put several hundred into three channels of every token. README.md there gives the values.
+published checkpoints. Large elements in two biases raise three channels of every token to several hundred. test/fixtures/massive/README.md gives the values.
 """
 import os, tempfile
 from pathlib import Path

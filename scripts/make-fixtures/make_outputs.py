@@ -4,7 +4,7 @@ hf.*  Hugging Face `transformers`: hidden states with and without the final norm
 fb.*  facebookresearch's code, reproduced below: position embeddings with the offset, masks, get_intermediate_layers, 1- and 4-layer heads
 
 All computation is in float64, including interpolation; results are stored as float32. Weights, inputs and masks are synthetic (formula.py) and not
-stored. Of large tensors only the rows of some tokens are stored: cls, the token after cls, the middle and the last token, or 8 evenly spaced tokens
+stored. For large tensors, only the rows of some tokens are stored: cls, the token after cls, the middle and the last token, or 8 evenly spaced tokens
 for 12 x 8 patches and more (`chosen`). For small, base and large, most sizes hold every seventh channel of these rows (`thin`), which leaves room
 for every layer.
 """
@@ -49,7 +49,7 @@ def pixels(h: int, w: int, batch: int) -> torch.Tensor:
 
 
 def mask(h: int, w: int, batch: int) -> torch.Tensor:
-    """Booleans (batch, patches), true for about two of five patches."""
+    """A mask (batch, patches) that is true for about two of five patches."""
     count = (h // 14) * (w // 14)
     return torch.from_numpy(hash_uniform(f"mask.{h}x{w}", batch * count) < 0.4).reshape(batch, count)
 
@@ -61,7 +61,7 @@ def chosen(tokens: int) -> list[int]:
 
 
 def thin(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """Every seventh channel. Seven has no common divisor with the kernels' tile sizes, so every column of a tile is covered."""
+    """Selects every seventh channel. Seven has no common divisor with the kernels' tile sizes, so every column of a tile is covered."""
     return x.index_select(dim, torch.arange(0, x.shape[dim], COLUMN_STEP))
 
 
@@ -150,7 +150,7 @@ class FacebookResearch:
         return x + self.t[f"{at}.layer_scale2.lambda1"] * self.linear(f"{at}.mlp.fc2", y)
 
     def blocks(self, x, masks=None):
-        """The output of each block. Cached for the last input, because several functions are called with the same input."""
+        """Returns the output of each block. Caches the outputs for the last input, because several functions are called with the same input."""
         if self.known is None or self.known[0] is not x or self.known[1] is not masks:
             outputs, y = [], self.prepare_tokens_with_masks(x, masks)
             for i in range(self.depth): outputs.append(y := self.block(i, y))
@@ -198,7 +198,7 @@ def facebook(model: FacebookResearch, h: int, w: int, batch: int, whole: bool) -
 
 
 def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: str) -> dict:
-    """The last four blocks and both heads. `which` adds masked outputs ("mask"), or a list of blocks: all ("every"), or the second and the last but one, reshaped to planes for "reshape"."""
+    """Outputs of the last four blocks and of both heads. `which` adds masked outputs ("mask") or the outputs of a list of blocks: all blocks ("every"), or the second and the last but one; "reshape" reshapes them to planes."""
     x = pixels(h, w, batch)
     layers = model.get_intermediate_layers(x, 4, return_class_token=True)
     rows = chosen(layers[0][0].shape[1])

@@ -1,7 +1,7 @@
 """Writes test/fixtures/pixels: unusual images, and their pixels by Pillow and Hugging Face's BitImageProcessor (Pillow backend).
 
 images/*             small images of every kind, 42 x 28 (width x height) unless the name gives another size
-expected.safetensors NAME.rgb: `Image.open(NAME).convert("RGB")`; NAME.upright: the same after `ImageOps.exif_transpose`; levels: the processor's
+expected.safetensors NAME.rgb: `Image.open(NAME).convert("RGB")`; NAME.upright: the same pixels after `ImageOps.exif_transpose`; levels: the processor's
                      float32 of every 8-bit value, (3, 256)
 png.safetensors      PNG of every colour type, bit depth and interlacing, every filter among its rows: NAME.png, the file; NAME.rgb as above
 cases.json           for each size, the first 16 hex digits of the SHA-256 of the uint8 output (height, width, 3), for noise from formula.py
@@ -17,7 +17,7 @@ from formula import hash_uniform
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "pixels"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 W, H = 42, 28
-PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # a profile with a colour space other than sRGB
+PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # a colour profile that is not sRGB
 
 
 def noise(name: str, *shape: int) -> np.ndarray:
@@ -100,7 +100,7 @@ ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def filtered(rows: np.ndarray, distance: int) -> bytes:
-    """Filters rows of packed bytes for PNG, with filters 0 to 4 in turn. Each row starts with its filter type."""
+    """Applies PNG filters to rows of packed bytes, with filters 0 to 4 in turn. Each row starts with its filter type."""
     out, above = b"", np.zeros(rows.shape[1], np.int64)
     for y, row in enumerate(rows.astype(np.int64)):
         left, corner = (np.concatenate([np.zeros(distance, np.int64), r])[: len(r)] for r in (row, above))

@@ -1,7 +1,7 @@
 """Writes test/fixtures/posembed: position embeddings interpolated by PyTorch's `F.interpolate` in float64, stored as float32.
 
 The table is the synthetic tensor `embeddings.position_embeddings` of shape [1, 1 + n * n, 8] (formula.py), so it is not stored. Every file
-holds `plain`, `antialias` and `offset`, each [rows * cols, 8]. Prints the error of PyTorch's own float32 result.
+holds the results of the conventions `plain`, `antialias` and `offset`, each [rows * cols, 8]. Prints the error of PyTorch's own float32 result.
 """
 from pathlib import Path
 import torch

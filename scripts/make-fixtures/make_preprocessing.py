@@ -1,7 +1,7 @@
-"""Writes test/fixtures/preprocessing/transformers.json: pixels of noise by AutoImageProcessor (Pillow backend) for many preprocessor_config.json files.
+"""Writes test/fixtures/preprocessing/transformers.json: pixels of noise images by AutoImageProcessor (Pillow backend) for many preprocessor_config.json files.
 
 configs  preprocessor_config.json, parsed
-refused  configs for which Python fails with every image, and the class of its error
+refused  configs with which Python fails for every image, and the class of Python's error
 cases    [config, width, height, output height, output width, first 16 digits of the SHA-256 of pixel_values as float32 (3, height, width)];
          the image is noise from formula.py
 arrays   some complete pixel_values, in arrays.safetensors, by the index of the case
@@ -103,7 +103,7 @@ if __name__ == "__main__":
                 try:
                     pixels = run(config, w, h)
                 except Exception as error:
-                    # The size rule gives an extreme image a side of 0.
+                    # For an extreme image, the size rule gives a side of 0.
                     cases.append([len(configs) - 1, w, h, type(error).__name__])
                     continue
                 if (w, h) == (37, 28) and len(cases) % 60 == 6: arrays[str(len(cases))] = np.ascontiguousarray(pixels)
@@ -115,7 +115,7 @@ if __name__ == "__main__":
         except Exception as error:
             failing.append([config, type(error).__name__])
         else:
-            raise SystemExit(f"Python takes {config}")
+            raise SystemExit(f"expected Python to refuse this config, but Python accepts it: {config}")
     line = lambda values: "[\n" + ",\n".join(json.dumps(value) for value in values) + "\n]"
     (FOLDER / "transformers.json").write_text(f'{{"configs": {line(configs)},\n"refused": {line(failing)},\n"cases": {line(cases)}}}\n')
     save_file(arrays, str(FOLDER / "arrays.safetensors"))

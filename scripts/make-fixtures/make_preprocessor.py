@@ -1,5 +1,5 @@
 """Writes test/fixtures/preprocessor/cases.json: the class token that transformers computes for a photograph, with
-checkpoints that differ only in their preprocessor_config.json (README.md there)."""
+checkpoints that differ only in their preprocessor_config.json (see test/fixtures/preprocessor/README.md)."""
 import json
 from pathlib import Path
 

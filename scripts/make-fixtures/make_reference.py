@@ -1,7 +1,7 @@
-"""Writes test/fixtures/reference: outputs of Hugging Face `transformers` (README.md describes the installation).
+"""Writes test/fixtures/reference: outputs of Hugging Face `transformers` (scripts/make-fixtures/README.md describes the installation).
 
 Every weight and input is computed from (tensor name, shape, seed), so even a full ViT-L checkpoint needs no file:
-test/fixtures/reference/README.md gives the formula, formula.py implements it. The forward runs in float64; results are stored as float32.
+test/fixtures/reference/README.md gives the formula, formula.py implements it. The forward pass runs in float64; results are stored as float32.
 """
 import json, os, tempfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from formula import tensor
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "reference"
 
 def build(kind, **kw):
-    """A model with synthetic weights. The formula uses the tensor names on disk."""
+    """A model with synthetic weights. The formula uses the tensor names of the checkpoint file."""
     cls, cfg = (Dinov2WithRegistersModel, Dinov2WithRegistersConfig) if kind == "registers" else (Dinov2Model, Dinov2Config)
     torch.manual_seed(0)
     model = cls(cfg(patch_size=14, attn_implementation="eager", **kw)).eval()

@@ -1,4 +1,4 @@
-"""Writes test/fixtures/preprocessing/timm.json: pixels of noise (PIL images) by timm's create_transform(**resolve_data_config(pretrained_cfg=…)).
+"""Writes test/fixtures/preprocessing/timm.json: pixels of noise images (PIL) by timm's create_transform(**resolve_data_config(pretrained_cfg=…)).
 
 Needs timm and torchvision (`pip install --no-deps`). If torchvision's compiled kernels do not load, the stub below suffices, because nothing uses them.
 
@@ -57,7 +57,7 @@ if __name__ == "__main__":
         for w, h in SIZES if index < len(small) else FEW:
             try:
                 pixels = run(config, noise_image(w, h))
-            except Exception as error:  # the size rule gives an extreme image a side of 0
+            except Exception as error:  # for an extreme image, the size rule gives a side of 0
                 cases.append([index, w, h, type(error).__name__])
                 continue
             cases.append([index, w, h, *pixels.shape[1:], hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()[:16]])

@@ -1,4 +1,4 @@
-"""Writes test/fixtures/verify/expected.json, the values with which `npm run verify -- --expected FILE owner/name` compares.
+"""Writes test/fixtures/verify/expected.json, the expected values for `npm run verify -- --expected FILE owner/name`.
 
 Also works for your own checkpoint: pass its folder (or its id on the hub) and a PNG. `Image.open` ignores the Exif orientation, as verify does
 unless `pixels` in the file requests the orientation.

@@ -1,6 +1,6 @@
-"""Prints the difference between the resize of torchvision and of Pillow, for docs/parity.md. transformers uses torchvision's if it is installed.
+"""Prints the difference between the resize of torchvision and of Pillow, for docs/parity.md. transformers uses torchvision's resize if torchvision is installed.
 
-Needs torchvision (`pip install --no-deps`). If its compiled kernels do not load, the stub below suffices, because nothing uses them.
+Needs torchvision (`pip install --no-deps`). If torchvision's compiled kernels do not load, the stub below suffices, because nothing uses them.
 """
 from pathlib import Path
 import numpy as np, torch

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { posix } from 'node:path';
 import type { BuildEnvironmentOptions, Plugin } from 'vite';
 
-/** Build options of the demo and of the benchmark's page. */
+/** Build options of the demo and of the benchmark page. */
 export const demoBuild: BuildEnvironmentOptions = {
   target: 'es2023',
   outDir: 'dist-demo',
@@ -36,8 +36,8 @@ export const demoPage: Plugin = {
 };
 
 /**
- * Builds the service worker, which serves the pages without a network, with the list of all files and a version
- * in front; and copies the web app's manifest and icons.
+ * Builds the service worker, which serves the pages without a network; prepends a version and the list of all
+ * files. Also copies the web app's manifest and icons.
  */
 export const offline: Plugin = {
   name: 'offline',
@@ -59,7 +59,7 @@ export const offline: Plugin = {
       const worker = bundle['demo/sw.js'];
       if (this.environment.config.mode !== 'demo' || worker?.type !== 'chunk') return;
       if (worker.imports.length > 0 || worker.exports.length > 0)
-        this.error('demo/sw.ts: expected a script of its own, found imports or exports.');
+        this.error('demo/sw.ts: the built service worker must not have imports or exports.');
       const files = Object.values(bundle).filter(
         (file) => file !== worker && file.fileName !== 'index.html' && !isBench(file),
       );
@@ -80,7 +80,7 @@ export const offline: Plugin = {
   },
 };
 
-/** Whether a file belongs to the benchmark's page alone, which is not cached. */
+/** True if a file belongs only to the benchmark page, which is not cached. */
 const isBench = (file: {
   readonly fileName: string;
   readonly type: string;

@@ -1,4 +1,4 @@
-/** Vite configuration of the published library and of the command line's part. */
+/** Vite configuration of the published library and of the modules that the command line uses. */
 import type { BuildEnvironmentOptions, Plugin } from 'vite';
 
 const libraryEntries = {
@@ -10,9 +10,10 @@ const libraryEntries = {
 };
 
 /**
- * Names of the files that entries and lazy parts share. A module that can be used without its neighbours has a
- * file of its own, because bundlers drop and split whole files. `index.js` only re-exports: with a definition in
- * it, bundlers would load every file that it re-exports from, also lazy ones.
+ * Names of the files that entries and lazily loaded parts share. A module that can be used without its
+ * neighbours has a file of its own, because bundlers drop and split whole files. `index.js` must only
+ * re-export: if it contained a definition, bundlers would load every file that it re-exports from, even
+ * lazily loaded files.
  */
 const sharedChunks = [
   { name: 'errors', test: /src\/errors\.ts$/ },
@@ -45,15 +46,15 @@ const sharedChunks = [
 ];
 
 /**
- * Build options of the library, or with `tools` of the command line's part. That part is one file beside the
- * library and must overwrite none of its files.
+ * Build options of the library, or if `tools` is true, of the modules that the command line uses. These
+ * modules become one file beside the library's files, and must overwrite none of them.
  */
 export const libraryBuild = (tools: boolean): BuildEnvironmentOptions => ({
   target: 'es2023',
   sourcemap: !tools,
   emptyOutDir: !tools,
   lib: { entry: tools ? { tools: 'src/tools/index.ts' } : libraryEntries, formats: ['es'] },
-  // Entries share files, so that an error class is the same class whichever entry exports it.
+  // Entries share files, so that an error class is the same class in every entry that exports it.
   rolldownOptions: {
     preserveEntrySignatures: 'allow-extension',
     output: {
@@ -64,22 +65,25 @@ export const libraryBuild = (tools: boolean): BuildEnvironmentOptions => ({
   },
 });
 
-/** The form of a worker's URL that bundlers and plain modules understand. */
+/** The expression for a worker's URL that bundlers recognize and that also works in unbundled modules. */
 const THREAD_URL = "new URL('./worker-thread.js',import.meta.url)";
-/** Stands for THREAD_URL until the bundle is written. It has the same length, so that source maps stay true. */
+/**
+ * Replaces `THREAD_URL` until the bundle is written. Has the same length, so that source maps stay correct.
+ */
 const PLACEHOLDER = '__thread_url'.padEnd(THREAD_URL.length, '_');
 const SOURCE_URL = "new URL('./thread.ts', import.meta.url)";
 
 /**
  * Points the page side of the worker to the built worker file. Vite would instead bundle everything that the
- * worker imports into one more file, a second copy of the library. Fails the build if there is no URL to replace.
+ * worker imports into an additional file, a second copy of the library. Fails the build if there is no URL to
+ * replace.
  */
 export const threadUrl: Plugin = {
   name: 'thread-url',
   enforce: 'pre',
   transform(code, id) {
     if (!id.endsWith('/src/worker/start.ts')) return undefined;
-    if (!code.includes(SOURCE_URL)) this.error(`src/worker/start.ts: expected ${SOURCE_URL}, found none.`);
+    if (!code.includes(SOURCE_URL)) this.error(`src/worker/start.ts: ${SOURCE_URL} is missing.`);
     return { code: code.replace(SOURCE_URL, PLACEHOLDER), map: null };
   },
   generateBundle(_, bundle) {
@@ -89,6 +93,6 @@ export const threadUrl: Plugin = {
       chunk.code = chunk.code.replaceAll(PLACEHOLDER, THREAD_URL);
       replaced += 1;
     }
-    if (replaced === 0) this.error(`The bundle: expected ${PLACEHOLDER} in a file, found it in none.`);
+    if (replaced === 0) this.error(`No file of the bundle contains ${PLACEHOLDER}.`);
   },
 };

@@ -7,12 +7,12 @@ import { chromiumArgs, chromiumPath, vulkanFolder } from '../software-gpu.mjs';
 const executablePath = process.env['VITEST'] === undefined ? '' : await chromiumPath();
 const swiftShader = executablePath === '' ? '' : (vulkanFolder(executablePath) ?? '');
 
-/** Whether tests that need minutes run too: `npm run test:full`. */
+/** True if tests that take minutes run too: `npm run test:full`. */
 const full = process.env['TEST_FULL'] === '1';
-/** Whether tests in Firefox run too: `npm run test:firefox`. `npm test` does not install Firefox. */
+/** True if tests in Firefox run too: `npm run test:firefox`. `npm test` does not install Firefox. */
 const firefox = process.env['TEST_FIREFOX'] === '1';
 
-/** Gives browser tests, which have no environment, the folder for the names of their adapters. */
+/** Tells browser tests, which have no environment variables, the folder for the names of their adapters. */
 export const adaptersFolder = {
   name: 'adapters-folder',
   resolveId: (id: string) => (id === 'virtual:adapters-folder' ? `\0${id}` : undefined),
@@ -24,19 +24,21 @@ export const adaptersFolder = {
 
 export const tests: NonNullable<ViteUserConfig['test']> = {
   reporters: ['default'],
-  expect: { poll: { timeout: 30_000 } }, // a second is not enough on a machine that is busy with a compiler
-  maxWorkers: Math.max(2, availableParallelism() - 1), // two on two cores: compilers of shaders use one each
+  // The default of one second is too short while a compiler keeps the machine busy.
+  expect: { poll: { timeout: 30_000 } },
+  maxWorkers: Math.max(2, availableParallelism() - 1), // at least two: each compiles shaders on one core
   projects: [
     {
       extends: true,
       test: {
         name: 'unit',
         environment: 'node',
-        isolate: false, // a process for each file takes a third of the time; test/setup-unit.ts checks what each leaves
+        // A process per file would cost a third of the time. test/setup-unit.ts checks the global state.
+        isolate: false,
         setupFiles: ['test/setup-unit.ts'],
         include: ['test/**/*.test.ts'],
         exclude: ['test/**/*.{gpu,full,browser,full-browser,e2e,full-e2e,firefox}.test.ts'],
-        testTimeout: 60_000, // the race detector interprets kernels, once for every barrier
+        testTimeout: 60_000, // the race detector interprets every kernel once per barrier
       },
     },
     {
@@ -44,8 +46,9 @@ export const tests: NonNullable<ViteUserConfig['test']> = {
       test: {
         name: 'dawn',
         environment: 'node',
-        pool: 'forks', // process.env of a worker thread never reaches the Vulkan loader
-        isolate: false, // one Dawn and its compiled pipelines for many files; test/setup-dawn.ts checks what each leaves
+        pool: 'forks', // the Vulkan loader does not see process.env of a worker thread
+        // Files share Dawn and its compiled pipelines. test/setup-dawn.ts checks the global state.
+        isolate: false,
         include: [full ? 'test/**/*.{gpu,full}.test.ts' : 'test/**/*.gpu.test.ts'],
         setupFiles: ['test/setup-dawn.ts'],
         env: { SWIFTSHADER_DIR: swiftShader },
@@ -78,7 +81,7 @@ export const tests: NonNullable<ViteUserConfig['test']> = {
               name: 'firefox',
               environment: 'node' as const,
               include: ['test/**/*.firefox.test.ts'],
-              testTimeout: 120_000, // the longest takes 60 s where another program has one of two cores
+              testTimeout: 120_000, // the longest test takes 60 s if another program uses one of two cores
               hookTimeout: 120_000,
             },
           },

@@ -9,14 +9,14 @@ import type { Gpu } from '../gpu/device.js';
 const NEARLY_TRANSPARENT_PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
 
-/** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of this. */
+/** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of 256. */
 const ROW_BYTES = 256;
 
 const verdicts = new WeakMap<Gpu, Promise<boolean>>();
 
 /**
- * Resolves to true if a bitmap with alpha loses its stored colours on the way to the GPU. Tested once per
- * device.
+ * Resolves to true if a bitmap with alpha loses its stored colours on the way to the GPU. The result is
+ * cached per device.
  */
 export function bitmapsLoseColours(gpu: Gpu): Promise<boolean> {
   let verdict = verdicts.get(gpu);

@@ -1,7 +1,8 @@
 /**
  * Prepares an AVIF for the browser's decoder. The rotation and mirroring properties (`irot`, `imir`) are
  * removed, because browsers apply them; their values are returned as an Exif orientation, as in Pillow. The
- * alpha image is disconnected, because Firefox premultiplies the colours of every bitmap by its alpha.
+ * reference to the alpha image is removed, because Firefox premultiplies the colours of every bitmap by its
+ * alpha.
  */
 import { latin1 } from './orientation.js';
 
@@ -13,7 +14,10 @@ export interface PlainAvif {
   readonly orientation: number;
 }
 
-/** A box of an ISO media file: offsets of its first byte, of its content and of its end. */
+/**
+ * A box of an ISO media file. Offsets of the box's first byte (`at`), of its content (`begin`) and of its
+ * end.
+ */
 interface Box {
   readonly kind: string;
   readonly at: number;
@@ -41,10 +45,11 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   if (references) {
     const kinds = boxesIn(view, references.begin + 4, references.end);
     const alpha = kinds.filter(({ kind }) => kind === 'auxl');
-    // A file with `prem` stores premultiplied colours: the decoder needs alpha to undo that.
+    // A `prem` reference marks premultiplied colours, which the decoder can undo only with the alpha image.
     if (alpha.length > 0 && !kinds.some(({ kind }) => kind === 'prem')) {
       for (const { at } of alpha) bytes[at + 4] = 0x58; // 'Xuxl', a type that decoders ignore
-      // An animation becomes a still: its primary image is the first frame, and the tracks are hidden.
+      // Turns an animation into a still: removes its brands and hides its tracks. The first frame is the
+      // primary image.
       const [brand, movie] = [all[0]!, all.find(({ kind }) => kind === 'moov')];
       if (movie && brand.kind === 'ftyp' && latin1(bytes.subarray(8, 12)) === 'avis') {
         for (let at = brand.begin; at + 4 <= brand.end; at += 4) {
@@ -100,7 +105,8 @@ function removeRotation(view: DataView, properties: Box, primary: number | undef
       }
     }
   }
-  // Row: counterclockwise rotation by 0, 90, 180, 270 degrees. Column: no mirror, top-bottom, left-right.
+  // Exif orientation. Rows: counterclockwise rotation by 0, 90, 180, 270 degrees. Columns: no mirroring,
+  // top-bottom, left-right.
   return [
     [1, 4, 2],
     [8, 5, 7],

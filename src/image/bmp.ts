@@ -1,5 +1,5 @@
 /**
- * BMP decoder with 8-bit RGB output. Follows Pillow 12.3 in the variants that it reads and in rounding.
+ * BMP decoder with 8-bit RGB output. Reads the variants that Pillow 12.3 reads, and rounds as Pillow does.
  * Browsers round 5-bit channels differently, blend alpha, and show the readable part of a truncated file.
  */
 import { ImageError } from '../errors.js';
@@ -10,10 +10,13 @@ import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js'
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
 /** Pixels written between two checks of the time slice. A multiple of 8, as a byte may hold 8 pixels. */
 const PIXELS_PER_STEP = 2 ** 16;
-/** Runs unpacked between two checks of the time slice. */
+/** Run-length codes unpacked between two checks of the time slice. */
 const RUNS_PER_STEP = 4096;
 
-/** Byte offsets of red, green and blue in a 32-bit pixel, by the file's masks (red, green, blue, alpha). */
+/**
+ * Byte offsets of red, green and blue in a 32-bit pixel. Key: the file's bit masks in hexadecimal (red,
+ * green, blue, alpha).
+ */
 const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
   'ff0000,ff00,ff,0': [2, 1, 0],
   'ff000000,ff0000,ff00,0': [3, 2, 1],
@@ -24,7 +27,7 @@ const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
   'ff000000,ff00,ff,ff0000': [3, 1, 0],
   '0,0,0,0': [2, 1, 0],
 };
-/** For 16-bit pixels, by the masks (red, green, blue): true if green has 6 bits, false if 5. */
+/** For 16-bit pixels: true if green has 6 bits, false if 5. Key: the file's bit masks (red, green, blue). */
 const GREEN_OF_MASKS: Readonly<Record<string, boolean>> = { 'f800,7e0,1f': true, '7c00,3e0,1f': false };
 
 interface Bitmap {
@@ -110,7 +113,7 @@ function readHeader(bytes: Uint8Array, name: string): Bitmap {
   if (compression > BITFIELDS) throw damaged(name, 'BMP', `the compression ${compression}`);
   let masks: number[] = [];
   if (compression === BITFIELDS) {
-    // Three masks follow a header of 40 bytes. A longer header contains three or four masks.
+    // Three bit masks follow a header of 40 bytes. A longer header contains three or four bit masks.
     if (headerBytes === 40) need((at += 12));
     masks = [54, 58, 62].map(uint32);
     masks.push(headerBytes >= 56 ? uint32(66) : 0);
@@ -125,7 +128,7 @@ function readHeader(bytes: Uint8Array, name: string): Bitmap {
     at += palette.length;
   }
   const runs = compression === RLE8 || compression === RLE4;
-  if (runs && bits > 8) throw damaged(name, 'BMP', `runs of pixels of ${bits} bits`);
+  if (runs && bits > 8) throw damaged(name, 'BMP', `run-length encoding of pixels of ${bits} bits`);
   const pixels = pixelsOf({ bits, runs, masks, palette, entryBytes, count }, name);
   const height = topDown ? 2 ** 32 - tall : tall;
   return { width, height, topDown, bits, compression, begin: begin || at, ...pixels };
@@ -133,7 +136,7 @@ function readHeader(bytes: Uint8Array, name: string): Bitmap {
 
 interface Colours {
   readonly bits: number;
-  /** True for RLE4 and RLE8: `unpackRuns` produces one byte per pixel. */
+  /** True for RLE4 and RLE8, which `unpackRuns` unpacks to one byte per pixel. */
   readonly runs: boolean;
   /** Bit masks of red, green, blue and alpha. Empty unless the compression is BITFIELDS. */
   readonly masks: readonly number[];
@@ -198,7 +201,8 @@ function pixelsOf(
   );
   if (!isGrey && palette.length / entryBytes >= 257)
     throw damaged(name, 'BMP', `a palette of ${count} colours`);
-  if (runs && isGrey && count === 2) throw damaged(name, 'BMP', 'runs of black and white');
+  if (runs && isGrey && count === 2)
+    throw damaged(name, 'BMP', 'run-length encoding of a black and white image');
   const readBits = isGrey && count === 2 ? 1 : isGrey || runs ? 8 : bits;
   const [perByte, mask] = [8 / readBits, 2 ** readBits - 1];
   const colours = new Uint8Array(3 * 256);
@@ -249,17 +253,17 @@ async function unpackRuns(
       done += length;
       x += length;
     } else if (value === 0) {
-      done = Math.ceil(done / width) * width; // the end of the row
+      done = Math.ceil(done / width) * width; // end of the row
       x = 0;
     } else if (value === 1) {
-      break; // the end of the image
+      break; // end of the image
     } else if (value === 2) {
       if (at + 2 > bytes.length) break;
       done += bytes[at]! + bytes[at + 1]! * width; // skips pixels to the right, and rows up
       at += 2;
       x = done % width;
     } else {
-      const length = two ? value >> 1 : value; // bytes; Pillow drops the last pixel of an odd number
+      const length = two ? value >> 1 : value; // in bytes; Pillow drops the last of an odd number of pixels
       for (let i = 0; i < length && at + i < bytes.length; i++) {
         const byte = bytes[at + i]!;
         if (two) pixels[done++] = byte >> 4;

@@ -11,7 +11,7 @@
  */
 export const WEIGHT_BITS = 22;
 
-/** Pillow's resampling filters. The index of a name is Pillow's number for the filter. */
+/** Names of Pillow's resampling filters. The index in this list is Pillow's number for the filter. */
 export const RESAMPLES: readonly Resample[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
 
 /** Name of one of Pillow's resampling filters. */
@@ -21,7 +21,7 @@ export type Resample = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 
 export interface Taps {
   /** Number of pixels in the line. */
   readonly length: number;
-  /** Weights per pixel. A pixel that needs fewer has zeros at the end. */
+  /** Number of weights per pixel. A pixel that needs fewer weights has zeros at the end. */
   readonly count: number;
   /**
    * For every pixel: the index of the first source pixel that it reads, then `count` weights. The index is -1
@@ -48,7 +48,7 @@ function cubic(x: number): number {
   return 0;
 }
 
-/** Pillow's C code has the two factors as single-precision floats. */
+/** Factors of the Hamming window, as single-precision floats like in Pillow's C code. */
 const HAMMING = [Math.fround(0.54), Math.fround(0.46)] as const;
 
 function hamming(x: number): number {
@@ -76,7 +76,7 @@ const FILTERS: Readonly<Record<Exclude<Resample, 'nearest'>, Filter>> = {
 /**
  * Computes the taps of pixels [first, first + length) of a line that is resized from `sourceSize` to
  * `resizedSize` pixels. For a padded crop the range may begin below 0 and end past the resized line. At least
- * one pixel of the range must lie inside.
+ * one pixel of the range must lie inside the line.
  */
 export function resizeTaps(
   sourceSize: number,
@@ -100,7 +100,8 @@ export function resizeTaps(
 }
 
 /**
- * One tap per pixel. Pillow accumulates the step pixel by pixel, so its rounding errors are reproduced here.
+ * Computes the taps of `nearest`: one per pixel. Adds the step pixel by pixel, as Pillow does, to make the
+ * same rounding errors.
  */
 function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: number): Taps {
   const step = sourceSize / resizedSize;

@@ -1,9 +1,9 @@
 /**
- * Decodes the bytes of an image file to the pixels that Pillow gives, not rotated, or throws an error. The
- * browser's decoder is used where its pixels equal Pillow's, after everything that makes it rotate, blend or
- * animate is removed from the file. Truncated and broken files are detected here, because Firefox shows their
- * readable part. This library itself decodes all GIF and BMP files, the PNG files that browsers decode
- * differently, and every PNG in Node.
+ * Decodes an image file to the pixels that Pillow gives, without applying the Exif orientation. Uses the
+ * browser's decoder if its pixels equal Pillow's; metadata that make the browser rotate, blend or animate the
+ * image are removed from the file first. Detects truncated and broken files, because Firefox shows their
+ * readable part. All GIF and BMP files, the PNG files that browsers decode differently, and in Node every PNG
+ * are decoded by this library itself.
  */
 import { ImageError } from '../errors.js';
 import { checkPixels } from './decodeErrors.js';
@@ -11,11 +11,11 @@ import type { Canvas, Pixels } from './pixels.js';
 
 /** A decoded image file. */
 export interface DecodedFile {
-  /** The pixels. The caller closes a bitmap. */
+  /** The pixels. If they are an ImageBitmap, the caller must close it. */
   readonly image: ImageBitmap | Pixels;
   /** Exif orientation of the image, 1 to 8. */
   readonly orientation: number;
-  /** Set for an animation frame that is smaller than its canvas. */
+  /** The animation's canvas. Set for a frame that is smaller than the canvas. */
   readonly canvas?: Canvas | undefined;
   /**
    * True if an <img> of the file shows the stored colours: the file has no colour profile except sRGB, and no
@@ -40,7 +40,7 @@ interface PlainFile {
 }
 
 /**
- * Decodes an image file. Takes ownership of `bytes` and overwrites the names of metadata in them.
+ * Decodes an image file. Takes ownership of `bytes`, and overwrites the names of metadata in the file.
  *
  * @param name of the file, for messages
  * @param type MIME type reported by the server or the system, for messages
@@ -141,7 +141,7 @@ async function decodeJpeg(
   const { EOI, prepareJpeg } = await import('./jpeg.js');
   const { orientation, channels, checkScans } = await prepareJpeg(bytes, name, signal);
   const decoding = decodeInBrowser({ pieces: [bytes], orientation });
-  decoding.catch(() => undefined); // awaited below; decoding may fail while the scans are checked
+  decoding.catch(() => undefined); // no unhandled rejection if decoding fails while the scans are checked
   const discard = (): Promise<void> => decoding.then(close, () => undefined);
   let cut: ImageError | undefined;
   try {
@@ -199,7 +199,7 @@ function close({ image }: DecodedPixels): void {
   if ('close' in image) image.close();
 }
 
-/** The error for a file that needs a browser's decoder, outside a browser. */
+/** The error for a file that only a browser can decode, in a runtime without a browser's decoder. */
 async function noDecoder(bytes: Uint8Array, name: string, found: string): Promise<ImageError> {
   const { identifyFile } = await import('./otherFiles.js');
   const other = identifyFile(bytes);

@@ -4,7 +4,7 @@ import { ImageError } from '../errors.js';
 /** Milliseconds that a decoder computes before it yields to other tasks of the page. */
 export const SLICE_MS = 10;
 
-/** The error for a truncated file. `where` names the missing part and the byte. */
+/** The error for a truncated file. `where` says at which byte the file ends, and what is missing. */
 export const endsTooEarly = (name: string, format: string, where: string): ImageError =>
   new ImageError(
     'IMAGE_DECODE',

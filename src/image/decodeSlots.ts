@@ -5,7 +5,7 @@
 
 /** Memory for decoded pixels: five photographs of 12 megapixels, or one of 60. */
 const MOST_BYTES = 256 * 2 ** 20;
-/** More decoders than this do not help: the GPU process copies one image at a time. */
+/** Largest number of decoders. More would not be faster: the GPU process copies one image at a time. */
 const MOST_AT_ONCE = 8;
 
 /** The permission to decode one image. */
@@ -17,7 +17,7 @@ export interface DecodeSlot {
    * @throws the signal's reason; the slot is then released
    */
   claim(bytes: number, signal?: AbortSignal): Promise<void>;
-  /** Call when the image is closed. Further calls do nothing. */
+  /** Returns the slot and its memory. Call `release` when the image is closed; further calls do nothing. */
   release(): void;
 }
 
@@ -26,7 +26,7 @@ interface Waiter {
   readonly start: () => void;
 }
 
-/** Two first-in, first-out queues: one for slots, one for bytes. */
+/** Hands out decode slots and memory. Each has a first-in, first-out queue. */
 export class DecodeSlots {
   readonly #mostAtOnce: number;
   readonly #mostBytes: number;
@@ -64,7 +64,7 @@ export class DecodeSlots {
     return this.#slot();
   }
 
-  /** A slot with `bytes` claimed, or undefined if the slot or the bytes are not free at once. */
+  /** Takes a slot and claims `bytes`. Undefined if no slot or too little memory is free at once. */
   takeNow(bytes: number): DecodeSlot | undefined {
     const waiting = this.#forSlot.length + this.#forBytes.length;
     if (waiting > 0 || this.#running >= this.#mostAtOnce || !this.#fits(bytes)) return undefined;
@@ -138,8 +138,8 @@ export class DecodeSlots {
 let shared: DecodeSlots | undefined;
 
 /**
- * The decode slots of this realm; a page and its worker have separate ones. There are two more slots than
- * cores: while the cores decode, one more file is read and one more image goes to the GPU.
+ * The decode slots of this page or worker: each has its own slots. The number of slots is the number of cores
+ * plus two: while the cores decode, one more file is read and one more image goes to the GPU.
  */
 export function decodeSlots(): DecodeSlots {
   const cores = globalThis.navigator?.hardwareConcurrency ?? 2;

@@ -53,7 +53,7 @@ export interface ResolvedPreprocessing extends Omit<Preprocessing, 'resize'> {
 }
 
 /**
- * Checks the options on their own, so that bad options fail before an image is decoded.
+ * Checks the options without an image, so that bad options fail before an image is decoded.
  *
  * @throws OptionError OPTION_VALUE, if `resize` or `resample` is unknown, if a size is not a whole number in
  *   its range or does not belong to `resize`, or if a field of `normalization` is not finite; OPTION_NAME, if
@@ -88,14 +88,14 @@ function checkNormalization(normalization: Partial<Normalization>): void {
       'normalization',
       'an object',
       normalization,
-      'Pass { mean, std, rescaleFactor }, or some of them.',
+      'Pass an object with any of the fields mean, std and rescaleFactor.',
     );
   const { mean, std, rescaleFactor, ...others } = normalization;
   const [stray] = Object.keys(others);
   if (stray !== undefined)
     throw new OptionError(
       'OPTION_NAME',
-      `normalization: expected mean, std and rescaleFactor, or some of them, found ${JSON.stringify(stray.slice(0, 80))}.`,
+      `normalization: unknown field ${JSON.stringify(stray.slice(0, 80))}. The fields are mean, std and rescaleFactor; each is optional.`,
     );
   for (const [name, value] of Object.entries({ mean, std })) {
     if (value !== undefined && !(Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)))
@@ -229,8 +229,8 @@ export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
 
 /**
  * Offset of the central crop; negative if the crop is larger than the image. `center_crop` of transformers
- * rounds down. torchvision's, which timm uses, rounds halves to even, and puts the smaller half of the
- * padding before the image.
+ * rounds down. `center_crop` of torchvision, which timm uses, rounds halves to even, and puts the smaller
+ * half of the padding before the image.
  */
 function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   const half = (resized - crop) / 2;

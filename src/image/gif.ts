@@ -20,9 +20,11 @@ interface Frame {
   readonly width: number;
   readonly height: number;
   readonly interlaced: boolean;
-  /** RGB triples. Undefined: each index is its own grey value. */
+  /** The palette as RGB triples. If undefined, each index is itself the grey value. */
   readonly palette: Uint8Array | undefined;
-  /** Index of the transparent colour. Pillow fills the screen with its colour. */
+  /**
+   * Index of the transparent colour. Pillow fills the whole screen with the palette's colour of this index.
+   */
   readonly transparent: number;
   /** Minimum LZW code size; the first codes have one bit more. */
   readonly bits: number;
@@ -77,7 +79,8 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
 }
 
 /**
- * The pixel of every index, as a word in memory order. An index beyond the palette is black, as in Pillow.
+ * The RGBA pixel for every palette index, as a 32-bit word in memory order. An index beyond the palette gives
+ * black, as in Pillow.
  */
 function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   const bytes = new Uint8Array(1024);
@@ -90,7 +93,7 @@ function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   return new Uint32Array(bytes.buffer);
 }
 
-/** Reads the blocks up to the data of the first frame. */
+/** Reads the blocks up to the image data of the first frame. */
 function readFrame(bytes: Uint8Array, name: string): Frame {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const need = (end: number): void => {
@@ -209,7 +212,7 @@ async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Sli
   return indices;
 }
 
-/** Row numbers in the order in which the file stores them. */
+/** Row numbers in the order in which the file stores the rows. */
 function rowOrder(height: number, interlaced: boolean): number[] {
   const rows: number[] = [];
   for (const [first, step] of interlaced

@@ -1,5 +1,6 @@
 /**
- * Recognizes ICC profiles that describe sRGB. Colour management does not change the colours of such a file.
+ * Recognizes ICC profiles that describe sRGB. Colour management leaves the colours of a file with such a
+ * profile unchanged.
  */
 import { latin1 } from './orientation.js';
 
@@ -10,11 +11,14 @@ const SRGB_XYZ = [
   [0.14307, 0.06061, 0.7141],
 ] as const;
 const XYZ_TOLERANCE = 0.001;
-/** Largest error, in units of 1/255, after decoding by the profile's curve and encoding by sRGB's. */
+/**
+ * Largest accepted error, in units of 1/255, of a value decoded by the profile's curve and encoded by sRGB's
+ * curve.
+ */
 const CURVE_TOLERANCE = 0.75;
 
 /**
- * True if the profile's numbers (not its name) are those of sRGB. False for an unreadable profile and for a
+ * True if the profile's numbers (not its name) equal sRGB's. False for an unreadable profile and for a
  * profile with colour lookup tables.
  */
 export function isSrgbProfile(bytes: Uint8Array): boolean {

@@ -5,7 +5,7 @@
 import { isSrgbProfile } from './iccProfile.js';
 import { latin1 } from './orientation.js';
 
-/** Facts from a file's header. */
+/** Size, colour profile and alpha of an image file, from its header. */
 export interface ImageHeader {
   /** Stored size in pixels, before any rotation. 0 if the header does not contain it. */
   readonly width: number;
@@ -17,7 +17,7 @@ export interface ImageHeader {
   readonly hasColorProfile: boolean;
   /** True if pixels may be transparent or translucent. */
   readonly hasAlpha: boolean;
-  /** Memory that decoding takes per pixel. Default 4: red, green, blue, alpha. */
+  /** Bytes of memory per pixel that decoding takes. Default 4: red, green, blue, alpha. */
   readonly bytesPerPixel?: number;
 }
 
@@ -51,16 +51,17 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
 const text = (view: DataView, at: number, length: number): string => latin1(bytesOf(view, at, length));
 
 /**
-
- * Up to `length` bytes, fewer at the end of the file.
-
+ * Returns `length` bytes from offset `at`, or fewer at the end of the file.
+ *
  * @throws RangeError, if `at` is past the end
-
  */
 const bytesOf = (view: DataView, at: number, length: number): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at));
 
-/** Reads segments up to the first scan. A segment: FF, marker, length (2 bytes, itself included), content. */
+/**
+ * Reads a JPEG's segments up to the first scan. A segment: FF, marker, length (2 bytes, itself included),
+ * content.
+ */
 function ofJpeg(view: DataView): ImageHeader | undefined {
   const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   let [width, height, channels, hasColorProfile] = [0, 0, 0, false];
@@ -73,11 +74,12 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
       continue;
     }
     if (marker === 0xda) {
-      // CMYK takes the browser's pixels (4), our pixels (4), coefficients of 2 bytes (8) and samples (4).
+      // Bytes per pixel of a CMYK JPEG: the browser's pixels (4), our pixels (4), coefficients of 2 bytes (8)
+      // and samples (4).
       const bytesPerPixel = channels === 4 ? 20 : 4;
       return { width, height, hasColorProfile, hasAlpha: false, bytesPerPixel };
     }
-    // SOF0 to SOF15, without DHT, JPG and DAC
+    // Markers SOF0 to SOF15. DHT, JPG and DAC are in the same range.
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
       [width, height, channels] = [view.getUint16(at + 7), view.getUint16(at + 5), view.getUint8(at + 9)];
     if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') {
@@ -91,7 +93,10 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
   return undefined;
 }
 
-/** Reads blocks up to the first frame, which may exceed the screen. Browsers ignore the profile of a GIF. */
+/**
+ * Reads a GIF's blocks up to the first frame, which may be larger than the screen. Browsers ignore the colour
+ * profile of a GIF.
+ */
 function ofGif(view: DataView): ImageHeader {
   let [width, height] = [view.getUint16(6, true), view.getUint16(8, true)];
   const flags = view.getUint8(10);
@@ -109,7 +114,7 @@ function ofGif(view: DataView): ImageHeader {
     for (at += 1; view.getUint8(at) > 0 && seen < MOST_BLOCKS; seen++) at += 1 + view.getUint8(at);
     at += 1;
   }
-  return { width, height, hasColorProfile: false, hasAlpha: true, bytesPerPixel: 5 }; // pixel and index
+  return { width, height, hasColorProfile: false, hasAlpha: true, bytesPerPixel: 5 }; // RGBA, palette index
 }
 
 function ofPng(view: DataView): ImageHeader {
@@ -126,8 +131,8 @@ function ofPng(view: DataView): ImageHeader {
     if (kind === 'gAMA') found.set(kind, view.getUint32(content) !== 45455);
     if (kind === 'cHRM') found.set(kind, true);
   }
-  // Only the first chunk of this list counts. Browsers use cHRM only together with gAMA; the curve is then a
-  // pure power, which differs from sRGB's.
+  // Colour chunks in order of precedence: of several, only the first in this list counts. Browsers use cHRM
+  // only together with gAMA. The curve of gAMA is a pure power, which differs from sRGB's curve.
   const strongest = ['cICP', 'iCCP', 'sRGB'].find((kind) => found.has(kind));
   const byGamma = found.has('gAMA') && (found.get('gAMA')! || found.has('cHRM'));
   const hasColorProfile = strongest ? found.get(strongest)! : byGamma;
@@ -175,7 +180,7 @@ function ofBmp(view: DataView): ImageHeader {
   return {
     width: view.getInt32(18, true),
     height: Math.abs(view.getInt32(22, true)),
-    hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
+    hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated RGB, or an embedded profile
     hasAlpha: view.getUint16(28, true) === 32, // bits per pixel
     // Run-length encoding also needs an index per pixel.
     bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4,

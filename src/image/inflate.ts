@@ -1,15 +1,15 @@
 /**
  * A zlib decoder that returns the readable part of a broken or truncated stream, as Pillow does. The
- * platform's `DecompressionStream` only throws an error for such a stream. Slow, so used for such streams
- * alone.
+ * platform's `DecompressionStream` only throws an error for such a stream. This decoder is slow, so it is
+ * used only for broken and truncated streams.
  */
 import type { Slices } from '../platform/pause.js';
 
 /** Result of `inflate`. */
 export interface Inflated {
-  /** The requested number of bytes, zeros from index `length` on. */
+  /** The requested number of bytes. Bytes from index `length` on are zeros. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Number of bytes that the stream gave. */
+  /** Number of bytes that were inflated. */
   readonly length: number;
   /**
    * `whole`: the stream is valid up to its end or up to the requested number of bytes. `broken`: the stream
@@ -18,11 +18,11 @@ export interface Inflated {
   readonly end: 'whole' | 'broken' | 'short';
 }
 
-/** The input has ended. */
+/** Thrown if the input ends before the stream does. */
 class Short extends Error {}
-/** The stream contradicts the format. */
+/** Thrown if the stream contradicts the format. */
 class Broken extends Error {}
-/** The requested number of bytes has been produced. */
+/** Thrown when the requested number of bytes has been produced. */
 class Full extends Error {}
 
 const LENGTHS = [

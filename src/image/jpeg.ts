@@ -65,7 +65,7 @@ export async function prepareJpeg(
     if (marker === undefined) throw tooEarly(` without ${scans > 0 ? 'its end marker (EOI)' : 'image data'}`);
     const begin = at + 2;
     at = begin;
-    // Markers within a scan: a stuffed FF, RST0 to RST7, and TEM (1), which Pillow accepts only there.
+    // Markers within a scan: a stuffed FF, RST0 to RST7, and TEM (1). Pillow accepts TEM only within a scan.
     if (marker === 0 || (marker >= 0xd0 && marker <= 0xd7) || (marker === 1 && scans > 0)) return true;
     if (marker === EOI && scans > 0) return false;
     if (scans > 0 && restarts && marker < 0xc0 && isAheadOfRestart(bytes, at)) return true;
@@ -172,8 +172,8 @@ function isSound(marker: number, content: Uint8Array): boolean {
       return at === content.length;
     }
     case DAC: {
-      // Pairs of table number and value. Tables 0 to 15 (DC) hold two bounds in 4 bits each, the low bound
-      // last.
+      // DAC holds pairs of table number and value. For tables 0 to 15 (DC) the value holds two bounds of 4
+      // bits each, the lower bound in the low bits.
       for (let at = 0; at + 1 < content.length; at += 2)
         if (content[at]! > 31 || (content[at]! < 16 && (content[at + 1]! & 15) > content[at + 1]! >> 4))
           return false;

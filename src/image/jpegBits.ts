@@ -1,7 +1,7 @@
 /**
- * Reads the bits of a JPEG scan as libjpeg-turbo 3.1 does on a 64-bit machine, including when it fetches
- * which bytes. libjpeg-turbo suspends if it tries to fetch a byte past the input, even if it holds enough
- * bits. So the order of fetches decides which files without an end marker Pillow reads.
+ * Reads the bits of a JPEG scan as libjpeg-turbo 3.1 does on a 64-bit machine, and fetches bytes at the same
+ * moments. libjpeg-turbo suspends when it tries to fetch a byte past the input, even if it already holds
+ * enough bits. The order of fetches therefore decides which files without an end marker Pillow reads.
  */
 
 /** Pillow passes the file to libjpeg in blocks of this size. */
@@ -13,11 +13,11 @@ const LOOKUP_BITS = 8;
 
 /** A Huffman table in the form of libjpeg's derived tables. */
 export interface HuffmanTable {
-  /** By the next 8 bits: code length × 256 + value; 9 × 256 if the code is longer than 8 bits. */
+  /** Indexed by the next 8 bits: code length × 256 + value; 9 × 256 if the code is longer than 8 bits. */
   readonly lookup: Uint16Array;
-  /** By code length: the largest code, −1 if there is none. Index 17 holds a sentinel. */
+  /** Indexed by code length: the largest code, −1 if there is none. Index 17 holds a sentinel. */
   readonly largest: Int32Array;
-  /** By code length: add it to a code to get the index of the code's value. */
+  /** Indexed by code length: the number to add to a code to get the index of the code's value. */
   readonly offset: Int32Array;
   readonly values: Uint8Array;
 }
@@ -48,7 +48,7 @@ export function huffmanTable(
       lookup.fill((length << 8) | values[index]!, from, from + (1 << (LOOKUP_BITS - length)));
     }
     largest[length] = code - 1;
-    if (code >= 1 << length) return undefined; // a code of only ones is not allowed
+    if (code >= 1 << length) return undefined; // a code must not consist of 1 bits only
   }
   return { lookup, largest, offset, values };
 }
@@ -190,7 +190,8 @@ export class ScanBits {
   }
 
   /**
-   * Fills the bit buffer. False if the available bytes end; then the caller restores, gets more and retries.
+   * Fills the bit buffer. False if the available bytes end: the caller must then call `restore` and `more`,
+   * and retry.
    */
   #fill(needed: number): boolean {
     const bytes = this.#bytes;

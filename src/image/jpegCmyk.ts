@@ -22,7 +22,8 @@ interface Channel {
   /** The quantization table that was current at the component's first scan. */
   quantization?: Uint16Array | undefined;
   /**
-   * For each of the first ten coefficients: the lowest bit that the scans gave, or −1 if no scan has come.
+   * For each of the first ten coefficients: the lowest bit that the scans have given so far, or −1 if no scan
+   * contains the coefficient.
    */
   readonly known: Int8Array;
 }
@@ -92,7 +93,7 @@ async function decode(bytes: Uint8Array, signal: AbortSignal | undefined): Promi
     at = bits.marker === 0 ? bits.at : bits.at - 2;
   }
   if (!frame || channels.length !== 4) return undefined;
-  // libjpeg smooths a progressive image that has all DC coefficients but lacks some of the others.
+  // libjpeg smooths a progressive image that has all DC coefficients but lacks some of the AC coefficients.
   const smooths =
     frame.progressive &&
     channels.every(({ known, quantization }) => quantization && known[0]! >= 0) &&
@@ -115,7 +116,10 @@ function channelOf(component: Component, { mcusAcross, mcusDown }: Frame): Chann
   };
 }
 
-/** Undefined if the sampling factors do not divide each other, which libjpeg refuses. */
+/**
+ * Converts samples to RGBA pixels. Undefined if the sampling factors do not divide each other, which libjpeg
+ * refuses.
+ */
 async function pixelsOf(
   { width, height, mostAcross, mostDown, components }: Frame,
   planes: readonly Plane[],
@@ -143,7 +147,7 @@ async function pixelsOf(
         magenta = clamped(255 - (luma + ((-22554 * blue - 46802 * red + 32768) >> 16)));
         yellow = clamped(255 - (luma + ((116130 * blue + 32768) >> 16)));
       }
-      // Files store 255 − ink.
+      // CMYK JPEGs store 255 − ink.
       const light = black[x]!;
       data[to] = light - product(255 - cyan, light);
       data[to + 1] = light - product(255 - magenta, light);

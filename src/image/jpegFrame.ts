@@ -65,7 +65,10 @@ const [SOF0, SOF2, DHT, SOI, EOI, SOS, DQT, DRI, APP14] = [
   0xc0, 0xc2, 0xc4, 0xd8, 0xd9, 0xda, 0xdb, 0xdd, 0xee,
 ];
 
-/** Zigzag index → row-major index. As in libjpeg, 16 more entries catch the indices of damaged data. */
+/**
+ * Maps a zigzag index to a row-major index. As in libjpeg, 16 extra entries catch out-of-range indices of
+ * damaged data.
+ */
 export const NATURAL_ORDER: Uint8Array = zigzag();
 
 function zigzag(): Uint8Array {
@@ -82,9 +85,12 @@ function zigzag(): Uint8Array {
   return order;
 }
 
-/** Reads one scan header after the other. The segments must be complete, which jpeg.ts checks. */
+/** Reads the scan headers, one after the other. The segments must be complete, which jpeg.ts checks. */
 export class JpegSegments {
-  /** Undefined before the frame header, and for codings other than sequential or progressive Huffman. */
+  /**
+   * The frame header. Undefined before it is read, and for codings other than sequential or progressive
+   * Huffman.
+   */
   frame: Frame | undefined;
   /** Quantization tables in row-major order. */
   readonly quantization: (Uint16Array | undefined)[] = [];

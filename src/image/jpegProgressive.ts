@@ -9,7 +9,7 @@ export interface ProgressiveReader {
   readonly read: (block: ScanBlock, coefficients: Int16Array, at: number) => boolean;
   /** Must be called at each restart marker. */
   readonly onRestart: () => void;
-  /** True if blocks must be read even if their data are missing. */
+  /** True if blocks must be read even if the file lacks their data. */
   readonly always: boolean;
 }
 

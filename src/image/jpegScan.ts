@@ -1,7 +1,6 @@
 /**
- * Reads the scans of a JPEG code by code. `endOfBlocks` finds out if a single scan contains every block,
- * because Pillow then reads a file without an end marker. `readScan` and `readBlock` decode a scan's
- * coefficients.
+ * Reads the Huffman codes of JPEG scans. `endOfBlocks` checks if a single scan contains every block: Pillow
+ * then reads the file even without an end marker. `readScan` and `readBlock` decode a scan's coefficients.
  */
 import { Slices } from '../platform/pause.js';
 import { SLICE_MS } from './decodeErrors.js';
@@ -10,7 +9,7 @@ import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFr
 
 /**
  * Offset at which the data of the first scan end, if they contain every block. Undefined if libjpeg would
- * need more bytes, and for frames that are not sequential with all components in one scan. The segments
+ * need more bytes, if the frame is not sequential, or if the first scan lacks a component. The segments
  * before the scan must be complete.
  *
  * @throws `signal.reason` after an abort
@@ -142,7 +141,8 @@ function restart(bits: ScanBits, expected: number): boolean {
   for (;;) {
     const { marker } = bits;
     const away = marker >= 0xd0 && marker <= 0xd7 ? (marker - expected) & 7 : undefined;
-    // One of the next two restart markers, or another marker: the data up to this marker are missing.
+    // One of the next two restart markers, or a marker of a different kind: the data up to this marker are
+    // missing.
     if (away === 1 || away === 2 || (away === undefined && marker >= 0xc0)) return true;
     // One of the last two restart markers, or an invalid marker: skipped.
     if (away === undefined || away === 6 || away === 7) {

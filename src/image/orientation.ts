@@ -1,6 +1,6 @@
 /** Reads the Exif orientation of an image. The first pass of the resize (shaders/resize.wgsl) applies it. */
 
-/** Bits of `turn` in shaders/resize.wgsl. */
+/** Bit masks of `turn` in shaders/resize.wgsl. */
 const FLIP_X = 1;
 export const TURN_FLIP_Y = 2;
 export const TURN_TRANSPOSE = 4;
@@ -42,8 +42,8 @@ const NUMBER_BYTES: Record<number, number> = {
 };
 
 /**
- * Reads the orientation (tag 274) from the first directory of a TIFF, as Pillow does: the first value, of any
- * numeric type. If the tag is repeated, the last one counts.
+ * Reads the orientation (tag 274) from the first directory of a TIFF. As in Pillow, the value may have any
+ * numeric type, only the first value counts, and of repeated tags the last one.
  *
  * @returns 1 to 8; 1 for an invalid value; undefined without the tag
  */
@@ -95,19 +95,24 @@ function numberAt(view: DataView, at: number, type: number, little: boolean): nu
   }
 }
 
-/** Reads the orientation from XMP metadata. Used if Exif contains none. Undefined without the property. */
+/**
+ * Reads the orientation from XMP, for files without an Exif orientation. Undefined without
+ * `tiff:Orientation`.
+ */
 export function orientationOfXmp(xmp: Uint8Array): number | undefined {
   const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(latin1(xmp)) ?? [];
   if (digit === undefined) return undefined;
   return digit >= '1' && digit <= '8' ? Number(digit) : 1;
 }
 
-/** Strips the prefix `Exif\0\0`, which JPEGs have and other files may have. */
+/** Strips the prefix `Exif\0\0` from Exif data. JPEGs have the prefix, and other files may have it. */
 export function withoutExifName(bytes: Uint8Array): Uint8Array {
   return latin1(bytes.subarray(0, 6)) === 'Exif\0\0' ? bytes.subarray(6) : bytes;
 }
 
-/** Converts each byte to the character of that code. `TextDecoder('latin1')` is windows-1252 and differs. */
+/**
+ * Converts each byte to the character with that code. `TextDecoder('latin1')` decodes windows-1252 instead.
+ */
 export function latin1(bytes: Uint8Array): string {
   let text = '';
   for (let at = 0; at < bytes.length; at += 8192)

@@ -8,7 +8,10 @@ export interface OtherFile {
   readonly what: string;
   /** A sentence without full stop that says what to do. */
   readonly advice: string;
-  /** True if Pillow does not read such files, so they are refused even if the browser could decode them. */
+  /**
+   * True if Pillow does not read files of this kind. Such files are refused even if the browser could decode
+   * them.
+   */
   readonly never?: boolean;
 }
 
@@ -48,7 +51,7 @@ function ofJpeg(bytes: Uint8Array): OtherFile | undefined {
   for (let at = 2; at + 4 < bytes.length;) {
     const marker = bytes[at] === 0xff ? bytes[at + 1]! : 0xda;
     if (marker === 0xda) return undefined;
-    // SOF0 to SOF15, without DHT, JPG and DAC
+    // Markers SOF0 to SOF15. DHT, JPG and DAC are in the same range.
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
       const coding = marker > 0xc8 ? 'arithmetic coding' : marker > 0xc2 ? 'lossless coding' : undefined;
       const found = coding ?? (bytes[at + 4] === 8 ? undefined : `${bytes[at + 4]} bits a channel`);

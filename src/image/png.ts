@@ -53,8 +53,8 @@ export async function decodePng(
   const { width, height } = header;
   checkPixels(name, width, height);
   const passes = passesOf(header);
-  // Checked before allocating, because a small file may claim any size. Deflate expands by at most 1032: a
-  // code of two bits can stand for 258 bytes.
+  // Checked before allocating, because a small file may claim any size. Deflate expands data at most 1032
+  // times: a code of two bits can stand for 258 bytes.
   const [packed, needed] = [pieces.reduce((sum, piece) => sum + piece.length, 0), inflatedBytes(passes)];
   if (packed * 1032 < needed) fail(`data that can inflate to ${needed} bytes`, `${packed} bytes`);
   let data: Uint8Array<ArrayBuffer>;
@@ -126,8 +126,8 @@ export async function decodePng(
     await reader.cancel().catch(() => undefined); // the stream may have failed already
   }
   signal?.throwIfAborted();
-  // The stream is truncated or broken. Pillow refuses it, with two exceptions: all rows are present; or the
-  // stream is valid but ends after fewer complete rows, which leaves the other rows 0.
+  // The stream is truncated or broken. Pillow refuses such a file, with two exceptions: all rows are present;
+  // or the stream is valid but ends after fewer complete rows, and the missing rows are 0.
   const { inflate } = await import('./inflate.js');
   const { bytes: inflated, length, end } = await inflate(joined(pieces, packed), needed, slices);
   if (end === 'broken') fail('valid compressed data', `an error after ${length} of ${needed} bytes`);
@@ -192,7 +192,10 @@ function pixelWriter(
     const bit = i * bitDepth;
     return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
   };
-  /** Pillow's conversions: black for an index beyond the palette, 16-bit grey clamped, other 16 bits >> 8. */
+  /**
+   * Pillow's conversions: black for an index beyond the palette; 16-bit grey is clamped to 255; of other
+   * 16-bit samples, the high byte.
+   */
   const byteOf = (sample: number, c: number): number => {
     if (colourType === PALETTE) return palette[sample * 3 + c] ?? 0;
     if (bitDepth === 16) return colourType === GREY ? Math.min(sample, 255) : sample >> 8;

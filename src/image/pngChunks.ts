@@ -29,7 +29,7 @@ export const CHANNELS: Record<number, number> = {
   [GREY_ALPHA]: 2,
   [RGBA]: 4,
 };
-/** Allowed bit depths, by colour type: the sum of all allowed values (1, 2, 4, 8, 16). */
+/** Allowed bit depths by colour type, as a bit mask: the depths 1, 2, 4, 8 and 16 are its bits. */
 const BIT_DEPTHS: Record<number, number> = {
   [GREY]: 31,
   [RGB]: 24,
@@ -50,7 +50,7 @@ export const failOf =
     );
   };
 
-/** Pillow's limit on the size of a text chunk. */
+/** Pillow's limit on the size of a text chunk, in bytes. */
 const MOST_TEXT = 2 ** 20;
 
 /** Adam7 interlacing: first column, first row, column step and row step of each pass. */
@@ -112,7 +112,7 @@ export interface Chunks {
   readonly checksums: number[];
   /** Contents of the chunks that may hold the orientation, by chunk name. */
   readonly metadata: Map<string, Uint8Array<ArrayBuffer>[]>;
-  /** The signature and the complete critical chunks: a PNG with nothing but pixels. */
+  /** The signature and the complete critical chunks, which form a PNG with nothing but pixels. */
   readonly plain: Uint8Array<ArrayBuffer>[];
   /** True if the file ends with a valid IEND. */
   readonly ended: boolean;
@@ -286,7 +286,10 @@ async function isWhole({ header, pieces, checksums, ended }: Chunks, slices: Sli
   return length === inflatedBytes(passesOf(header));
 }
 
-/** Reads the orientation from eXIf, else from ImageMagick's "Raw profile type exif", else from XMP. */
+/**
+ * Reads the orientation from the chunk eXIf, else from ImageMagick's text "Raw profile type exif", else from
+ * XMP.
+ */
 async function orientationIn(metadata: Chunks['metadata'], slices: Slices): Promise<number> {
   const exif = metadata.get('eXIf')?.at(-1);
   let found = exif && orientationOf(withoutExifName(exif));
@@ -303,7 +306,7 @@ async function orientationIn(metadata: Chunks['metadata'], slices: Slices): Prom
   return (xmp && orientationOfXmp(Uint8Array.from(xmp, (each) => each.charCodeAt(0)))) || 1;
 }
 
-/** The last text with this key, one character per byte. */
+/** The content of the last text chunk with this key, one character per byte. */
 async function textOf(
   metadata: Chunks['metadata'],
   key: string,

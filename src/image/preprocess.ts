@@ -1,7 +1,7 @@
 /**
  * Resizes, crops and normalizes images on the GPU, bit for bit as the checkpoint's image processor does with
  * Pillow. Two steps: `prepare` decodes, uploads and runs the first resize pass; `write` runs the second pass.
- * So the caller knows the output size before it allocates a buffer for the batch.
+ * The caller therefore knows the output size before it allocates a buffer for the batch.
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -31,7 +31,7 @@ export interface PixelOptions extends PreprocessingOptions, SourceOptions {}
 export interface PreprocessorOptions {
   /** Side of a patch in pixels. Default 14. */
   readonly patchSize?: number | undefined;
-  /** The checkpoint's preprocessing. Default: that of facebook/dinov2. */
+  /** The checkpoint's preprocessing. Default: the preprocessing of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
   /**
    * Maximum size of a strip in bytes; a single longer row is also allowed. An image is uploaded strip by
@@ -54,7 +54,7 @@ export interface Pixels {
 }
 
 const STRIP_BYTES = 2 ** 24;
-/** Strips of a file that may be on the GPU before the upload waits for it. */
+/** Maximum number of strips of one file on the GPU. With this many strips, the upload waits for the GPU. */
 const STRIPS_AT_ONCE = 4;
 /** Images up to this size are uploaded without waiting for the GPU. */
 const SMALL_BYTES = 2 ** 22;
@@ -117,7 +117,7 @@ export class Preprocessor {
     this.#checkNotDisposed();
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // bad options fail before decoding
     const decoding = decodeSource(this.#gpu, source, options);
-    const image = 'then' in decoding ? await decoding : decoding; // no await: a live frame must not change
+    const image = 'then' in decoding ? await decoding : decoding; // no await: a live frame could change
     try {
       return await this.prepareDecoded(image, options, remainder);
     } finally {
@@ -126,9 +126,9 @@ export class Preprocessor {
   }
 
   /**
-   * As `prepare`, for a decoded image. The caller may close the image when the promise resolves. GPU memory
-   * in the meantime, besides that of `PreparedImage`: four strips for a file; the whole image for pixels in
-   * memory; twice the image for a canvas, video or bitmap, which is uploaded through a texture.
+   * As `prepare`, for a decoded image. The caller may close the image when the promise resolves. Until then
+   * the image takes GPU memory besides that of `PreparedImage`: four strips for a file; the whole image for
+   * pixels in memory; twice the image for a canvas, video or bitmap, which is uploaded through a texture.
    */
   async prepareDecoded(
     image: DecodedImage,
@@ -220,9 +220,10 @@ export class Preprocessor {
           burst.free(source);
         });
       }
-      // A large image occupies GPU memory until it is resized. Waiting bounds the number of such images.
+      // A large image occupies GPU memory until it is resized. Waiting here bounds the number of such images.
       if (isLarge) await task.computed(true);
-      else if (load) await task.settled(); // for a live frame, the kept buffer carries the GPU's errors
+      // For a live frame, the kept buffer carries the GPU's errors.
+      else if (load) await task.settled();
       return task.keep(between);
     });
     if (this.#disposed) this.#gpu.memory.destroy(result);
@@ -308,8 +309,9 @@ export class Preprocessor {
   }
 
   /**
-   * Preprocesses images and reads the pixels back, including incomplete patches: the output of Python's image
-   * processor.
+   * Preprocesses images and reads the pixels back, including incomplete patches. The result equals the output
+   * of Python's image processor.
+   *
    * @throws as `batch`
    */
   read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {

@@ -44,7 +44,7 @@ export type ResizeRule =
       readonly keepAspectRatio: boolean;
     };
 
-/** The central crop. If a side is larger than the resized image, the image is padded. */
+/** The central crop. If a side of the crop is larger than the resized image, the image is padded. */
 export interface CropRule {
   /** Height of the crop in pixels. */
   readonly height: number;
@@ -70,7 +70,7 @@ export interface Preprocessing {
   /** Rescale factor, mean and standard deviation. */
   readonly normalization: Normalization;
   /**
-   * Which implementation's rounding of sizes and crop offsets is followed: the image processors of
+   * The implementation whose rounding of sizes and crop offsets is reproduced: the image processors of
    * transformers, or timm's `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';
@@ -87,9 +87,9 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
 };
 
 /**
- * Describes everything in a preprocessing that changes pixels, for comparing model identities. Two
- * preprocessings with equal pixels have equal texts, whatever their `source`. The default preprocessing has
- * an empty text.
+ * Describes every part of a preprocessing that changes pixels, for comparing model identities. Two
+ * preprocessings with equal pixels have equal texts, even if their `source` differs. The default
+ * preprocessing has an empty text.
  */
 export function preprocessingText(preprocessing: Preprocessing): string {
   const text = textOf(preprocessing);
@@ -121,14 +121,15 @@ function resizeText(rule: ResizeRule): string {
 }
 
 /**
- * How an image is resized for the model. `crop`: the shorter edge to `shortestEdge`, then the central square
- * of `cropSize`. `fit`: the whole image with its aspect ratio, the longer side to `longestSide`, both sides
- * rounded to the nearest multiple of the patch size. `square`: the whole image, both sides to `size`; the
- * aspect ratio is not kept.
+ * How an image is resized for the model:
+ * - `crop`: resizes the shorter edge to `shortestEdge`, then cuts out the central square of `cropSize`;
+ * - `fit`: resizes the whole image and keeps its aspect ratio. The longer side becomes `longestSide`; both
+ *   sides are rounded to the nearest multiple of the patch size;
+ * - `square`: resizes the whole image to `size` × `size`, without keeping the aspect ratio.
  */
 export type Resize = 'crop' | 'fit' | 'square';
 
-/** Size options of a call. They replace parts of the checkpoint's preprocessing. */
+/** Options of one call that replace the sizes in the checkpoint's preprocessing. */
 export interface ResizeOptions {
   /**
    * How the image is resized. Default: the rule in `model.preprocessing`, which is 'crop' for most
@@ -143,8 +144,8 @@ export interface ResizeOptions {
   readonly cropSize?: number | undefined;
   /**
    * For 'crop': length of the shorter edge in pixels (`size.shortest_edge` in Python). Default: the
-   * checkpoint's, scaled in proportion if `cropSize` differs from the checkpoint's crop. If the checkpoint
-   * does not crop: 256/224 of the crop size.
+   * checkpoint's shortest edge, scaled in proportion if `cropSize` differs from the checkpoint's crop size.
+   * If the checkpoint does not crop: 256/224 of the crop size.
    */
   readonly shortestEdge?: number | undefined;
   /**
@@ -155,15 +156,15 @@ export interface ResizeOptions {
   /**
    * For 'square': both sides in pixels (`size.height` and `size.width` in Python). If the size is not a
    * multiple of the patch size, the model ignores the remainder at the right and at the bottom. Default: the
-   * checkpoint's if it resizes to a square without a crop, else 224.
+   * checkpoint's size if the checkpoint resizes to a square without a crop, else 224.
    */
   readonly size?: number | undefined;
 }
 
-/** Options of a call that replace parts of the checkpoint's preprocessing. */
+/** Options of one call that replace parts of the checkpoint's preprocessing. */
 export interface PreprocessingOptions extends ResizeOptions {
   /** Mean, standard deviation and rescale factor. Absent fields: the checkpoint's values. */
   readonly normalization?: Partial<Normalization> | undefined;
-  /** Resampling filter. Default: the checkpoint's. */
+  /** Resampling filter. Default: the checkpoint's filter. */
   readonly resample?: Resample | undefined;
 }

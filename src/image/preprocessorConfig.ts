@@ -24,7 +24,10 @@ const CLIP = {
 };
 const HALF = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
 
-/** Class attributes of each image processor: the defaults for absent fields. `BASE` holds the common ones. */
+/**
+ * The defaults of absent fields in each image processor class. `BASE` holds the defaults that all classes
+ * share.
+ */
 const PROCESSORS: Readonly<Record<string, Json>> = {
   BitImageProcessor: CLIP,
   CLIPImageProcessor: CLIP,
@@ -45,7 +48,7 @@ const BASE = {
   default_to_square: true,
 };
 
-/** The combinations of keys of a size that transformers accepts. */
+/** Combinations of keys that transformers accepts in the object of a size. */
 const SIZE_KEYS = [
   'height,width',
   'shortest_edge',
@@ -86,7 +89,7 @@ export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Pr
   const cropSize = fields.size('crop_size', true);
   const crops = fields.flag('do_center_crop') && !isDpt;
   if (crops && cropSize?.['height'] === undefined)
-    fields.refuse('crop_size', 'a number, or an object of height and width, as do_center_crop is true');
+    fields.refuse('crop_size', 'a number, or an object of height and width, because do_center_crop is true');
   return {
     source: 'preprocessor_config.json',
     resize: fields.flag('do_resize') ? resizeRule(fields, size, isDpt) : undefined,
@@ -143,12 +146,14 @@ function resizeRule(
   return fields.refuse(
     'size',
     isDpt
-      ? 'height and width, as do_resize is true'
-      : 'height and width, shortest_edge, or max_height and max_width, as do_resize is true',
+      ? 'height and width, because do_resize is true'
+      : 'height and width, shortest_edge, or max_height and max_width, because do_resize is true',
   );
 }
 
-/** True for timm's interpolations in evaluation. timm's `random` is for training only. */
+/**
+ * True for the name of an interpolation that timm uses in evaluation. timm's `random` is for training only.
+ */
 const isResample = (value: unknown): value is Resample => RESAMPLES.includes(value as Resample);
 const isSide = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
@@ -257,7 +262,7 @@ class Fields {
     return (this.#json[name] ?? null) !== null;
   }
 
-  /** A boolean. Null and absent are false. */
+  /** Returns a boolean field. A null or absent field gives false. */
   flag(name: string): boolean {
     const value = this.#json[name] ?? false;
     return typeof value === 'boolean' ? value : this.refuse(name, 'true or false');
@@ -299,8 +304,8 @@ class Fields {
   }
 
   /**
-   * A filter by its number in Pillow. Of names only `bilinear` is valid: Python resizes bilinearly for any
-   * name.
+   * Returns a resampling filter, which the field gives as Pillow's number. The only accepted name is
+   * `bilinear`: Python resizes bilinearly for every name.
    */
   resample(): Resample {
     const value = this.#json['resample'];

@@ -34,10 +34,10 @@ export interface RawImage {
  * http, https, data, blob or file URL is a path. Bytes (also a `Buffer`) are the content of an image file.
  * Pixels in memory are a `RawImage`.
  *
- * For Python's numbers, pass the file (Blob, URL) or the <img>: both are decoded without colour management. A
- * bitmap, canvas or frame holds the browser's colours. For a photograph with a colour profile those differ
- * (demo/photos/rocket.jpg: 130,792 of 150,528 values, by up to 29 of 255), unless the bitmap was created with
- * `colorSpaceConversion: 'none'`.
+ * To get Python's numbers, pass the file (Blob, URL) or the <img>: both are decoded without colour
+ * management. A bitmap, canvas or frame holds the browser's colours. For a photograph with a colour profile,
+ * the browser's colours differ from Python's (demo/photos/rocket.jpg: 130,792 of 150,528 values, by up to 29
+ * of 255), unless the bitmap was created with `colorSpaceConversion: 'none'`.
  */
 export type ImageSource =
   | ImageBitmap
@@ -55,9 +55,10 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How the Exif orientation of a file is treated. `ignore`: pixels as stored, like `PIL.Image.open` in Python.
- * `respect`: rotated upright, like `transformers.image_utils.load_image`; the right choice for photographs
- * that people look at. Elements, canvases and bitmaps are used as shown in both cases.
+ * How the Exif orientation of a file is treated. `ignore`: the pixels are used as stored, like
+ * `PIL.Image.open` in Python. `respect`: the image is rotated upright, like
+ * `transformers.image_utils.load_image`; this is the right choice for photographs that people look at. With
+ * either value, elements, canvases and bitmaps are used as shown.
  */
 export type Orientation = 'respect' | 'ignore';
 
@@ -92,7 +93,7 @@ export interface DecodedImage {
   readonly orientation: number;
   /** Exif orientation in the file, 1 to 8, whatever the option. */
   readonly fileOrientation: number;
-  /** True for a picture decoded from a file: its values are those stored, and it is not rotated. */
+  /** True for a picture decoded from a file: it has the stored values and is not rotated. */
   readonly isFile: boolean;
   /**
    * True if the picture is a bitmap with the colours that an <img> of the file shows: the file has no colour
@@ -106,8 +107,8 @@ export interface DecodedImage {
 }
 
 /**
- * Decodes an image source. A picture of the caller (canvas, video, bitmap, pixels) is returned synchronously,
- * so that its pixels are those at the time of the call.
+ * Decodes an image source. A picture that belongs to the caller (canvas, video, bitmap, pixels) is returned
+ * synchronously, so that its pixels are those at the time of the call.
  *
  * @throws ImageError IMAGE_TYPE, if `source` is not an image source; IMAGE_FETCH, if the file cannot be read;
  *   IMAGE_DECODE, if the file cannot be decoded; IMAGE_SIZE, if the length of pixel data does not match the
@@ -187,7 +188,7 @@ export function keepsItsPixels(source: ImageSource): boolean {
   try {
     return /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));
   } catch {
-    return true; // an <img> that failed in the worker's page throws here, and again when it is decoded
+    return true; // an <img> that failed to load throws here; decoding throws the same error again
   }
 }
 
@@ -217,7 +218,7 @@ async function decodeUrl(
       await response.body?.cancel();
       throw new ImageError(
         'IMAGE_FETCH',
-        `${name}: expected an image, found HTTP status ${response.status}. Check the URL.`,
+        `${name}: the request failed with HTTP status ${response.status}. Check the URL.`,
       );
     }
     blob = await response.blob();
@@ -227,11 +228,9 @@ async function decodeUrl(
     const what = hasPaths()
       ? 'Check the URL and the network'
       : 'Check the URL and the network. A server of another origin must allow this page to read the image (CORS)';
-    throw new ImageError(
-      'IMAGE_FETCH',
-      `${name}: expected an image, found no readable response (${String(cause)}). ${what}.`,
-      { cause },
-    );
+    throw new ImageError('IMAGE_FETCH', `${name}: the request failed (${String(cause)}). ${what}.`, {
+      cause,
+    });
   }
   return decodeBlob(gpu, blob, name, orientation, signal);
 }
@@ -255,10 +254,10 @@ async function readPath(path: string, signal: AbortSignal | undefined): Promise<
     signal?.throwIfAborted();
     const { code } = cause as { readonly code?: unknown };
     const found =
-      code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'a folder' : `no access (${String(cause)})`;
+      code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : String(cause);
     throw new ImageError(
       'IMAGE_FETCH',
-      `${path}: expected an image file, found ${found}. Check the path. A relative path starts at the program's working directory.`,
+      `${path}: the file cannot be read: ${found}. Check the path. A relative path starts at the program's working directory.`,
       { cause },
     );
   }
@@ -328,7 +327,7 @@ async function decodeElement(
     signal?.throwIfAborted();
   }
   const bytes = element.naturalWidth * element.naturalHeight * 4;
-  // Takes a free slot synchronously: during a wait, the page could show another image in the element.
+  // Takes a free slot synchronously: during a wait, the page could put a different image into the element.
   let slot = decodeSlots().takeNow(bytes);
   if (!slot) {
     slot = await decodeSlots().take(signal);

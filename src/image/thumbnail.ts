@@ -13,7 +13,10 @@ export interface Thumbnail {
   readonly height: number;
 }
 
-/** The beginning of a file that contains its size, unless its metadata are longer. */
+/**
+ * Number of bytes read from the beginning of a file. They contain the image's size, unless the metadata are
+ * longer.
+ */
 const HEADER_BYTES = 2 ** 18;
 
 /**

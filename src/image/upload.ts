@@ -19,17 +19,15 @@ export interface Upload {
    * synchronously.
    */
   readonly load?: (begin: number, end: number) => Promise<void>;
-  /** Copies rows [begin, end) to the buffer, before the burst's dispatches. */
+  /** Copies rows [begin, end) to the buffer, so that the burst's dispatches can read them. */
   fill(burst: Burst, buffer: GPUBuffer, begin: number, end: number): void;
   close(): void;
 }
 
 /**
-
  * Chooses the way in which a picture is uploaded.
-
+ *
  * @throws ImageError IMAGE_SIZE, if the picture is empty
-
  */
 export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
   const { picture, name, width, height } = image;
@@ -115,13 +113,13 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
     const isWhole = visibleRect?.width === bitmap.width && visibleRect.height === bitmap.height;
     if (isWhole && (format === 'RGBX' || format === 'BGRX')) return frame;
   } catch {
-    // A closed bitmap, or one of another origin. The copy to a texture reports the error.
+    // A closed bitmap, or a bitmap from a different origin. The copy to a texture reports the error.
   }
   frame?.close();
   return undefined;
 }
 
-/** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of this. */
+/** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of 256. */
 const ROW_BYTES = 256;
 
 function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): Upload {
@@ -203,10 +201,10 @@ function copy(
     device.queue.copyExternalImageToTexture({ source, origin }, { texture, premultipliedAlpha: false }, size);
   } catch (cause) {
     if (cause instanceof Error && cause.name === 'SecurityError') {
-      const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
+      const what = "Serve the image with CORS headers and load it with crossorigin='anonymous'";
       throw new ImageError(
         'IMAGE_FETCH',
-        `${name}: this page may not read pixels of another origin. ${what}.`,
+        `${name}: the image comes from another origin, whose pixels this page may not read. ${what}.`,
         { cause },
       );
     }

@@ -1,7 +1,7 @@
 /**
  * Prepares a WebP for the browser's decoder: checks that the file is complete, reads its orientation, and
  * extracts the first frame of an animation as a still. Alpha is removed, because Firefox premultiplies the
- * colours of every bitmap, and both browsers premultiply those of an animation.
+ * colours of every bitmap, and Chromium and Firefox premultiply the colours of an animation.
  */
 import type { Canvas } from './pixels.js';
 import { damaged, endsTooEarly } from './decodeErrors.js';
@@ -71,7 +71,7 @@ function withoutAlpha(content: Uint8Array): void {
   if (content.length > 4) content[4]! &= ~ALPHA;
 }
 
-/** Converts an animation's frame to a still. `content` is that of the frame's chunk. */
+/** Converts an animation's frame to a still. `content` is the content of the frame's chunk. */
 function frameOf(content: Uint8Array<ArrayBuffer>, { width, height }: Canvas, name: string): PlainWebp {
   const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
   const [left, top] = [2 * uint24(content, 0), 2 * uint24(content, 3)];

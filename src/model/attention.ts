@@ -1,6 +1,6 @@
 /**
- * Recomputes attention rows of selected queries from the queries and keys that a forward has stored. The GPU
- * never holds a matrix of tokens × tokens.
+ * Recomputes attention rows of selected queries from the queries and keys that a forward pass has stored. The
+ * GPU never holds a matrix of tokens × tokens.
  */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -39,12 +39,15 @@ export interface TokenLayout {
   readonly numTokens: number;
 }
 
-/** Size of the rows computed per submit: about half a GFLOP, which keeps a submit short on any adapter. */
+/**
+ * Bytes of attention rows computed per submit. They take about half a GFLOP, which keeps a submit short on
+ * any adapter.
+ */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
  * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the
- * mean) drops the first axis, a single query the second.
+ * mean) drops the axis of heads, a single query the axis of queries.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
  * @param lease of the owner of `qkv`
  * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError
@@ -127,6 +130,8 @@ function queriesOf(
 function inRange(name: string, value: number, count: number, or = ''): void {
   if (Number.isInteger(value) && value >= 0 && value < count) return;
   const expected =
-    count === 0 ? 'no register, as this model has none' : `a whole number from 0 to ${count - 1}${or}`;
+    count === 0
+      ? 'no register, because this model has no registers'
+      : `a whole number from 0 to ${count - 1}${or}`;
   throw new OptionError('OPTION_VALUE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
 }

@@ -1,39 +1,42 @@
-/** What a checkpoint's metadata and the caller's options change in a configuration. */
+/** Applies a checkpoint's metadata and the caller's options to a configuration. */
 import type { SafetensorsHeader } from '../safetensors.js';
 import { checkConfig, type DINOv2Config, type PosEmbedConvention } from './config.js';
 
 /**
- * Key in `__metadata__` of a checkpoint that `dinov2-webgpu convert` has written: the convention of its
- * position embeddings, which Hugging Face's names and config.json cannot always express.
+ * Key in `__metadata__` of a checkpoint written by `dinov2-webgpu convert`: how position embeddings are
+ * interpolated (`PosEmbedConvention`). Hugging Face's tensor names and config.json cannot always express it.
  */
 export const POS_EMBED = 'dinov2-webgpu pos_embed';
 
 /**
- * Key in `__metadata__` of a checkpoint that `dinov2-webgpu convert` has written: the width of a SwiGLU that is
- * no multiple of 8, which Hugging Face's config.json cannot express.
+ * Key in `__metadata__` of a checkpoint written by `dinov2-webgpu convert`: the width of a SwiGLU, if it is
+ * not a multiple of 8. Hugging Face's config.json cannot express such a width.
  */
 export const HIDDEN_FEATURES = 'dinov2-webgpu hidden_features';
 
-/** Beginning of the sentence in `assumed` that an explicit convention of the position embeddings replaces. */
+/**
+ * Beginning of the sentence in `assumed` about the interpolation of position embeddings. An explicit
+ * `posEmbed` replaces this sentence.
+ */
 export const INTERPOLATED = 'Position embeddings are interpolated';
 
-/** A configuration, and a sentence for each part of it that no file states. */
+/** A configuration, and a sentence for each value in it that no file states. */
 export interface SettledConfig {
   readonly config: DINOv2Config;
   readonly assumed: readonly string[];
 }
 
-/** What a caller chooses. */
+/** Options of a caller that change how a checkpoint is read. */
 export interface TensorChoice {
-  /** Prefix of the model's names. Default: the only one with a complete model. */
+  /** Prefix of the model's tensor names. Default: the only prefix with a complete model. */
   readonly prefix?: string | undefined;
-  /** Replaces the checkpoint's own convention. */
+  /** How position embeddings are interpolated. Default: the checkpoint's own convention. */
   readonly posEmbed?: PosEmbedConvention | undefined;
 }
 
 /**
  * Applies the caller's `posEmbed`, or the metadata of a converted checkpoint, to a configuration.
- * @throws {ConfigError} CONFIG_UNSUPPORTED when the result cannot be computed
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if the resulting configuration is not supported
  */
 export function withChoices(
   settled: SettledConfig,

@@ -1,5 +1,6 @@
 /**
- * The configuration of a DINOv2: its type, the four published sizes, and the limits of what can be computed.
+ * The configuration of a DINOv2 model: its type, the four published sizes, and the limits of what can be
+ * computed.
  */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
@@ -8,10 +9,11 @@ import { HEAD_DIM } from '../graph/constants.js';
 export type ModelSize = 'small' | 'base' | 'large' | 'giant';
 
 /**
- * How position embeddings are interpolated for another grid. All conventions are bicubic (see posEmbed.ts):
+ * How position embeddings are interpolated for a grid of a different size. All conventions are bicubic (see
+ * posEmbed.ts):
  * - `plain`: Hugging Face `dinov2`, no antialias;
  * - `antialias`: Hugging Face `dinov2_with_registers`, and facebookresearch's `_reg` models;
- * - `offset`: facebookresearch without registers, whose scale factor is (rows + 0.1) / native.
+ * - `offset`: facebookresearch without registers, whose scale factor is (rows + 0.1) / nativeGrid.
  */
 export type PosEmbedConvention = 'plain' | 'antialias' | 'offset';
 
@@ -23,7 +25,7 @@ export interface DINOv2Config {
   readonly depth: number;
   /** Number of attention heads. */
   readonly numHeads: number;
-  /** embedDim / numHeads: 64 in every DINOv2. */
+  /** embedDim / numHeads: 64 in every DINOv2 model. */
   readonly headDim: number;
   /** Side of a patch in pixels. */
   readonly patchSize: number;
@@ -35,11 +37,14 @@ export interface DINOv2Config {
   readonly numRegisterTokens: number;
   /** `mlp`: fc1, GELU, fc2. `swiglu`: w12, SiLU of the first half times the second half, w3. */
   readonly ffn: 'mlp' | 'swiglu';
-  /** Width of the hidden layer: rows of fc1, or columns of w3. A SwiGLU's w12 has twice as many rows. */
+  /**
+   * Width of the hidden layer: number of rows of fc1, or of columns of w3. A SwiGLU's w12 has twice as many
+   * rows.
+   */
   readonly hiddenFeatures: number;
   /** Epsilon of every LayerNorm: 1e-6. */
   readonly layerNormEps: number;
-  /** Interpolation of the position embeddings. */
+  /** How the position embeddings are interpolated. */
   readonly posEmbed: PosEmbedConvention;
 }
 
@@ -53,7 +58,9 @@ const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 
 /** The names of the published sizes. */
 export const MODEL_SIZES = Object.keys(sizes) as readonly ModelSize[];
 
-/** Largest accepted values: three times those of ViT-g, so that a damaged file cannot request terabytes. */
+/**
+ * Largest accepted values: three times the values of ViT-g, so that a damaged file cannot request terabytes.
+ */
 export const limits = {
   embedDim: 4608,
   depth: 120,
@@ -64,8 +71,8 @@ export const limits = {
 };
 
 /**
- * The configuration of a published model in Hugging Face's form: patch size 14, native image size 518.
- *
+ * The configuration of a published model, with the same values as its Hugging Face config.json: patch size
+ * 14, native image size 518.
  * @param options `registers`: true for the variant with 4 registers. Default false
  */
 export function configOf(size: ModelSize, options: { registers?: boolean } = {}): DINOv2Config {
@@ -101,7 +108,10 @@ export function nativeGrid(config: Pick<DINOv2Config, 'imageSize' | 'patchSize'>
   return Math.floor(config.imageSize / config.patchSize);
 }
 
-/** Width of the hidden layer. A SwiGLU takes 2/3 of it, rounded up to a multiple of 8 (`Dinov2SwiGLUFFN`). */
+/**
+ * Width of the hidden layer. For a SwiGLU: 2/3 of the MLP's width, rounded up to a multiple of 8
+ * (`Dinov2SwiGLUFFN`).
+ */
 export function hiddenFeaturesOf(embedDim: number, mlpRatio: number, ffn: 'mlp' | 'swiglu'): number {
   const hidden = Math.trunc(embedDim * mlpRatio);
   return ffn === 'mlp' ? hidden : Math.trunc((Math.trunc((hidden * 2) / 3) + 7) / 8) * 8;

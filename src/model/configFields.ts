@@ -2,7 +2,7 @@
 import { ConfigError } from '../errors.js';
 import { show } from './config.js';
 
-/** Reads fields and collects the errors, so that `throwRefused` can report all of them in one message. */
+/** Reads fields and collects errors, so that `throwRefused` can report all errors in one message. */
 export class Fields {
   readonly #json: Readonly<Record<string, unknown>>;
   readonly #refused: { code: 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED'; field: string; text: string }[] = [];
@@ -73,7 +73,7 @@ export class Fields {
     return absent;
   }
 
-  /** Refuses any other value of a setting that is the same in every DINOv2. */
+  /** Refuses every value except `expected`, for a field that has the same value in every DINOv2 model. */
   only(field: string, expected: number | boolean | string): void {
     const value = this.value(field);
     if (value !== undefined && value !== expected)

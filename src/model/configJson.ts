@@ -1,19 +1,21 @@
 /**
- * Reads config.json in Hugging Face's and timm's forms, and writes it in Hugging Face's. Defaults are those
- * of `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
+ * Reads config.json in Hugging Face's and timm's forms, and writes Hugging Face's form. Defaults are those of
+ * `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
  */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
 import { checkConfig, epsRange, hiddenFeaturesOf, limits, show, type DINOv2Config } from './config.js';
 import { Fields } from './configFields.js';
 
-/** The parts of a configuration in a config.json that leaves the rest to the tensors' names and shapes. */
+/**
+ * The part of a configuration that a config.json states if the tensors' names and shapes determine the rest.
+ */
 export interface ConfigHints {
-  /** Name of the file's origin, for messages. */
+  /** Origin of the values, for messages. */
   readonly writer: string;
-  /** Undefined if the file does not contain it. */
+  /** Length of a token's vector. Undefined if the file does not contain it. */
   readonly embedDim?: number | undefined;
-  /** Undefined if the file does not contain it. */
+  /** Number of attention heads. Undefined if the file does not contain it. */
   readonly numHeads?: number | undefined;
   /** Activation of the MLP, or of the SwiGLU's gate. */
   readonly activation?: 'gelu' | 'silu' | undefined;
@@ -23,7 +25,9 @@ export interface ConfigHints {
   readonly imageSize?: number | undefined;
 }
 
-/** Content of a config.json: a complete configuration, or hints that complement the tensors' shapes. */
+/**
+ * Content of a config.json: a complete configuration, or hints that complement the tensors' names and shapes.
+ */
 export type ConfigFile =
   | { readonly config: DINOv2Config; readonly hints?: undefined }
   | { readonly config?: undefined; readonly hints: ConfigHints };
@@ -31,8 +35,8 @@ export type ConfigFile =
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's, which names an architecture
- * whose numbers are in timm's code.
+ * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's. A config.json of timm names an
+ * architecture, whose dimensions are in timm's code.
  * @throws {ConfigError} CONFIG_JSON, CONFIG_UNSUPPORTED, CONFIG_FIELD
  */
 export function readConfigFile(json: unknown): ConfigFile {
@@ -50,7 +54,10 @@ export function readConfigFile(json: unknown): ConfigFile {
 /** timm's names of the supported activations: the exact GELU, and SiLU. */
 const computed: Readonly<Record<string, 'gelu' | 'silu'>> = { gelu: 'gelu', silu: 'silu', swish: 'silu' };
 
-/** @throws {ConfigError} CONFIG_UNSUPPORTED, for arguments that change the arithmetic of the model */
+/**
+ * Reads a config.json of timm.
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, for arguments that change the arithmetic of the model
+ */
 function timmHints(json: Json, architecture: string): ConfigHints {
   const args = isObject(json['model_args']) ? json['model_args'] : {};
   const refuse = (what: string, expected: string, found: unknown): never => {
@@ -71,7 +78,7 @@ function timmHints(json: Json, architecture: string): ConfigHints {
   ] as const)
     if (Array.isArray(size) && size[0] !== size[1]) refuse(what, 'a square', size);
   const { embed_dim: embedDim, num_heads: numHeads, no_embed_class: patchPositions } = args;
-  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // the older form has no pretrained_cfg
+  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // older form without pretrained_cfg
   const side: unknown = [args['img_size'] ?? inputSize].flat().at(-1);
   return {
     activation: computed[String(activation)],
@@ -97,7 +104,10 @@ function asObject(json: unknown): Json {
 const isDinov2 = ({ model_type: type }: Json): boolean =>
   type === 'dinov2' || type === 'dinov2_with_registers';
 
-/** Finds DINOv2 configurations nested in a larger model's configuration, with their key paths. */
+/**
+ * Finds DINOv2 configurations nested in the configuration of a larger model. Returns them with their key
+ * paths.
+ */
 function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
   return Object.entries(json).flatMap(([key, value]) => {
     if (!isObject(value)) return [];
@@ -108,11 +118,9 @@ function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
 }
 
 /**
-
- * Finds the object that describes the DINOv2.
-
+ * Finds the object that describes the DINOv2 model: `json` itself, or an object nested in it.
+ *
  * @throws {ConfigError} CONFIG_UNSUPPORTED
-
  */
 function dinov2In(json: Json): Json {
   if (isDinov2(json)) return json;
@@ -127,7 +135,7 @@ function dinov2In(json: Json): Json {
     'CONFIG_UNSUPPORTED',
     `config.json: model_type: expected "dinov2" or "dinov2_with_registers", found ${found}. ` +
       (/dinov3/i.test(found)
-        ? 'DINOv3 is another architecture, with rotary positions, and is not supported. Load a DINOv2.'
+        ? 'DINOv3 is a different architecture, with rotary positions, and is not supported. Load a DINOv2 model.'
         : nested === undefined
           ? 'Only DINOv2 is supported. Use the config.json of a repository such as facebook/dinov2-small.'
           : 'Pass only the nested object that describes the model.'),
@@ -135,10 +143,10 @@ function dinov2In(json: Json): Json {
 }
 
 /**
- * Reads a parsed Hugging Face config.json with `model_type` dinov2 or dinov2_with_registers. Accepts that of
- * a bare model, of a model with a head (`Dinov2ForImageClassification`, …), and of a larger model that nests
- * it (`backbone_config` of Depth Anything). Absent fields take the defaults of transformers. Fields that do
- * not affect inference are ignored.
+ * Reads a parsed Hugging Face config.json with `model_type` dinov2 or dinov2_with_registers. Accepts the
+ * config.json of a bare model, of a model with a head (`Dinov2ForImageClassification`, …), and of a larger
+ * model with a nested DINOv2 configuration (`backbone_config` of Depth Anything). Absent fields take the
+ * defaults of transformers. Fields that do not affect inference are ignored.
  *
  * @throws {ConfigError} CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, for another model or an
  *   unsupported setting; CONFIG_FIELD, if a field has the wrong type or is out of range. One message lists
@@ -156,7 +164,8 @@ export function parseConfig(json: unknown): DINOv2Config {
   const imageSize = fields.side('image_size', 224, patchSize, limits.imageSize);
   const mlpRatio = fields.number('mlp_ratio', 4, 1e-4, limits.mlpRatio);
   const layerNormEps = fields.number('layer_norm_eps', 1e-6, ...epsRange);
-  const swiglu = fields.value('use_swiglu_ffn') !== null && fields.boolean('use_swiglu_ffn', false); // older versions of transformers treat null as false
+  // Older versions of transformers treat null as false.
+  const swiglu = fields.value('use_swiglu_ffn') !== null && fields.boolean('use_swiglu_ffn', false);
   const numRegisterTokens = registers
     ? fields.integer('num_register_tokens', 4, 0, limits.numRegisterTokens)
     : 0;
@@ -196,11 +205,13 @@ export function parseConfig(json: unknown): DINOv2Config {
 
 /**
  * Writes a configuration as a Hugging Face config.json; the inverse of `parseConfig`. Hugging Face has no
- * field for facebookresearch's `offset` convention, nor for `plain` with registers. A weights file stores
- * those in its metadata (`POS_EMBED` in tensorConfig.ts).
+ * field for how position embeddings are interpolated. If the model differs from Hugging Face's convention for
+ * its type (`offset`, or `plain` with registers), the weights file must store the convention in its metadata
+ * (`POS_EMBED`).
  */
 export function configJson(config: DINOv2Config): Record<string, unknown> {
-  // In Hugging Face, `with_registers` also selects antialias, and the number of registers may be 0.
+  // In Hugging Face, `model_type` dinov2_with_registers also selects antialias. The number of registers may
+  // be 0.
   const registers = config.numRegisterTokens > 0 || config.posEmbed === 'antialias';
   return {
     architectures: [registers ? 'Dinov2WithRegistersModel' : 'Dinov2Model'],
@@ -222,12 +233,12 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 
 /**
  * The `mlp_ratio` that gives `hiddenFeatures`, 4 in practice.
- * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds a SwiGLU's width up to a
- *   multiple of 8
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio gives this width: Hugging Face rounds a SwiGLU's
+ *   width up to a multiple of 8
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;
-  // The third candidate adds half a column, for a ratio whose rounding would lose a column.
+  // The third candidate adds half a hidden feature, for a ratio whose rounding would lose one feature.
   const ratio = [Math.round(exact), exact, exact + 0.5 / embedDim].find(
     (each) => hiddenFeaturesOf(embedDim, each, ffn) === hiddenFeatures,
   );

@@ -1,4 +1,4 @@
-/** The result of a forward. Values stay on the GPU until a method reads them. */
+/** Features: the result of a forward pass. Values stay on the GPU until a method reads them. */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { OwnedBuffers } from '../gpu/lease.js';
@@ -11,17 +11,17 @@ import type { DINOv2Config } from './config.js';
 import type { FinalNorm } from './finalNorm.js';
 import { countTokens, type Grid } from './vit.js';
 
-// Frees the buffers of features that are garbage-collected without dispose(). Holds the buffers, not the
-// features.
+// Frees the buffers of features that are garbage-collected without dispose(). The registry refers to the
+// buffers only, because a reference to the features would prevent their collection.
 const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispose());
 
-/** The output buffers of a forward. `Features` takes ownership. */
+/** The output buffers of a forward pass. `Features` takes ownership of them. */
 export interface ForwardBuffers {
   /** (batch · numTokens, embedDim), after the final norm. */
   readonly lastHiddenState: GPUBuffer;
-  /** By layer: (batch · numTokens, embedDim), before the final norm. */
+  /** Layer → (batch · numTokens, embedDim), before the final norm. */
   readonly hiddenStates: ReadonlyMap<number, GPUBuffer>;
-  /** By block: (batch · numTokens, 3 · embedDim). */
+  /** Block → (batch · numTokens, 3 · embedDim): queries, keys, values. */
   readonly qkv: ReadonlyMap<number, GPUBuffer>;
   /** Parameters of the final norm. Undefined if no hidden states are stored. */
   readonly norm: FinalNorm | undefined;
@@ -83,14 +83,14 @@ export class Features {
    */
   readonly gpu: Gpu;
   /**
-   * Lease for tasks that use the buffers: `dispose()` takes effect when these tasks have ended.
+   * Lease for tasks that use the buffers: `dispose()` frees the buffers when these tasks have ended.
    * @internal
    */
   readonly lease: OwnedBuffers;
   readonly #buffers: ForwardBuffers;
 
   /**
-   * Called by the model, which provides features through `DINOv2.features` and `DINOv2.forward`.
+   * Called by `DINOv2.features` and `DINOv2.forward`. Applications get features from these methods.
    * @internal
    */
   constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, forwardBuffers: ForwardBuffers) {
@@ -159,8 +159,8 @@ export class Features {
    * the input of the first block; layer `i` is the output of the `i`-th block. Values are before the final
    * norm, unless `norm` is set. The last layer with `norm` is the last hidden state, which is always
    * available.
-   * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward did not store it: pass
-   *   `{ layers: [layer] }` to the forward
+   * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward pass did not store it:
+   *   pass `{ layers: [layer] }` to `features()` or `forward()`
    */
   async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     const { norm = false } = checkOptions('hiddenState', options);
@@ -171,8 +171,8 @@ export class Features {
 
   /**
    * Reads the patch tokens of several blocks, in the order of the blocks: (batch, rows · cols, embedDim)
-   * each. This is `get_intermediate_layers` of facebookresearch/dinov2. The forward must have stored the
-   * blocks: index `i` here, counted from 0, is `i + 1` in the forward's `layers`.
+   * each. This is `get_intermediate_layers` of facebookresearch/dinov2. The forward pass must have stored the
+   * blocks: index `i` here, counted from 0, is `i + 1` in the option `layers`.
    * @param n number of last blocks, or indices of blocks from 0. Default: 1
    * @throws OptionError OPTION_VALUE, if a block does not exist or was not stored
    */
@@ -212,10 +212,10 @@ export class Features {
   /**
    * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is
    * the attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The
-   * shape is (heads, queries, numTokens). A single head (or the mean over heads) drops the first axis, a
-   * single query the second: `{ head: 0, query: 'cls' }` gives (numTokens).
-   * @throws OptionError OPTION_VALUE, if the forward did not store the block (pass `{ attentions: [layer] }`
-   *   to the forward), or if a head or query is out of range
+   * shape is (heads, queries, numTokens). A single head (or the mean over heads) drops the axis of heads, a
+   * single query the axis of queries: `{ head: 0, query: 'cls' }` gives (numTokens).
+   * @throws OptionError OPTION_VALUE, if a head or query is out of range, or if the forward pass did not
+   *   store the block: pass `{ attentions: [layer] }` to `features()` or `forward()`
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     checkOptions('attention', options);
@@ -238,7 +238,7 @@ export class Features {
   }
 
   /**
-   * Sorted block indices. facebookresearch treats a list as a set, so results are in the order of the blocks.
+   * Sorts block indices. facebookresearch treats a list as a set, so results are in the order of the blocks.
    */
   #blocks(n: number | readonly number[]): number[] {
     const { depth } = this;
@@ -262,7 +262,7 @@ export class Features {
     );
   }
 
-  /** True if the layer is the last hidden state, which is always stored. */
+  /** True if the layer with this `norm` is the last hidden state, which is always stored. */
   #isLast(layer: number, norm: boolean): boolean {
     return norm && layer === this.depth;
   }
@@ -284,7 +284,7 @@ export class Features {
     const missing = needed.filter((layer) => !stored.has(layer)).join(', ');
     return new OptionError(
       'OPTION_VALUE',
-      `${where}: the forward did not store ${option} ${missing} (stored: ${all}). Pass { ${option}: [${needed.join(', ')}] } to features() or forward().`,
+      `${where}: the forward pass did not store ${option} ${missing} (stored: ${all}). Pass { ${option}: [${needed.join(', ')}] } to features() or forward().`,
     );
   }
 
@@ -313,7 +313,7 @@ export class Features {
     });
   }
 
-  /** (batch, rows · cols, embedDim) → (batch, embedDim, rows, cols). */
+  /** Transposes (batch, rows · cols, embedDim) to (batch, embedDim, rows, cols). */
   #channelsFirst(patches: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
     const { batch, embedDim } = this;
     const count = this.rows * this.cols;
@@ -359,7 +359,10 @@ export class Features {
   }
 }
 
-/** Checks an index against the model. Comes before `#checkStored`, whose advice would not help here. */
+/**
+ * Checks an index against the model. Must be called before `#checkStored`, whose advice (pass the layer) does
+ * not help if the model has no such layer.
+ */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;
   throw new OptionError(

@@ -1,10 +1,10 @@
-/** Applies the model's final norm to stored hidden states after the forward. */
+/** Applies the model's final norm to stored hidden states after the forward pass. */
 import type { Gpu } from '../gpu/device.js';
 import { lower, sizeWords, targetOf, type ForwardSize } from '../gpu/lowering.js';
 import type { Task } from '../gpu/task.js';
 import { GraphBuilder } from '../graph/graph.js';
 
-/** Parameters of the final norm. Buffers hold (embedDim) floats each. */
+/** Parameters of the final norm. The buffers hold (embedDim) floats each. */
 export interface FinalNorm {
   readonly weight: GPUBuffer;
   readonly bias: GPUBuffer;
@@ -12,8 +12,8 @@ export interface FinalNorm {
 }
 
 /**
- * Normalizes every row of `x`, (batch · numTokens, embedDim). Uses the forward's own kernel, so the bits
- * equal those of a norm within the forward. The task owns the result.
+ * Normalizes every row of `x`, (batch · numTokens, embedDim). Uses the same kernel as the forward pass, so
+ * that the bits equal those of a norm within the forward pass. The task owns the result.
  */
 export async function applyNorm(
   gpu: Gpu,

@@ -1,4 +1,4 @@
-/** The fingerprint of loaded weights: a SHA-256 that identifies a checkpoint. */
+/** The fingerprint of loaded weights: a SHA-256 hash that identifies a checkpoint. */
 import type { Gpu } from '../gpu/device.js';
 import { Sha256 } from '../io/sha256.js';
 import { isMatrix, parameterBytes, type Weights } from '../weights/weightMemory.js';

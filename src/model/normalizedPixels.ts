@@ -1,4 +1,4 @@
-/** Checks of normalised pixels that a caller hands to `forward`, and their size in patches. */
+/** Checks normalised pixels that a caller passes to `forward`, and computes their size in patches. */
 import { ImageError, OptionError } from '../errors.js';
 import type { Grid } from './vit.js';
 
@@ -13,9 +13,9 @@ export interface PixelSize {
 }
 
 /**
- * The grid of whole patches of a batch of images. A remainder on the right and at the bottom does not count.
+ * The grid of whole patches in a batch of images. A remainder at the right and at the bottom is ignored.
  * @param where the call, for messages
- * @throws OptionError OPTION_VALUE for a size that is not whole, or less than one patch
+ * @throws OptionError OPTION_VALUE, if a size is not a whole number from 1, or less than one patch
  */
 export function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
   if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
@@ -28,13 +28,13 @@ export function gridOf(where: string, { height, width, batch = 1 }: PixelSize, p
   if (grid.rows >= 1 && grid.cols >= 1) return grid;
   throw new OptionError(
     'OPTION_VALUE',
-    `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`,
+    `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge the image.`,
   );
 }
 
 /**
- * A copy of the pixels, cropped to whole patches. It is a copy even if nothing is cropped, because the caller may
- * refill its array before the forward starts.
+ * Copies the pixels and crops them to whole patches. Copies them even if nothing is cropped, because the
+ * caller may refill its array before the forward pass starts.
  * @param pixels float32 (batch, 3, height, width)
  * @returns float32 (batch, 3, rows · patchSize, cols · patchSize)
  * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE

@@ -1,12 +1,12 @@
-/** The list of a DINOv2's parameters, with facebookresearch's names, in the order of the forward. */
+/** Lists a DINOv2 model's parameters by facebookresearch's names, in the order of the forward pass. */
 
 import type { Parameter } from '../weights/huggingFace.js';
 import { nativeGrid, type DINOv2Config } from './config.js';
 
 /**
- * All parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). `attn.qkv`
- * stacks the rows of query, key and value. `mlp.w12` stacks the half that goes through SiLU and the half that
- * it multiplies.
+ * All parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). The rows of
+ * `attn.qkv` are the rows of query, key and value. The rows of `mlp.w12` are the half that SiLU is applied
+ * to, then the half that is multiplied with the result.
  */
 export function parameters(config: DINOv2Config): Parameter[] {
   const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = config;

@@ -1,5 +1,5 @@
 /**
- * Interpolates position embeddings for another grid than the native one, as PyTorch's bicubic
+ * Interpolates position embeddings for a grid other than the native grid, as PyTorch's bicubic
  * `F.interpolate`.
  *
  * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75 and 4
@@ -22,8 +22,8 @@ export interface InterpolatePosEmbedOptions {
 }
 
 /**
- * Filter of one axis: output i is the sum of weights[k] · input[indices[k]] for k in [first[i], first[i +
- * 1]).
+ * Filter of one axis. Output `i` is the sum of `weights[k] * input[indices[k]]` for `first[i] <= k < first[i
+ * + 1]`.
  */
 interface Taps {
   readonly first: Int32Array;
@@ -37,8 +37,8 @@ interface Taps {
  * For the native grid, every convention gives a copy: transformers and facebookresearch skip the
  * interpolation for the native image. For 518 × 520 pixels, whose grid is native too, transformers
  * interpolates, but its filters hit every position exactly. Sums and coordinates are float64, within 1e-7 of
- * PyTorch in float64. PyTorch in float32 also rounds the coordinates: that changes white noise in [-1, 1] by
- * up to 8e-6, and depends on whether the build fuses multiply and add.
+ * PyTorch in float64. PyTorch in float32 also rounds the coordinates. This rounding changes white noise in
+ * [-1, 1] by up to 8e-6, and depends on whether PyTorch's build fuses multiply and add.
  *
  * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the row of the cls token, then the patches by
  *   rows

@@ -2,9 +2,9 @@
 import { configOf, MODEL_SIZES, type DINOv2Config } from './config.js';
 
 /**
- * The configuration of a parsed config.json that gives every field `parseConfig` reads the value of a published
- * model. The result is that of `parseConfig`.
- * @returns undefined for any other file
+ * If every field that `parseConfig` reads has the value of a published model, returns the same configuration
+ * as `parseConfig`.
+ * @returns undefined for any other config.json
  */
 export function publishedConfig(json: unknown): DINOv2Config | undefined {
   if (typeof json !== 'object' || json === null || 'backbone' in json) return undefined;

@@ -10,9 +10,9 @@ import type { ConfigHints } from './configJson.js';
 
 /**
  * Determines the configuration of a checkpoint.
- * @param file the content of its config.json. Default: the checkpoint has none
+ * @param file the content of the checkpoint's config.json. Default: the checkpoint has no config.json
  * @throws {ConfigError} CONFIG_UNSUPPORTED, if the shapes are ambiguous or the configuration is not supported
- * @throws {CheckpointError} if the checkpoint contains no model, or several
+ * @throws {CheckpointError} if the checkpoint contains no model, or several models
  */
 export function configOfCheckpoint(
   header: SafetensorsHeader,
@@ -26,9 +26,9 @@ export function configOfCheckpoint(
 }
 
 /**
- * Values of embedDim at which public vision transformers have heads that are not 64 wide: 1152 (72,
- * SoViT-400M), 1280 (80, ViT-H: Virchow), 1408 (88, ViT-g). Models wider than DINOv2's giant also have other
- * heads (128: Web-SSL from 2688 on; 104: ViT-bigG).
+ * Values of embedDim at which public vision transformers have heads that are not 64 wide: 1152 (heads of 72,
+ * SoViT-400M), 1280 (heads of 80, ViT-H: Virchow), 1408 (heads of 88, ViT-g). Models wider than DINOv2's
+ * giant also have heads of a different width (128: Web-SSL from 2688 on; 104: ViT-bigG).
  */
 const otherHeads: Readonly<Record<number, string>> = {
   1152: 'heads of 72, as in SoViT-400M',
@@ -38,10 +38,10 @@ const otherHeads: Readonly<Record<number, string>> = {
 const WIDEST_SURE = 1536;
 
 /**
- * Infers the configuration from a checkpoint's names and shapes. Values that shapes do not determine are
- * those of published models: heads 64 wide, eps 1e-6. The names determine the convention of the position
- * embeddings: Hugging Face `plain`, facebookresearch `offset` (both `antialias` with registers), timm
- * `antialias`.
+ * Infers the configuration from a checkpoint's tensor names and shapes. Values that shapes do not determine
+ * are those of published models: heads 64 wide, eps 1e-6. The naming convention of the tensors (Hugging Face,
+ * facebookresearch, timm) determines how position embeddings are interpolated: Hugging Face `plain`,
+ * facebookresearch `offset` (both `antialias` with registers), timm `antialias`.
  */
 function inferConfig(
   header: SafetensorsHeader,
@@ -49,8 +49,7 @@ function inferConfig(
   prefix?: string,
 ): SettledConfig {
   const found = inspectCheckpoint(header, prefix);
-  if (found === undefined)
-    throw refusal('expected the tensors of a DINOv2, found too few of them to determine its size');
+  if (found === undefined) throw refusal('too few tensors of a DINOv2 model to determine its size');
   const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = found;
   const grid = gridOf(found, hints);
   const activation = ffn === 'mlp' ? 'gelu' : 'silu';
@@ -89,9 +88,9 @@ function inferConfig(
 }
 
 /**
- * Patches along a side of the native image. A table with a square number of rows is ambiguous without
- * registers: either patches only (timm's `no_embed_class`), or a class token and a non-square image. For
- * example, 25 rows are 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in config.json decides.
+ * Patches along a side of the native image. Without registers, position embeddings with a square number of
+ * rows are ambiguous: either patches only (timm's `no_embed_class`), or a class token and a non-square image.
+ * For example, 25 rows are 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in config.json decides.
  */
 function gridOf(
   { dialect, grid, patchSize, patchPositions }: Architecture,
@@ -104,7 +103,7 @@ function gridOf(
   const maybeAlone = !whole && dialect === 'timm' && Number.isInteger(side);
   const bySize = hints?.imageSize !== undefined && Math.floor(hints.imageSize / patchSize) === side;
   if (maybeAlone && (hints?.patchPositions ?? bySize)) return side;
-  const setting = `no_embed_class: ${hints?.patchPositions}, as ${hints?.writer} says`;
+  const setting = `no_embed_class: ${hints?.patchPositions} in ${hints?.writer}`;
   throw refusal(
     `pos_embed: expected positions of the class token and of a square image, found ${positions} positions${hints?.patchPositions === undefined ? '' : ` with ${setting}`}`,
     maybeAlone
@@ -123,7 +122,7 @@ function conventionOf({ dialect, numRegisterTokens }: Architecture): PosEmbedCon
 function headsOf(embedDim: number, hints: ConfigHints | undefined, assumed: string[]): number {
   const { writer, numHeads } = hints ?? {};
   if (hints?.embedDim !== undefined && hints.embedDim !== embedDim)
-    throw refusal(`embed_dim: expected ${hints.embedDim}, as ${writer} says, found tensors of ${embedDim}`);
+    throw refusal(`embed_dim: expected ${hints.embedDim} (from ${writer}), found tensors of ${embedDim}`);
   if (numHeads !== undefined) return numHeads; // checkConfig validates it
   const other = otherHeads[embedDim] ?? (embedDim > WIDEST_SURE ? 'heads of 128' : undefined);
   if (other !== undefined)
@@ -137,5 +136,5 @@ function headsOf(embedDim: number, hints: ConfigHints | undefined, assumed: stri
 
 const refusal = (
   problem: string,
-  next = 'If the checkpoint is a DINOv2, add its config.json.',
+  next = 'If the checkpoint is a DINOv2 model, add its config.json.',
 ): ConfigError => new ConfigError('CONFIG_UNSUPPORTED', `checkpoint: ${problem}. ${next}`);

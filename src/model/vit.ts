@@ -1,11 +1,11 @@
 /**
- * Builds DINOv2's forward as a graph. Follows `DinoVisionTransformer.forward_features` and `Block.forward` of
- * facebookresearch/dinov2 (dinov2/models/vision_transformer.py, dinov2/layers/block.py).
+ * Builds DINOv2's forward pass as a graph. Follows `DinoVisionTransformer.forward_features` and
+ * `Block.forward` of facebookresearch/dinov2 (dinov2/models/vision_transformer.py, dinov2/layers/block.py).
  */
 import { GraphBuilder, type Graph, type Value } from '../graph/graph.js';
 import type { DINOv2Config } from './config.js';
 
-/** The size of a batch in patches, which determines the shapes of a forward. */
+/** The size of a batch in patches, which determines the shapes in a forward pass. */
 export interface Grid {
   /** Number of images. */
   readonly batch: number;
@@ -15,7 +15,7 @@ export interface Grid {
   readonly cols: number;
 }
 
-/** Variants of a forward: additional outputs, and masking. */
+/** Variants of a forward pass: additional outputs, and masking. */
 export interface ForwardVariant {
   /** Hidden states to store: 0 is the input of the first block, `i` the output of the i-th, up to `depth`. */
   readonly layers?: readonly number[] | undefined;
@@ -25,7 +25,7 @@ export interface ForwardVariant {
   readonly masked?: boolean | undefined;
 }
 
-/** The graph of a forward and its outputs. */
+/** The graph of a forward pass and its outputs. */
 export interface Forward {
   readonly graph: Graph;
   /** (batch · numTokens, embedDim), after the final norm. */
@@ -36,12 +36,12 @@ export interface Forward {
   readonly qkv: ReadonlyMap<number, Value>;
 }
 
-/** Tokens of one image: cls, registers and patches. */
+/** Number of tokens of one image: cls, registers and patches. */
 export function countTokens(config: DINOv2Config, { rows, cols }: Grid): number {
   return 1 + config.numRegisterTokens + rows * cols;
 }
 
-/** Builds the forward for one input size. */
+/** Builds the graph of the forward pass for one input size. */
 export function buildForward(
   config: DINOv2Config,
   grid: Grid,
@@ -100,7 +100,7 @@ export function buildForward(
   };
 }
 
-/** A block in seven operations: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))). */
+/** One transformer block in seven operations: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))). */
 function block(
   graph: GraphBuilder,
   { embedDim, numHeads, hiddenFeatures, ffn, layerNormEps }: DINOv2Config,

@@ -1,5 +1,5 @@
 /**
- * Processes many images in batches and in order. Images are decoded in parallel, and images of the next
+ * Processes many images in batches and in order. Images are decoded in parallel, and images of following
  * batches are decoded while the model computes a batch.
  */
 import { untilAborted } from '../platform/abort.js';
@@ -17,9 +17,9 @@ export interface BatchSteps<Image, Prepared, Results> {
   /** Frees results that the caller never received. */
   discard?(results: Results): void;
   /**
-   * True if an image cannot change, such as a file. The next image may then be requested before this one is
-   * prepared. The caller may reuse a canvas or an array for the next image, so such an image is prepared
-   * first.
+   * True if an image cannot change, such as a file. The next image may then be requested before this image is
+   * prepared. An image that can change, such as a canvas, is prepared first, because the caller may reuse it
+   * for the next image.
    */
   isStable(image: Image): boolean;
 }
@@ -31,7 +31,7 @@ export interface BatchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An image of a batch, or the error of an image that cannot be used. `index` counts all images from 0. */
+/** An image of a batch, or the error of an image that cannot be decoded. `index` counts all images from 0. */
 export type BatchItem<Prepared> =
   | { readonly index: number; readonly prepared: Prepared; readonly error?: undefined }
   | { readonly index: number; readonly error: ImageError };
@@ -42,25 +42,25 @@ export interface Batch<Prepared, Results> {
   readonly results: Results;
 }
 
-/** Batches that run at the same time: while one is read back, the GPU computes the next. */
+/** Number of batches that run at the same time: while one batch is read back, the GPU computes the next. */
 const MOST_RUNNING = 2;
-/** Minimum number of images in progress, for small batches: enough to keep all decoders busy. */
+/** Minimum number of images in progress. With small batches, this number keeps all decoders busy. */
 const LEAST_AHEAD = 8;
 
 interface PendingItem<Prepared> {
   readonly index: number;
   readonly done: Promise<void>;
-  /** Set when the image is prepared or refused. */
+  /** Set when the image is prepared or has failed with an ImageError. */
   item?: BatchItem<Prepared>;
   /** Set for an error that is not an ImageError. Such an error ends the loop. */
   failure?: { readonly error: unknown };
 }
 
 /**
- * Yields the batches of `images` in order. An ImageError concerns one image and does not stop the others. Any
- * other error (device, iterable, abort) is thrown after the results of the preceding images. At most two
- * batches of images are in progress, or 8 images if that is more. Leaving the loop early releases them and
- * closes the iterable.
+ * Yields the batches of `images` in order. An ImageError concerns one image, and the other images are still
+ * processed. Any other error (device, iterable, abort) is thrown after the results of the preceding images.
+ * At most two batches of images are in progress, or 8 images if that is more. Leaving the loop early releases
+ * the images in progress and closes the iterable.
  */
 export async function* inBatches<Image, Prepared, Results>(
   images: Iterable<Image> | AsyncIterable<Image>,
@@ -85,7 +85,7 @@ export async function* inBatches<Image, Prepared, Results>(
   let yielded = 0;
   /** True if the iterable is exhausted. */
   let isDone = false;
-  /** True if no further image comes, for whatever reason. */
+  /** True if no further image is requested, because the iterable is exhausted or an error ended the loop. */
   let ended = false;
   /** True if the consumer has left the loop. */
   let left = false;
@@ -135,14 +135,14 @@ export async function* inBatches<Image, Prepared, Results>(
       notify();
     }
   };
-  /** Size of the next batch; 0 if it must not start yet. */
+  /** Size of the next batch; 0 if the batch must not start yet. */
   const ready = (): number => {
     let settled = queue.findIndex(({ item }) => !item);
     if (settled < 0) settled = queue.length;
     const most = Math.min(settled, batchSize);
     const isLast = settled < queue.length ? queue[settled]!.failure !== undefined : ended;
     if (full) return most === batchSize || isLast ? most : 0;
-    // Only powers of two, because each batch size needs its own program and buffers.
+    // Batch sizes are powers of two, because each batch size needs its own program and buffers.
     return most === 0 ? 0 : 2 ** Math.floor(Math.log2(most));
   };
   const start = (items: readonly BatchItem<Prepared>[]): void => {
@@ -157,7 +157,7 @@ export async function* inBatches<Image, Prepared, Results>(
       }
     };
     const entry = { size: items.length, batch: Promise.resolve().then(run), settled: false };
-    entry.batch.catch(() => undefined); // awaited later, or never
+    entry.batch.catch(() => undefined); // no unhandled rejection if the batch is never awaited
     running.push(entry);
   };
 

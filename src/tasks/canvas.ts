@@ -4,21 +4,21 @@ import { ImageError } from '../errors.js';
 type Context2d = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
 /**
- * The 2d context of a canvas.
+ * Returns the 2d context of a canvas.
  * @param where the call, for messages
- * @throws ImageError IMAGE_TYPE if the canvas has another context
+ * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
  */
 export function context2dOf(where: string, canvas: HTMLCanvasElement | OffscreenCanvas): Context2d {
   const context = canvas.getContext('2d') as Context2d | null;
   if (context) return context;
   throw new ImageError(
     'IMAGE_TYPE',
-    `${where}: expected a canvas without a context or with a '2d' context, found another context. Pass a new canvas.`,
+    `${where}: the canvas already has a context other than '2d'. Pass a new canvas.`,
   );
 }
 
 /**
- * Puts a picture on a canvas, which takes its size.
+ * Puts a picture on a canvas, and sets the canvas to the size of the picture.
  * @param pixels RGBA, (height, width, 4)
  */
 export function putPixels(
@@ -28,7 +28,7 @@ export function putPixels(
   height: number,
 ): void {
   const { canvas } = context;
-  // An assignment clears the canvas, even if the size does not change.
+  // Assigning a size clears the canvas, even if the size does not change.
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   context.putImageData(new ImageData(pixels, width, height), 0, 0);

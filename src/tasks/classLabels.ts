@@ -1,10 +1,11 @@
-/** Class names of classifiers: from the caller, from config.json, or ImageNet's. */
+/** Class names of classifiers: names from the caller, names from config.json, or ImageNet's names. */
 import type { HeadShape } from '../weights/head.js';
 import { ConfigError } from '../errors.js';
 import { loadPart } from '../platform/part.js';
 
 /**
- * Class names, as a list in the order of the classifier's outputs, or by index as `id2label` in config.json.
+ * Class names: a list in the order of the classifier's outputs, or an object from class index to name, as
+ * `id2label` in config.json.
  */
 export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
 
@@ -16,9 +17,8 @@ export const isProblemType = (value: unknown): value is ProblemType =>
   value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 
 /**
- * Lists one name per class.
- * @throws ConfigError CONFIG_FIELD, if `labels` do not have exactly one name
- *   per class
+ * Returns a list with one name per class.
+ * @throws ConfigError CONFIG_FIELD, if `labels` does not have exactly one name per class
  */
 export function labelList(labels: ClassLabels | undefined, numClasses: number): readonly string[] {
   if (labels === undefined) return Array.from({ length: numClasses }, (_, i) => `LABEL_${i}`);
@@ -38,8 +38,9 @@ export function labelList(labels: ClassLabels | undefined, numClasses: number): 
 }
 
 /**
- * Class names from config.json: `id2label`, or timm's `label_names`. Undefined unless there is exactly one
- * name per class: a list of another length belongs to another classifier and would give wrong names.
+ * Reads class names from config.json: `id2label`, or timm's `label_names`. Undefined unless there is exactly
+ * one name per class: a list of a different length belongs to a different classifier and would give wrong
+ * names.
  */
 export function labelsOfConfig(
   labels: Readonly<Record<string, unknown>> | undefined,
@@ -57,9 +58,9 @@ export function labelsOfConfig(
 }
 
 /**
- * ImageNet's class names for Meta's published linear heads, which contain no names. Such a head is recognized
- * by its form: 1,000 classes, named `linear_head` beside a backbone, or a bare `weight` and `bias`. Undefined
- * for any other head: its 1,000 classes may belong to another data set.
+ * ImageNet's class names for Meta's published linear heads, whose files contain no names. Such a head is
+ * recognized by its form: 1,000 classes, and tensors named `linear_head.…` beside a backbone, or a bare
+ * `weight` and `bias`. Undefined for any other head, whose 1,000 classes may belong to a different data set.
  */
 export async function labelsOfMeta({
   numClasses,

@@ -17,7 +17,7 @@ export { type ClassLabels };
 export interface ClassifierModel {
   /** The model's configuration. */
   readonly config: DINOv2Config;
-  /** Computes features in one batch per image size. `layers` are the hidden states to store. */
+  /** Computes features, with one batch for each image size. `layers` lists the hidden states to store. */
   featuresBySize(
     images: readonly ImageSource[],
     options?: PixelOptions & { readonly layers?: readonly number[] | undefined },
@@ -30,26 +30,26 @@ export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
 /** The input of `ImageClassifier.fromFiles`. */
 export interface ClassifierFiles {
   /**
-   * A safetensors file with `linear.weight` and `linear.bias` (or `linear_head.…`, `classifier.…`, or the
-   * bare names).
+   * A safetensors file with the tensors `linear.weight` and `linear.bias` (or `linear_head.…`,
+   * `classifier.…`, or bare `weight` and `bias`).
    */
   readonly weights: ByteSource;
   /**
    * Class names. Default: ImageNet's names, as in Meta's models on the hub, for a head of 1,000 classes with
-   * the tensor names of Meta's published heads (`linear_head.…`, or bare `weight` and `bias`). For any other
-   * head `LABEL_0`, `LABEL_1`, …
+   * the tensor names of Meta's published heads (`linear_head.…`, or bare `weight` and `bias`). Default for
+   * any other head: `LABEL_0`, `LABEL_1`, …
    */
   readonly labels?: ClassLabels | undefined;
   /**
-   * The task that the classifier was trained for, which determines its score function. Default: a single
-   * label; for a classifier with one output, the score is a sigmoid.
+   * The task that the classifier was trained for, which determines the score function. Default: a single
+   * label; for a classifier with one output, the score function is a sigmoid.
    */
   readonly problemType?: ProblemType | undefined;
 }
 
 /** Options of `ImageClassifier.classify`. */
 export interface ClassifyOptions extends PixelOptions {
-  /** Number of classes to return, those with the highest scores. Default: 5. */
+  /** Number of classes to return. Returns the classes with the highest scores. Default: 5. */
   readonly topK?: number | undefined;
 }
 
@@ -69,7 +69,7 @@ export interface Classification {
 }
 
 /**
- * A linear classifier on DINOv2's features. Its input is one of these, after the final norm:
+ * A linear classifier on DINOv2's features. Its input is one of these vectors, after the final norm:
  *
  * - concat(cls, mean of the patches): Hugging Face's `Dinov2ForImageClassification` and facebookresearch's
  *   1-layer head (dinov2/hub/classifiers.py)
@@ -85,11 +85,14 @@ export class ImageClassifier {
   readonly numClasses: number;
   /** Number of last blocks whose output the classifier reads: 1 or 4. */
   readonly blocks: 1 | 4;
-  /** The task, from config.json or the option. Undefined if neither contains it. */
+  /**
+   * The task that the classifier was trained for, from config.json or the option `problemType`. Undefined if
+   * neither states the task.
+   */
   readonly problemType: ProblemType | undefined;
   /**
-   * The function from logits to scores, as in transformers' image-classification pipeline: `sigmoid` for
-   * `multi_label_classification` and for a single class, else `softmax`. Unlike there, `none` for
+   * The function from logits to scores. As in transformers' image-classification pipeline: `sigmoid` for
+   * `multi_label_classification` and for a single class, else `softmax`. Unlike in the pipeline: `none` for
    * `regression`.
    */
   readonly scoreFunction: ScoreFunction;
@@ -153,7 +156,8 @@ export class ImageClassifier {
   }
 
   /**
-   * Hidden states that `logits` reads. Pass this list as the option `layers` to `features()` or `forward()`.
+   * The hidden states that `logits` reads. Pass this list as the option `layers` to `features()` or
+   * `forward()`.
    */
   get layers(): readonly number[] {
     const { depth } = this.#model.config;
@@ -193,8 +197,8 @@ export class ImageClassifier {
 
   /**
    * Computes the logits (numClasses) of every image of a batch.
-   * @throws OptionError OPTION_VALUE, if the features belong to another model or lack the hidden states in
-   *   `layers`
+   * @throws OptionError OPTION_VALUE, if the features come from a different model or lack the hidden states
+   *   in `layers`
    */
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
     const { embedDim, depth } = this.#model.config;
@@ -233,7 +237,7 @@ export class ImageClassifier {
 
   #highest(logits: Float32Array, topK: number): Classification[] {
     const scores = this.#scores(logits);
-    // Sorted by logit: scores have the same order, but several may round to the same value, such as 1.
+    // Sorted by logit, not by score: several scores may round to the same value, such as 1.
     const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]!);
     return order.slice(0, topK).map((index) => ({
       label: this.labels[index]!,

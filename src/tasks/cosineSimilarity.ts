@@ -9,7 +9,7 @@ export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): nu
   if (a.length !== b.length)
     throw new OptionError(
       'OPTION_VALUE',
-      `cosineSimilarity: expected two vectors of equal length, found ${a.length} and ${b.length}. Compare vectors of one model.`,
+      `cosineSimilarity: expected two vectors of equal length, found ${a.length} and ${b.length}. Compare vectors that the same model made.`,
     );
   let [dot, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {

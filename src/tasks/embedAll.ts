@@ -9,17 +9,17 @@ export interface EmbeddedPatches {
   readonly rows: number;
   /** Number of patch columns. */
   readonly cols: number;
-  /** (rows, cols, embedDim). */
+  /** The tokens: (rows, cols, embedDim). */
   readonly tokens: Float32Array<ArrayBuffer>;
 }
 
-/** Result for an image that can be used. */
+/** Result for an image that was embedded. */
 export interface Embedding {
   /** The image's vector. */
   readonly embedding: Float32Array<ArrayBuffer>;
-  /** Set with the option `patches`. */
+  /** The patch tokens. Set with the option `patches`. */
   readonly patches?: EmbeddedPatches | undefined;
-  /** Set with the option `thumbnailPx`, for files that the browser decodes. */
+  /** The thumbnail. Set with the option `thumbnailPx`, for files that the browser decodes. */
   readonly thumbnail?: Thumbnail | undefined;
 }
 
@@ -38,10 +38,13 @@ export type Embedded =
       readonly error: ImageError;
     } & { readonly [Name in keyof Embedding]?: undefined });
 
-/** The steps from images to embeddings. `compute` returns the embeddings of a batch in order. */
+/**
+ * The steps from images to embeddings. `compute` returns the embeddings of a batch in the order of the
+ * images.
+ */
 export type EmbedSteps<Image, Prepared> = Omit<BatchSteps<Image, Prepared, readonly Embedding[]>, 'discard'>;
 
-/** Yields results in the order of the images. Memory and errors: see `inBatches`. */
+/** Yields embeddings in the order of the images. For memory and errors, see `inBatches`. */
 export async function* embedInBatches<Image, Prepared>(
   images: Iterable<Image> | AsyncIterable<Image>,
   steps: EmbedSteps<Image, Prepared>,

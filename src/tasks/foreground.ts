@@ -1,5 +1,6 @@
 /**
- * Finds the patches of the subject: a threshold on the first principal component, and a rule for the side.
+ * Finds the patches of an image's subject. A threshold on the first principal component splits the patches
+ * into two sides, and a rule chooses the side of the subject.
  */
 
 /** Sorts values and clamps them to the 1st and the 99th percentile. */
@@ -13,8 +14,8 @@ function clipped(values: Float64Array): Float64Array {
 /**
  * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the two
  * classes. All values are candidates, so the result does not depend on histogram bins. Values are first
- * clamped to the 1st and 99th percentile, so that a few outliers do not form a class. (Large models have
- * patches with extreme features.)
+ * clamped to the 1st and 99th percentile, so that a few outliers do not form a class: large models have
+ * patches with extreme features.
  * @returns undefined, if all values are equal
  */
 export function otsuThreshold(values: Float64Array): number | undefined {
@@ -59,17 +60,21 @@ export interface Split {
   readonly threshold: number;
 }
 
-/** A split with a smaller share of the patches on one side does not separate a subject from a background. */
+/**
+ * Smallest accepted share of the patches on either side of a split. A split with a smaller side does not
+ * separate a subject from a background.
+ */
 const SMALLEST_SHARE = 0.02;
 /**
- * Share of the variance that must remain after clamping outliers. A split with less shows the outliers, not a
- * subject.
+ * Smallest accepted share of the variance that remains after clamping outliers. A split with a smaller share
+ * shows the outliers, not a subject.
  */
 const SMALLEST_CLIPPED_VARIANCE = 0.5;
 
 /**
- * Splits patches by score. The foreground is the side with fewer border patches, as the subject of a
- * photograph is usually inside. If both sides have equally many, the foreground is the smaller side.
+ * Splits patches by score. The foreground is the side with fewer border patches, because the subject of a
+ * photograph is usually inside. If both sides have equally many border patches, the foreground is the smaller
+ * side.
  * @param border 1 for a patch at the border of its image, else 0
  * @param inverted true to select the other side, for a subject that fills the border
  * @returns undefined, if the scores do not separate into two sides
@@ -98,7 +103,7 @@ export function splitForeground(
   return { sign: subjectAbove !== inverted ? 1 : -1, threshold };
 }
 
-/** Marks the border patches of a grid with 1, others with 0, row by row. */
+/** Returns 1 for the border patches of a grid and 0 for the other patches, row by row. */
 export function borderOf(rows: number, cols: number): Uint8Array {
   const border = new Uint8Array(rows * cols);
   for (let row = 0; row < rows; row++) {

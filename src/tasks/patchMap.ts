@@ -1,4 +1,4 @@
-/** A map of one value for each patch, such as a similarity: colours, resampling, drawing. */
+/** A map with one value for each patch, such as a similarity: colours, resampling, drawing. */
 import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { context2dOf, putPixels } from './canvas.js';
@@ -8,17 +8,23 @@ export interface PatchMapColorOptions {
   /** `viridis`: dark blue to yellow. `gray`: black to white. Default: `viridis`. */
   readonly colormap?: 'viridis' | 'gray' | undefined;
   /**
-   * The values that get the first and the last colour. Values outside are clamped. Default: the smallest and the
-   * largest value of the map.
+   * The values that get the first and the last colour. Values outside this range are clamped. Default: the
+   * smallest and the largest value of the map.
    */
   readonly range?: readonly [low: number, high: number] | undefined;
-  /** Size of the picture in pixels, by bilinear interpolation. Default: one pixel for each patch. */
+  /**
+   * Width of the picture in pixels. The map is resized by bilinear interpolation. Default: one pixel per
+   * patch.
+   */
   readonly width?: number | undefined;
-  /** See `width`. */
+  /**
+   * Height of the picture in pixels. The map is resized by bilinear interpolation. Default: one pixel per
+   * patch.
+   */
   readonly height?: number | undefined;
 }
 
-/** Stops of matplotlib's viridis at equal distances, red, green and blue. */
+/** Colours of matplotlib's viridis at equal distances: red, green and blue. */
 const VIRIDIS = [
   [68, 1, 84],
   [71, 44, 122],
@@ -39,7 +45,7 @@ const GRAY = [
 const MAX_SIDE = 16_384;
 
 /**
- * One value for each patch of an image. Plain data in memory: it needs no `dispose()`.
+ * A map with one value for each patch of an image. A map is plain data in memory: it needs no `dispose()`.
  * @example
  * ```js
  * const map = similarity.map({ row: 8, col: 5 });
@@ -48,11 +54,11 @@ const MAX_SIDE = 16_384;
  * ```
  */
 export class PatchMap {
-  /** Patches from top to bottom. */
+  /** Number of patch rows. */
   readonly rows: number;
-  /** Patches from left to right. */
+  /** Number of patch columns. */
   readonly cols: number;
-  /** (rows, cols), row by row from the top left. */
+  /** The values, (rows, cols), row by row from the top left. */
   readonly values: Float32Array<ArrayBuffer>;
 
   /** @throws OptionError OPTION_VALUE if the number of values is not rows · cols */
@@ -65,19 +71,23 @@ export class PatchMap {
   }
 
   /**
-   * The value of a patch.
-   * @throws OptionError OPTION_VALUE if there is no such patch
+   * Returns the value of a patch.
+   * @throws OptionError OPTION_VALUE, if there is no patch at this row and column
    */
   at(row: number, col: number): number {
     if (!isIndex(row, this.rows) || !isIndex(col, this.cols))
-      throw wrong('PatchMap.at', `a patch of ${this.rows} × ${this.cols}`, `row ${row}, col ${col}`);
+      throw wrong(
+        'PatchMap.at',
+        `a patch of the ${this.rows} × ${this.cols} grid (rows × columns)`,
+        `row ${row}, col ${col}`,
+      );
     return this.values[row * this.cols + col]!;
   }
 
   /**
-   * The map at another size, by bilinear interpolation: (height, width). A patch is a square with its value at the
-   * centre, as in PyTorch's `interpolate(…, mode='bilinear', align_corners=False)`.
-   * @throws OptionError OPTION_VALUE
+   * Returns the map at a different size, by bilinear interpolation: (height, width). A patch is a square with
+   * its value at the centre, as in PyTorch's `interpolate(…, mode='bilinear', align_corners=False)`.
+   * @throws OptionError OPTION_VALUE, if a side is out of range
    */
   resized(width: number, height: number): PatchMap {
     for (const side of [width, height])
@@ -99,7 +109,7 @@ export class PatchMap {
   }
 
   /**
-   * The map as colours: RGBA, (height, width, 4), as `new ImageData(pixels, width, height)` takes them.
+   * Returns the map as colours: RGBA, (height, width, 4), for `new ImageData(pixels, width, height)`.
    * @throws OptionError OPTION_VALUE, OPTION_NAME
    */
   rgba(options: PatchMapColorOptions = {}): Uint8ClampedArray<ArrayBuffer> {
@@ -129,8 +139,9 @@ export class PatchMap {
   }
 
   /**
-   * Draws the map on a canvas, which takes the size of the picture. CSS scales it on the page.
-   * @throws ImageError IMAGE_TYPE if the canvas already has a context other than '2d'; the errors of `rgba`
+   * Draws the map on a canvas, and sets the canvas to the size of the picture. CSS can scale the canvas on
+   * the page.
+   * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'; OptionError as `rgba`
    */
   draw(canvas: HTMLCanvasElement | OffscreenCanvas, options: PatchMapColorOptions = {}): void {
     const { width = this.cols, height = this.rows } = checkOptions('PatchMap.draw', options);
@@ -146,7 +157,7 @@ const wrong = (where: string, expected: string, found: unknown): OptionError =>
 
 const mix = (a: number, b: number, weight: number): number => a + (b - a) * weight;
 
-/** The two inputs of each output along an axis, and the weight of the second. */
+/** For each output along an axis: the two inputs that it interpolates, and the weight of the second input. */
 function tapsOf(inputs: number, outputs: number): { first: number; second: number; weight: number }[] {
   return Array.from({ length: outputs }, (_, i) => {
     const position = Math.min(inputs - 1, Math.max(0, ((i + 0.5) * inputs) / outputs - 0.5));

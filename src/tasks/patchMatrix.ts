@@ -1,7 +1,7 @@
 /**
- * Principal component analysis of patch tokens on the GPU. The patches stay there: block power iteration with
- * eight vectors runs on the GPU. Only small results are read back (the vectors, their products, eight scores
- * per patch), and finished in float64 on the CPU.
+ * Principal component analysis of patch tokens on the GPU. The patches stay on the GPU, where block power
+ * iteration with eight vectors runs. Only small results are read back (the vectors, their products, eight
+ * scores per patch). The CPU finishes these results in float64.
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -18,16 +18,17 @@ import { BLOCK, startVectors } from '../numerics/startVectors.js';
 /** The part of features that a PCA reads. `Features` implements it. */
 export interface PatchFeatures {
   /**
-   * The GPU on which the features are.
+   * The GPU that holds the features.
    * @internal
    */
   readonly gpu: Gpu;
   /**
-   * f32 (batch, numTokens, embedDim) on the GPU. Tokens: cls, registers, patches (rows · cols, row by row).
+   * The tokens: f32 (batch, numTokens, embedDim) on the GPU, in the order cls, registers, patches (rows ·
+   * cols, row by row).
    */
   readonly buffer: GPUBuffer;
   /**
-   * Lease of the buffer's owner, needed if the owner may be disposed during the call.
+   * Lease of the buffer's owner. Needed if the owner may be disposed during the call.
    * @internal
    */
   readonly lease?: Lease | undefined;
@@ -47,37 +48,39 @@ export interface PatchFeatures {
 
 /** Principal components of the selected patches, the largest variance first. */
 export interface Analysis {
-  /** Mean of the selected patches before centring: (embedDim). */
+  /** Mean of the selected patches before `analyse` centred them: (embedDim). */
   readonly mean: Float64Array;
-  /** Variance of all channels together, divided by the number of patches. */
+  /** Sum of the variances of all channels. Variances are divided by the number of patches. */
   readonly totalVariance: number;
   /** The requested number of components, or fewer if the patches span fewer directions. */
   readonly components: readonly Component[];
 }
 
 export interface Component {
-  /** Variance along the vector, divided by the number of patches. */
+  /** Variance of the patches along the vector, divided by the number of patches. */
   readonly variance: number;
   /** Unit vector (embedDim). */
   readonly vector: Float64Array;
-  /** Score of every patch in the matrix. Meaningless for patches that were not selected. */
+  /** Score of every patch in the matrix. The scores of patches that were not selected are meaningless. */
   readonly scores: Float64Array;
   /** Estimated angular error of the vector in radians, from the convergence of the iteration. */
   readonly error: number;
 }
 
-/** Number of groups of patches with separate partial sums. */
+/** Number of groups of patches. Each group has its own partial sums. */
 export const CHUNKS = 16;
-/** Iterations per round. After each round the result is read back and checked. */
+/** Iterations per round. After each round, the result is read back and checked. */
 const STEPS = 10;
 /** Maximum number of rounds. */
 const ROUNDS = 8;
 /**
- * Accepted angular error of a component in radians (0.011°). f32 rounding limits the accuracy of small
- * components.
+ * Accepted angular error of a component in radians (0.011°). f32 rounding limits the accuracy of components
+ * with a small variance.
  */
 const TOLERANCE = 2e-4;
-/** Smallest variance of a component relative to the first. Anything smaller is f32 rounding noise. */
+/**
+ * Smallest variance of a component relative to the first component. A smaller variance is f32 rounding noise.
+ */
 const SMALLEST_RATIO = 1e-6;
 /** Number of ones in a mask. */
 export const countOf = (mask: Uint32Array): number => mask.reduce((sum, value) => sum + value, 0);
@@ -89,7 +92,7 @@ interface Step {
   readonly workgroups: readonly [number, number];
 }
 
-/** Length of each buffer in elements of four bytes, except `size`. */
+/** Number of four-byte elements in each buffer, except the buffer `size`. */
 function bufferSizes(count: number, dim: number) {
   return {
     x: count * dim,
@@ -198,8 +201,8 @@ export class PatchMatrix {
   }
 
   /**
-   * Finds the directions of largest variance of the selected patches. Changes the matrix: selected patches
-   * are centred on their mean, the others become zero.
+   * Finds the directions of largest variance of the selected patches. Overwrites the matrix: selected patches
+   * are centred on their mean, the other patches become zero.
    * @param chosen mask: 1 for a selected patch, else 0
    * @param numComponents number of components, less than BLOCK. Fewer components converge sooner
    */

@@ -5,9 +5,9 @@ import { PatchMap } from './patchMap.js';
 
 /** A patch of an image, counted from the top left. */
 export interface PatchPosition {
-  /** From 0 at the top. */
+  /** Row of the patch, counted from 0 at the top. */
   readonly row: number;
-  /** From 0 at the left. */
+  /** Column of the patch, counted from 0 at the left. */
   readonly col: number;
 }
 
@@ -21,47 +21,53 @@ export interface PatchRegion extends PatchPosition {
 
 /** Patches that the result should resemble, and patches that it should not resemble. */
 export interface PatchExamples {
-  /** At least one. */
+  /** Patches that the result should resemble: at least one. */
   readonly positive: readonly PatchPosition[];
-  /** Default: none. */
+  /** Patches that the result should not resemble. Default: none. */
   readonly negative?: readonly PatchPosition[] | undefined;
 }
 
-/** What to compare with: a patch, a rectangle of patches, examples, or a vector of `embedDim` numbers. */
+/**
+ * The query of a similarity: a patch, a rectangle of patches, examples, or a vector of `embedDim` numbers.
+ */
 export type SimilarityQuery = PatchPosition | PatchRegion | PatchExamples | ArrayLike<number>;
 
 /** Options of `PatchSimilarity.read`. */
 export interface PatchSimilarityOptions {
-  /** Which image of a batch. Default: 0. */
+  /** Index of the image in the batch. Default: 0. */
   readonly batchIndex?: number | undefined;
 }
 
 /** A patch and its similarity. */
 export interface PatchMatch extends PatchPosition {
-  /** Cosine, -1 to 1. */
+  /** Cosine similarity, -1 to 1. */
   readonly score: number;
 }
 
-/** The part of `Features` that `PatchSimilarity` reads. The features of both entries have it. */
+/**
+ * The part of `Features` that `PatchSimilarity` reads. Features of 'dinov2-webgpu' and of
+ * 'dinov2-webgpu/worker' implement it.
+ */
 export interface PatchTokenReader {
-  /** Images in the batch. */
+  /** Number of images in the batch. */
   readonly batch: number;
-  /** Patches from top to bottom. */
+  /** Number of patch rows. */
   readonly rows: number;
-  /** Patches from left to right. */
+  /** Number of patch columns. */
   readonly cols: number;
-  /** Values of a token. */
+  /** Length of a token's vector. */
   readonly embedDim: number;
-  /** (batch, rows · cols, embedDim). */
+  /** Reads the patch tokens: (batch, rows · cols, embedDim). */
   patchTokens(): Promise<Float32Array<ArrayBuffer>>;
 }
 
 /**
- * The patch tokens of one image in memory, for similarity. It reads the tokens once; then each map takes about a
- * millisecond on the CPU and no work of the GPU, so it can follow the pointer.
+ * The patch tokens of one image in memory, for similarity. `read` reads the tokens once. Each map then takes
+ * about a millisecond on the CPU and no work on the GPU, so a map can follow the pointer.
  *
- * Similarity is the cosine of two patch tokens: 1 for equal directions, 0 for unrelated ones. Several patches
- * become one query vector: the mean of their directions, less the mean of the directions of negative examples.
+ * Similarity is the cosine of two patch tokens: 1 for equal directions, 0 for unrelated directions. Several
+ * patches become one query vector: the mean of their directions minus the mean of the directions of the
+ * negative examples.
  * @example
  * ```js
  * const similarity = await PatchSimilarity.read(features);
@@ -73,11 +79,11 @@ export interface PatchTokenReader {
  * ```
  */
 export class PatchSimilarity {
-  /** Patches from top to bottom. */
+  /** Number of patch rows. */
   readonly rows: number;
-  /** Patches from left to right. */
+  /** Number of patch columns. */
   readonly cols: number;
-  /** Values of a token. */
+  /** Length of a token's vector. */
   readonly embedDim: number;
   /** (rows · cols, embedDim): the tokens, each scaled to length 1. A token of zeros stays zero. */
   readonly #directions: Float32Array<ArrayBuffer>;
@@ -110,9 +116,10 @@ export class PatchSimilarity {
   }
 
   /**
-   * The similarity of every patch to the query. To compare with a part of another image of the same model, pass
-   * `other.vector(query)`.
-   * @throws OptionError OPTION_VALUE for a patch that the image does not have, or a vector of another length
+   * Returns the similarity of every patch to the query. To compare with a part of a different image, embedded
+   * by the same model, pass `other.vector(query)`.
+   * @throws OptionError OPTION_VALUE, if the image lacks a patch of the query, or if a vector has a different
+   *   length than `embedDim`
    */
   map(query: SimilarityQuery): PatchMap {
     const { rows, cols, embedDim } = this;
@@ -127,8 +134,9 @@ export class PatchSimilarity {
   }
 
   /**
-   * The patch that is most similar to the query. Of equal patches, the first one in reading order.
-   * @throws the errors of `map`
+   * Returns the patch that is most similar to the query. Of patches with equal similarity, returns the first
+   * in reading order.
+   * @throws as `map`
    */
   nearest(query: SimilarityQuery): PatchMatch {
     const { values, cols } = this.map(query);
@@ -138,8 +146,8 @@ export class PatchSimilarity {
   }
 
   /**
-   * The query as one vector of length 1 (embedDim).
-   * @throws the errors of `map`
+   * Returns the query as one vector of length 1 (embedDim).
+   * @throws as `map`
    */
   vector(query: SimilarityQuery): Float32Array<ArrayBuffer> {
     if ('length' in query) {
@@ -166,7 +174,11 @@ export class PatchSimilarity {
   #direction({ row, col }: PatchPosition): Float32Array {
     const { rows, cols, embedDim } = this;
     if (![row, col].every(Number.isInteger) || row < 0 || col < 0 || row >= rows || col >= cols)
-      throw wrong('PatchSimilarity', `a patch of ${rows} × ${cols}`, `row ${row}, col ${col}`);
+      throw wrong(
+        'PatchSimilarity',
+        `a patch of the ${rows} × ${cols} grid (rows × columns)`,
+        `row ${row}, col ${col}`,
+      );
     const begin = (row * cols + col) * embedDim;
     return this.#directions.subarray(begin, begin + embedDim);
   }
@@ -177,7 +189,11 @@ export class PatchSimilarity {
       ![rows, cols].every((side) => Number.isInteger(side) && side >= 1) ||
       rows * cols > this.rows * this.cols
     )
-      throw wrong('PatchSimilarity', `a rectangle within ${this.rows} × ${this.cols}`, `${rows} × ${cols}`);
+      throw wrong(
+        'PatchSimilarity',
+        `a rectangle within the ${this.rows} × ${this.cols} grid (rows × columns)`,
+        `${rows} × ${cols}`,
+      );
     return Array.from({ length: rows * cols }, (_, i) => ({
       row: row + Math.floor(i / cols),
       col: col + (i % cols),

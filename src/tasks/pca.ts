@@ -41,8 +41,8 @@ export interface PcaDrawOptions {
 const OPAQUE_BLACK = 0xff000000;
 
 /**
- * A fitted PCA basis. The basis is immutable: fit it once and use it for every frame of a video, or for many
- * images, so that similar parts keep similar colours. It is plain data without GPU memory, so it needs no
+ * A fitted PCA basis. A basis is immutable. Fit it once and use it for every frame of a video, or for many
+ * images, so that similar parts keep similar colours. A basis is plain data without GPU memory: it needs no
  * `dispose()` and survives the loss of a device.
  */
 export class PCA implements PcaBasis {
@@ -54,7 +54,10 @@ export class PCA implements PcaBasis {
    * Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros.
    */
   readonly components: Float32Array<ArrayBuffer>;
-  /** Variance of the patches along each component, divided by their number − 1 as in scikit-learn: (3). */
+  /**
+   * Variance of the patches along each component, divided by the number of patches − 1 as in scikit-learn:
+   * (3).
+   */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
   /** Share of each component in the variance of all channels together: (3). */
   readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
@@ -66,7 +69,7 @@ export class PCA implements PcaBasis {
    * Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground.
    */
   readonly foreground: PcaBasis['foreground'];
-  /** The kernel's input. */
+  /** The input of the colour kernel, shaders/pca_color.wgsl. */
   readonly #table: Float32Array<ArrayBuffer>;
 
   private constructor(basis: PcaBasis) {
@@ -85,7 +88,7 @@ export class PCA implements PcaBasis {
    * Fits one basis to all patches of one or several batches of features, by the method of the DINOv2 paper
    * (see `pcaFit.ts`). If no subject can be separated from the background (for example if one side would have
    * less than 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
-   * @throws OptionError OPTION_VALUE, if there are no features or if they belong to several models;
+   * @throws OptionError OPTION_VALUE, if there are no features or if they come from several models;
    *   ImageError INPUT_NOT_FINITE, if the features contain NaN or infinity
    */
   static async fit(
@@ -98,9 +101,9 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Computes the picture of one image, one pixel per patch: RGBA, (rows, cols, 4). Use it as
-   * `new ImageData(pixels, cols, rows)`.
-   * @throws OptionError OPTION_VALUE, if the features have another `embedDim` than the basis, or if
+   * Computes the picture of one image, one pixel per patch: RGBA, (rows, cols, 4), for `new ImageData(pixels,
+   * cols, rows)`.
+   * @throws OptionError OPTION_VALUE, if the features have a different `embedDim` than the basis, or if
    *   `batchIndex` is out of range
    */
   async rgb(features: PatchFeatures, options: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
@@ -168,7 +171,8 @@ export class PCA implements PcaBasis {
 }
 
 /**
- * The input of shaders/pca_color.wgsl: mean, foreground direction, three components, scale (4), shift (4).
+ * Computes the input of shaders/pca_color.wgsl: mean, foreground direction, three components, scale (4),
+ * shift (4).
  */
 function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis): Float32Array<ArrayBuffer> {
   const table = new Float32Array((2 + COMPONENTS) * embedDim + 8);
@@ -181,7 +185,7 @@ function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis
   shift[0] = -(foreground?.threshold ?? 0);
   for (let k = 0; k < COMPONENTS; k++) {
     const range = high[k]! - low[k]!;
-    // Without a range, the channel is 0.5 everywhere.
+    // If the scores have no range, the channel is 0.5 everywhere.
     scale[k + 1] = range > 0 ? 1 / range : 0;
     shift[k + 1] = range > 0 ? -low[k]! / range : 0.5;
   }

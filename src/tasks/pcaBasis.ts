@@ -15,7 +15,10 @@ export interface PcaBasis {
    * Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros.
    */
   readonly components: Float32Array<ArrayBuffer>;
-  /** Variance of the patches along each component, divided by their number − 1 as in scikit-learn: (3). */
+  /**
+   * Variance of the patches along each component, divided by the number of patches − 1 as in scikit-learn:
+   * (3).
+   */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
   /** Share of each component in the variance of all channels together: (3). */
   readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
@@ -30,7 +33,7 @@ export interface PcaBasis {
     { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
 }
 
-/** Number of components: red, green, blue. */
+/** Number of components: one each for red, green and blue. */
 export const COMPONENTS = 3;
 
 /** A PCA basis as JSON data: the result of `PCA.toJSON`. About 25 kB per 384 channels. */
@@ -98,7 +101,7 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
     if (!Array.isArray(values) || values.length !== length || !values.every(Number.isFinite)) {
       throw new OptionError(
         'OPTION_VALUE',
-        `PCA.fromJSON: expected ${name} to be ${length} finite numbers, found something else. The file may be damaged: fit the basis again.`,
+        `PCA.fromJSON: ${name} must be an array of ${length} finite numbers. The file may be damaged: fit the basis again.`,
       );
     }
     return Float32Array.from(values);
@@ -120,7 +123,7 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
   };
 }
 
-/** Nine digits identify every f32. */
+/** Rounds to nine significant digits, which identify every f32. */
 const shortest = (values: Float32Array): number[] =>
   Array.from(values, (value) => Number(value.toPrecision(9)));
 

@@ -1,9 +1,10 @@
 /**
  * Fits a PCA basis to patches, by the method of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1
  * and 9). The first component of a PCA of all patches separates subject and background. The first three
- * components of a second PCA, of the subject's patches only, become red, green and blue. Choices that the
- * paper makes by eye follow rules here: Otsu's threshold; the subject is the side with fewer patches at the
- * images' borders; each colour spans the 1st to the 99th percentile instead of minimum to maximum.
+ * components of a second PCA, of the subject's patches only, become red, green and blue. Rules replace the
+ * choices that the paper makes by eye: Otsu's threshold splits the patches; the subject is the side with
+ * fewer patches at the images' borders; each colour spans the 1st to the 99th percentile instead of minimum
+ * to maximum.
  */
 import { OptionError } from '../errors.js';
 import { dot } from '../numerics/eigen.js';
@@ -12,8 +13,8 @@ import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
 import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
 
 /**
- * The selection of foreground patches. `auto`: the method of the DINOv2 paper. `inverted`: the other side of
- * the split, for a subject that fills the border. `none`: no split; one PCA of all patches.
+ * How foreground patches are selected. `auto`: by the method of the DINOv2 paper. `inverted`: the other side
+ * of the split, for a subject that fills the border. `none`: no split; one PCA of all patches.
  */
 export type ForegroundRule = 'auto' | 'inverted' | 'none';
 
@@ -22,9 +23,12 @@ export type ForegroundRule = 'auto' | 'inverted' | 'none';
  * contrast.
  */
 const CLIP = 0.01;
-/** Variance below this share of the patches' mean square is rounding noise and gives no component. */
+/**
+ * Smallest variance of a component, as a share of the patches' mean square. A smaller variance is rounding
+ * noise and gives no component.
+ */
 const SMALLEST_SHARE = 1e-10;
-/** Three components need at least four patches. */
+/** Minimum number of patches: three components need at least four patches. */
 const FEWEST_PATCHES = COMPONENTS + 1;
 
 /** Fits one basis to the patches of all images. */
@@ -53,8 +57,8 @@ export async function fitBasis(
     const hasSubject = split && countOf(subject) >= FEWEST_PATCHES;
     const chosen = hasSubject ? subject : everything;
     const second = await patches.analyse(chosen, COMPONENTS);
-    // The second analysis saw centred patches, so its mean is relative to the first mean. The threshold
-    // shifts too.
+    // The second analysis reads centred patches, so its mean is relative to the first mean. The threshold
+    // must be shifted, too.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
     if (!hasSubject) return toBasis(second, mean, chosen, noise, undefined);
     const direction = main!.vector.map((value) => split.sign * value);
@@ -74,13 +78,13 @@ function checkImages(images: readonly PatchFeatures[]): void {
     if (embedDim !== first.embedDim) {
       throw new OptionError(
         'OPTION_VALUE',
-        `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis per model.`,
+        `PCA.fit: expected features from one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis per model.`,
       );
     }
     if (gpu !== first.gpu)
       throw new OptionError(
         'OPTION_VALUE',
-        'PCA.fit: expected features on one device, found features on two. Compute all features with one model.',
+        'PCA.fit: the features are on different devices. Compute all features with one model.',
       );
   }
 }

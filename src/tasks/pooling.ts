@@ -2,7 +2,7 @@
 import { OptionError } from '../errors.js';
 
 /**
- * The way in which the tokens of an image become one vector:
+ * How the tokens of an image become one vector:
  * - `cls`: the cls token, as in DINOv2's own k-NN evaluation;
  * - `mean`: the mean of the patch tokens;
  * - `cls+mean`: both concatenated (2 · embedDim), the input of the linear classifiers;
@@ -14,11 +14,9 @@ export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 
 /**
-
- * Checks the option before a forward runs.
-
+ * Checks the option before a forward pass runs.
+ *
  * @throws OptionError OPTION_VALUE
-
  */
 export function checkPooling(pooling: Pooling | undefined): void {
   if (pooling === undefined || poolings.includes(pooling)) return;

@@ -389,7 +389,7 @@ describe('invalid sources and calls are rejected', () => {
       'a URL without a server',
       () => 'http://127.0.0.1:9/image.png?token=1',
       'IMAGE_FETCH',
-      /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no readable response/,
+      /^http:\/\/127\.0\.0\.1:9\/image\.png: the request failed \(/,
     ],
   ])('%s', async (_, make, code, message) => {
     const { bytes } = gpu.memory;

@@ -343,7 +343,7 @@ describe('invalid sources are rejected', () => {
       'a URL without a file',
       () => '/no-such-image.png?key=secret',
       'IMAGE_FETCH',
-      /^\/no-such-image\.png: expected an image, found HTTP status 404\. Check the URL\.$/,
+      /^\/no-such-image\.png: the request failed with HTTP status 404\. Check the URL\.$/,
     ],
     [
       'a page',
@@ -374,7 +374,7 @@ describe('invalid sources are rejected', () => {
       'an <img> of another origin',
       otherOrigin,
       'IMAGE_FETCH',
-      /this page may not read pixels of another origin.*crossorigin/,
+      /another origin, whose pixels this page may not read.*crossorigin/,
     ],
     [
       'a closed bitmap',

@@ -312,7 +312,7 @@ describe('configOfCheckpoint', () => {
       /^CHECKPOINT_NAMING .*holds no DINOv2/,
     );
     expect(refused(reshaped('pos_embed', [1, 1 + 28 * 49, 384]))).toMatch(
-      /^CONFIG_UNSUPPORTED .*rows for the class token and a square image, found 1373 rows/,
+      /^CONFIG_UNSUPPORTED .*positions of the class token and of a square image, found 1373 positions/,
     );
     expect(refused(reshaped('cls_token', [1, 1, 192 + 1]))).toMatch(
       /^CONFIG_UNSUPPORTED .*embedDim: .* found 193/,

@@ -92,7 +92,9 @@ test('convert reads prefixed tensor names without config.json, and writes the na
   writeFileSync(join(own, 'preprocessor_config.json'), '{"image_mean":[0.5,0.5,0.5]}');
   expect(run('convert', join(own, 'model.safetensors'), '--dtype', 'fp16', '--out', out)).toMatchObject({
     status: 0,
-    stderr: expect.stringMatching(/assumed: The model has 2 heads of width 64[^]*left out .*: ema\.norm/) as string,
+    stderr: expect.stringMatching(
+      /assumed: The model has 2 heads of width 64[^]*left out .*: ema\.norm/,
+    ) as string,
   });
   expect(readdirSync(out).sort()).toEqual(['config.json', 'model.safetensors', 'preprocessor_config.json']);
   expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))).toMatchObject({ model_type: 'dinov2' });
