@@ -3,7 +3,7 @@
 //   node bench/batches.mjs [--adapter any | swiftshader | FILE] [--model small] [--px 224] [--sizes 1,2,4,8,16,32]
 //   [--runs 3]
 //
-// Prints Markdown, with the fastest of the runs. A run is a forward that reads its vectors back. CPU time is
+// Prints Markdown, with the fastest of the runs. A run is a forward pass that reads its vectors back. CPU time is
 // that of this process. On a software adapter, CPU time is more reliable than wall time, because other
 // programs share the CPU.
 import { parseArgs } from 'node:util';

@@ -1,4 +1,4 @@
-// Checks every kernel of a forward against float64 on this adapter (the library's self-test): all families,
+// Checks every kernel of a forward pass against float64 on this adapter (the library's self-test): all families,
 // every weight storage, also kernels that only model.tune() uses; with Dawn's stock and tuned flags.
 //
 //   node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json] [--flags stock,tuned]

@@ -113,7 +113,7 @@ async function modelOf({ where, model, stub }: Setting): Promise<PageModel | Wor
 async function run(setting: Setting, files: readonly File[]): Promise<number> {
   const model = await modelOf(setting);
   const { batchSize, thumbnailPx } = setting;
-  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches, so that a forward takes almost no time
+  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches, so that a forward pass takes almost no time
   const index = new EmbeddingIndex({ dim: model.config.embedDim, device: 'cpu' });
   const begin = performance.now();
   const { added, failures } = await ingest(index, model, files, { thumbnailPx, batchSize, ...look }).finished;

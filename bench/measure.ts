@@ -1,5 +1,5 @@
 /**
- * Measures ceilings, every kernel at the shapes of real models, and whole forwards, in Node and in browsers.
+ * Measures ceilings, every kernel at the shapes of real models, and whole forward passes, in Node and in browsers.
  */
 import type { Dtype } from '../src/weights/precision.js';
 import { syntheticTensor } from '../src/weights/synthetic.js';
@@ -14,12 +14,12 @@ export interface BenchOptions {
   readonly px: readonly number[];
   readonly dtypes: readonly Dtype[];
   /**
-   * Time for a model's whole forwards at one size. If five forwards would take longer, they are not run, and
+   * Time for a model's whole forward passes at one size. If five forward passes would take longer, they are not run, and
    * an estimate is reported.
    */
   readonly seconds: number;
   /**
-   * Whether to time each kernel. Without these times, forwards have no estimate and are always run. Default:
+   * Whether to time each kernel. Without these times, forward passes have no estimate and are always run. Default:
    * true.
    */
   readonly kernels?: boolean;

@@ -1,5 +1,5 @@
 // Rows of the attention matrix of one image, softmax(q · kᵀ / √64), for consecutive queries and consecutive
-// heads. They are recomputed from the queries and keys of a forward, because a forward stores no attention
+// heads. They are recomputed from the queries and keys of a forward pass, because a forward pass stores no attention
 // matrix.
 //
 // Entry point attention_rows: one workgroup of 64 lanes per row; lane l computes keys l, l + 64, …

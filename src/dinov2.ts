@@ -1,4 +1,4 @@
-/** The class `DINOv2`: connects the loader, the preprocessing, the forward and the tasks. */
+/** The class `DINOv2`: connects the loader, the preprocessing, the forward pass and the tasks. */
 import type { Dtype } from './weights/precision.js';
 import type { Weights } from './weights/weightMemory.js';
 import type { Embedder } from './embedder.js';
@@ -245,7 +245,7 @@ export class DINOv2 {
 
   /**
    * Computes the features of images that may differ in size, as with `resize: 'fit'`. Images of the same size share
-   * a forward, and each has the same bits as if it were computed alone. Images are processed in order, `batchSize`
+   * a forward pass, and each has the same bits as if it were computed alone. Images are processed in order, `batchSize`
    * at a time; each batch gives one group for each size in it.
    * @throws the errors of `features`
    * @example
@@ -356,7 +356,7 @@ export class DINOv2 {
   }
 
   /**
-   * Describes a forward as text: one line for each dispatch, and the memory of its buffers.
+   * Describes a forward pass as text: one line for each dispatch, and the memory of its buffers.
    * @param size default: one image of 224 × 224
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
@@ -367,8 +367,8 @@ export class DINOv2 {
   }
 
   /**
-   * Measures each kernel of a forward: time, GFLOP/s, GB/s, and the share of the adapter's measured maximum. Takes
-   * about a second on a GPU, and the time of several forwards on a software adapter. Each dispatch also becomes a
+   * Measures each kernel of a forward pass: time, GFLOP/s, GB/s, and the share of the adapter's measured maximum. Takes
+   * about a second on a GPU, and the time of several forward passes on a software adapter. Each dispatch also becomes a
    * `performance.measure` entry.
    * @throws the errors of `features`
    */

@@ -22,7 +22,7 @@ import { inBatches, type BatchSteps, type BatchItem } from './tasks/batches.js';
 import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
 
-/** Default number of images in a forward. */
+/** Default number of images in a forward pass. */
 const BATCH_SIZE = 8;
 
 /** Implements the methods of `DINOv2` that take many images. */
@@ -144,7 +144,7 @@ export class Embedder {
     }
   }
 
-  /** Runs a forward for each size among the prepared images. */
+  /** Runs a forward pass for each size among the prepared images. */
   async #groupsOf(images: readonly Prepared[], options: ForwardOptions): Promise<FeatureGroup[]> {
     const groups: FeatureGroup[] = [];
     try {
@@ -200,7 +200,7 @@ export class Embedder {
     return made;
   }
 
-  /** Runs a forward of prepared images, all of the same size. */
+  /** Runs a forward pass of prepared images, all of the same size. */
   #forwardOf(images: readonly PreparedImage[], options: ForwardOptions): Promise<Features> {
     const patchSize = this.#patchSize;
     const { height, width } = images[0]!;

@@ -143,7 +143,7 @@ export interface ModelFiles {
   readonly weights: ByteSource | readonly ByteSource[];
 }
 
-/** Options of a forward: which intermediate results the features keep. */
+/** Options of a forward pass: which intermediate results the features keep. */
 export interface ForwardOptions {
   /**
    * Hidden states to keep for `features.hiddenState()`: 0 is the input of the first block, `i` the output of the
@@ -177,7 +177,7 @@ export interface FeatureGroup {
 
 /** Options of `featuresBySize`. */
 export interface BySizeOptions extends Omit<FeatureOptions, 'maskedPatches'> {
-  /** Maximum number of images in a forward. Default: 8. */
+  /** Maximum number of images in a forward pass. Default: 8. */
   readonly batchSize?: number | undefined;
 }
 
@@ -191,7 +191,7 @@ export interface EmbedOptions extends PixelOptions {
 
 /** Options of `embedAll`. */
 export interface EmbedAllOptions extends EmbedOptions {
-  /** Maximum number of images in a forward. A forward takes the images that are decoded by then. Default: 8. */
+  /** Maximum number of images in a forward pass. A forward pass takes the images that are decoded by then. Default: 8. */
   readonly batchSize?: number | undefined;
   /** Adds the patch tokens of each image to its result. Default: false. */
   readonly patches?: boolean | undefined;

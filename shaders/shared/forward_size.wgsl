@@ -1,5 +1,5 @@
 
-// The parameters of one forward. All other properties of a model are constants of the shaders.
+// The parameters of one forward pass. All other properties of a model are constants of the shaders.
 struct ForwardSize {
   batch: u32,       // images
   rows: u32,        // patches from top to bottom of an image

@@ -1,4 +1,4 @@
-/** The forwards of one model: runs, describes, profiles and tunes them one at a time. */
+/** The forward passes of one model: runs, describes, profiles and tunes them one at a time. */
 import type { Weights } from '../weights/weightMemory.js';
 import { CheckpointError, DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -20,7 +20,7 @@ import { JobQueue } from './queue.js';
 /** Largest number of tokens of an image: some kernels use one workgroup per token along an axis. */
 export const MAX_TOKENS: number = MAX_WORKGROUPS;
 
-/** Runs the forwards of one model. */
+/** Runs the forward passes of one model. */
 export class Forwards {
   readonly #gpu: Gpu;
   readonly #config: DINOv2Config;
@@ -41,7 +41,7 @@ export class Forwards {
   }
 
   /**
-   * Runs one forward.
+   * Runs one forward pass.
    *
    * @param fill writes the pixels, (batch, 3, rows · patchSize, cols · patchSize), into their buffer
    * @throws OptionError, CheckpointError CHECKPOINT_TENSORS, DeviceError; the signal's reason
@@ -128,13 +128,13 @@ export class Forwards {
     return Uint32Array.from(maskedPatches, Number);
   }
 
-  /** The plan of a forward as text, one line per dispatch. */
+  /** The plan of a forward pass as text, one line per dispatch. */
   async describe(grid: Grid): Promise<string> {
     const { program } = await this.#queue.run(() => this.#programs.get(grid));
     return program.describe();
   }
 
-  /** Times every dispatch of a forward of these pixels, (batch, 3, rows · patchSize, cols · patchSize). */
+  /** Times every dispatch of a forward pass of these pixels, (batch, 3, rows · patchSize, cols · patchSize). */
   profile(grid: Grid, pixels: GPUBuffer, signal?: AbortSignal): Promise<Profile> {
     return this.#queue.run(async () => {
       const { profileForward } = await import('./profile.js');
@@ -162,7 +162,7 @@ export class Forwards {
     return { ...report, ms: performance.now() - startMs };
   }
 
-  /** Refuses further work. Resolves when running forwards have ended and all GPU buffers are freed. */
+  /** Refuses further work. Resolves when running forward passes have ended and all GPU buffers are freed. */
   async dispose(): Promise<void> {
     await this.#queue.close();
     await this.#programs.dispose();

@@ -76,7 +76,7 @@ export class ProgramCache {
     return loading;
   }
 
-  /** Frees the programs and the shared buffers. No forward may run. */
+  /** Frees the programs and the shared buffers. No forward pass may run. */
   async dispose(): Promise<void> {
     await Promise.all(
       [...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()),

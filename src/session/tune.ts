@@ -23,7 +23,7 @@ import type { JobQueue } from './queue.js';
 
 /**
  * Chooses the fastest of the kernels that give the same bits, for square images of these sizes. Later
- * forwards use them.
+ * forward passes use them.
  *
  * @param store where an earlier result is looked up and a new one stored
  * @throws DeviceError; the signal's reason
@@ -45,7 +45,7 @@ export async function tuneForwards(
   // A store that fails costs a measurement, so its errors are reported instead of thrown.
   let storeError: string | undefined;
   const storeFailed = (cause: unknown): void => void (storeError ??= String(cause));
-  // The store is the caller's and may never answer, so it is asked outside of the queue: no forward waits for
+  // The store is the caller's and may never answer, so it is asked outside of the queue: no forward pass waits for
   // it.
   const stored = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(storeFailed));
   signal?.throwIfAborted();
@@ -102,7 +102,7 @@ async function applyTuning(
   programs.setTarget(target);
 }
 
-/** The nodes of the smallest forward. Its kernels are those of every input size. */
+/** The nodes of the smallest forward pass. Its kernels are those of every input size. */
 function nodesOf(config: DINOv2Config): readonly Node[] {
   return buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes;
 }
