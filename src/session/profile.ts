@@ -8,7 +8,7 @@ import type { ProgramCache } from './programCache.js';
 /**
  * Times every dispatch of a forward pass.
  *
- * @param pixels (batch, 3, rows · patchSize, cols · patchSize), normalised
+ * @param pixels normalised pixels, (batch, 3, rows · patchSize, cols · patchSize)
  * @throws DeviceError; the signal's reason
  */
 export async function profileForward(
