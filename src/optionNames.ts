@@ -105,7 +105,7 @@ export function checkNames(where: string, names: readonly string[]): void {
   const near = nearest(unknown);
   throw new OptionError(
     'OPTION_NAME',
-    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No call has an option of this name. Remove it.' : `Did you mean ${JSON.stringify(near)}?`}`,
+    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No method has an option of this name. Remove the option.' : `Did you mean ${JSON.stringify(near)}?`}`,
   );
 }
 

@@ -76,7 +76,7 @@ export interface Clock {
   readonly nextTask: () => Promise<void>;
 }
 
-/** Measures the polling delay of one device, and shortens waits if there is one. */
+/** Measures the browser's polling delay for one device, and shortens waits if there is a delay. */
 export class PollingDelay {
   readonly #device: GPUDevice;
   readonly #nudge: Nudge;

@@ -1,7 +1,7 @@
 /** Provides a queue that runs asynchronous jobs one at a time, in the order in which they are added. */
 import { modelDisposed } from '../errors.js';
 
-/** Runs a model's jobs one at a time, because its programs share buffers. */
+/** Runs the jobs of a model one at a time, because the model's programs share buffers. */
 export class JobQueue {
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
