@@ -3,14 +3,14 @@ import { create, globals } from 'webgpu';
 import { chromiumPath, useSwiftShader, useVulkanDriver, vulkanFolder } from '../scripts/software-gpu.mjs';
 
 /**
- * Dawn's toggles for "tuned" flags: no clamping of indices, no validation. A browser does not set them, but
- * ONNX Runtime's native engine does (webgpu_context.cc). Results with these toggles are printed in separate
- * columns.
+ * Dawn's toggles for "tuned" flags: no clamping of indices, no validation. A browser does not set these
+ * toggles, but ONNX Runtime's native engine does (webgpu_context.cc). Results with these toggles are printed
+ * in separate columns.
  */
 export const TUNED = 'disable_robustness,skip_validation';
 
 /**
- * Makes all Vulkan libraries of this process use one driver. Call it before the first one is loaded.
+ * Makes all Vulkan libraries of this process use one driver. Call it before a Vulkan library is loaded.
  * @param adapter `any` (the system's default), `swiftshader`, or the path of a Vulkan driver's ICD file
  */
 export async function useAdapter(adapter) {
@@ -19,14 +19,15 @@ export async function useAdapter(adapter) {
     useSwiftShader(vulkanFolder(await chromiumPath()));
     return;
   }
-  // A system without a Vulkan loader uses Chromium's. If there is none either, Dawn reports the error.
+  // If the system has no Vulkan loader, Chromium's loader is used. If Chromium has none either, Dawn reports
+  // the error.
   const folder = process.env.BENCH_LIBRARY ? undefined : vulkanFolder(await chromiumPath());
   useVulkanDriver(adapter, folder && `${folder}/libvulkan.so.1`);
 }
 
 /**
  * Defines `navigator.gpu` in this process.
- * @param toggles Dawn's toggles, separated by commas. Without any, Dawn behaves as in a browser
+ * @param toggles Dawn's toggles, separated by commas. Without toggles, Dawn behaves as in a browser
  */
 export async function installWebGpu(adapter, toggles = process.env.DAWN_FEATURES) {
   await useAdapter(adapter);

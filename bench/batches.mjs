@@ -1,11 +1,11 @@
 // Measures images per second for batches of 1 to 32 images. The default batch size is based on these figures.
 //
-//   node bench/batches.mjs [--adapter any | swiftshader | FILE] [--model small] [--px 224] [--sizes 1,2,4,8,16,32]
-//   [--runs 3]
+//   node bench/batches.mjs [--adapter any | swiftshader | FILE] [--model small] [--px 224] [--sizes
+//   1,2,4,8,16,32] [--runs 3]
 //
-// Prints Markdown, with the fastest of the runs. A run is a forward that reads its vectors back. CPU time is
-// that of this process. On a software adapter, CPU time is more reliable than wall time, because other
-// programs share the CPU.
+// Prints Markdown, with the fastest of the runs. A run is a forward pass whose vectors are read back. CPU
+// time is measured for this process. On a software adapter, CPU time is more reliable than wall time, because
+// other programs share the CPU.
 import { parseArgs } from 'node:util';
 import { installWebGpu } from './adapter.mjs';
 import { library } from './load-source.mjs';
@@ -35,7 +35,7 @@ for (const batch of values.sizes.split(',').map(Number)) {
     const features = await model.forward(pixels, { batch, height: px, width: px });
     await features.clsToken();
     features.dispose();
-    if (run === 0) continue; // a warm-up, which compiles the program
+    if (run === 0) continue; // run 0 is a warm-up, which compiles the program
     best = Math.min(best, performance.now() - begin);
     const { user, system } = process.cpuUsage(before);
     leastCpuMs = Math.min(leastCpuMs, (user + system) / 1000);

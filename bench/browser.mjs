@@ -1,4 +1,4 @@
-// Serves the benchmarks' pages, and opens them in a browser.
+// Serves the benchmarks' pages and opens a page in a browser.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';

@@ -1,9 +1,10 @@
-// Checks every kernel of a forward against float64 on this adapter (the library's self-test): all families,
-// every weight storage, also kernels that only model.tune() uses; with Dawn's stock and tuned flags.
+// Checks every kernel of a forward pass against float64 on this adapter (the library's self-test): all
+// families, every weight storage, also kernels that only model.tune() uses; with Dawn's stock and tuned
+// flags.
 //
 //   node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json] [--flags stock,tuned]
 //
-// Exit code 1 if a kernel is wrong. After a failure, the other checks run in a new process.
+// The exit code is 1 if a kernel is wrong. After a failure, the remaining checks run in a new process.
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { installWebGpu, TUNED } from './adapter.mjs';
@@ -56,7 +57,7 @@ if (process.send) {
           .call('check', { adapter: values.adapter, software, storage, operands })
           .catch((error) => {
             process.exitCode = 1;
-            child.end(); // after a failure, the driver may be in a bad state
+            child.end(); // after a failure, the driver of this process may not work correctly any more
             child = start();
             return `WRONG: ${error.message.split('\n')[0]}`;
           });

@@ -1,5 +1,5 @@
-// Runs each contender of a benchmark in a child process with its own Dawn and driver. A child waits while
-// others are measured.
+// Runs each engine or setting of a benchmark in a child process with its own Dawn and driver. A child process
+// waits while the other child processes are measured.
 import { fork } from 'node:child_process';
 
 /**

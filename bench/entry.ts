@@ -1,4 +1,4 @@
-/** The library's parts that the benchmarks use. The package does not export all of them. */
+/** Exports the parts of the library that the benchmarks use. The package does not export all these parts. */
 export { DINOv2 } from '../src/dinov2.js';
 export { syntheticTensor } from '../src/weights/synthetic.js';
 export { configOf } from '../src/model/config.js';

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs all checks and benchmarks on a machine with a GPU: the correctness of every kernel, its speed, and the
-# peers'.
+# Runs all checks and benchmarks on a machine with a GPU: the correctness and speed of every kernel, and the speed
+# of ONNX Runtime and PyTorch.
 #
 #   gpu-session.sh [--quick] [--adapter any | DRIVER.json] [--models small,base,large] [--px 224,518]
 #   [--dtypes fp32,fp16] [--seconds 10] FOLDER
 #
-# Runs from a checkout, or from the folder that pack-for-gpu-machine.sh made. The latter needs neither a
-# network nor Node, and is unpacked into $BENCH_HOME (default: /tmp/dinov2-bench). The results are
-# FOLDER/session.md, and JSON files. After a failed step, which session.md names, the next step runs. The exit
-# code is the number of failed steps.
+# Runs from a checkout, or from the folder that pack-for-gpu-machine.sh made. That folder needs neither a network
+# nor Node, and is unpacked into $BENCH_HOME (default: /tmp/dinov2-bench). The results are FOLDER/session.md, and
+# JSON files. If a step fails, session.md names the step, and the next step runs. The exit code is the number of
+# failed steps.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 adapter=any models=small,base,large px=224,518 dtypes=fp32,fp16 seconds=10 runs=50

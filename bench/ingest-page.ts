@@ -1,5 +1,5 @@
 /**
- * The page of ingest.mjs: times how a folder of photographs is indexed, and how the files alone are decoded.
+ * The page of ingest.mjs: times indexing a folder of photographs, and only decoding the same files.
  */
 import { DINOv2 as PageModel } from '../src/index.js';
 import { configOf } from '../src/model/config.js';
@@ -29,7 +29,7 @@ const DECODE: ImageBitmapOptions = {
   premultiplyAlpha: 'none',
 };
 
-/** Makes a JPEG of waves and grain, about as large as a camera's file of 12 megapixels. */
+/** Makes a JPEG file with waves and grain, about as large as a camera's file of 12 megapixels. */
 async function takePhotograph(width: number, height: number): Promise<Blob> {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext('2d')!;
@@ -113,7 +113,7 @@ async function modelOf({ where, model, stub }: Setting): Promise<PageModel | Wor
 async function run(setting: Setting, files: readonly File[]): Promise<number> {
   const model = await modelOf(setting);
   const { batchSize, thumbnailPx } = setting;
-  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches, so that a forward takes almost no time
+  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches, so that a forward pass takes almost no time
   const index = new EmbeddingIndex({ dim: model.config.embedDim, device: 'cpu' });
   const begin = performance.now();
   const { added, failures } = await ingest(index, model, files, { thumbnailPx, batchSize, ...look }).finished;
@@ -121,7 +121,7 @@ async function run(setting: Setting, files: readonly File[]): Promise<number> {
   return performance.now() - begin;
 }
 
-/** Loads the model and makes its programs for all batch sizes. */
+/** Warms up: loads the model and makes its programs for all batch sizes. */
 const warm = (setting: Setting): Promise<number> => run(setting, photographs.slice(0, 16));
 
 async function measure(setting: Setting): Promise<Measured> {

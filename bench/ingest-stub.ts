@@ -1,7 +1,6 @@
 /**
- * Replaces the GPU work on whole photographs by nothing: copying a bitmap, uploading it, and resizing it. On
- * a software adapter, this work takes longer than decoding, so the cost of the other steps could not be
- * measured.
+ * Removes the GPU work on whole photographs: copying, uploading and resizing a bitmap. On a software adapter,
+ * this work takes longer than decoding, so the cost of the other steps could not be measured.
  */
 const LARGE_BYTES = 4_000_000;
 

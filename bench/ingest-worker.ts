@@ -2,7 +2,7 @@
 import { stubLargeGpuWork } from './ingest-stub.js';
 
 if (new URL(location.href).searchParams.has('stub')) stubLargeGpuWork();
-/** Messages that arrive before the library has loaded. They are dispatched again afterwards. */
+/** Messages that arrive before the library has loaded. They are dispatched again when it has loaded. */
 const early: MessageEvent[] = [];
 const keep = (event: MessageEvent): void => void early.push(event);
 addEventListener('message', keep);

@@ -1,12 +1,12 @@
-// Measures how fast a folder of 12-megapixel photographs is indexed, compared with decoding the same files
-// alone, as many at a time as is fastest (the bound).
+// Measures how fast a folder of 12-megapixel photographs is indexed, compared with only decoding the same
+// files, as many at a time as is fastest ("the bound").
 //
 //   node bench/ingest.mjs [--gpu swiftshader | any] [--count 24] [--model tiny | small] [--where page,worker]
 //   [--thumbnails 0,256] [--batch 8] [--runs 3] [--photo FILE.jpg] [--no-stub]
 //
-// The GPU work on whole photographs is stubbed, unless --no-stub is given: on a software adapter, it takes
-// longer than all other steps. The fastest of the runs is printed. CPU time is the sum over all processes of
-// the browser. On a busy machine, CPU time is more reliable than wall time.
+// The GPU work on whole photographs is stubbed, unless --no-stub is given: on a software adapter, this work
+// takes longer than all other steps. The fastest of the runs is printed. CPU time is the sum over all
+// processes of the browser. On a busy machine, CPU time is more reliable than wall time.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openPage } from './browser.mjs';

@@ -1,6 +1,6 @@
 // Loads modules of src/ into Node without a build, because the benchmarks use parts that the package does not
-// export. BENCH_LIBRARY may hold the path of a bundle of bench/entry.ts (bundle.mjs). The bundle is then used
-// instead, and nothing but Node is needed.
+// export. The environment variable BENCH_LIBRARY may hold the path of a bundle of bench/entry.ts (made by
+// bundle.mjs). The bundle is then loaded instead of src/, and only Node is needed.
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 

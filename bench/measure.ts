@@ -1,5 +1,6 @@
 /**
- * Measures ceilings, every kernel at the shapes of real models, and whole forwards, in Node and in browsers.
+ * Measures the adapter's highest rates (ceilings), every kernel at the shapes of real models, and whole
+ * forward passes, in Node and in browsers.
  */
 import type { Dtype } from '../src/weights/precision.js';
 import { syntheticTensor } from '../src/weights/synthetic.js';
@@ -14,13 +15,13 @@ export interface BenchOptions {
   readonly px: readonly number[];
   readonly dtypes: readonly Dtype[];
   /**
-   * Time for a model's whole forwards at one size. If five forwards would take longer, they are not run, and
-   * an estimate is reported.
+   * Time limit, in seconds, for the whole forward passes of a model at one size. If five forward passes would
+   * take longer, none is run, and an estimate is reported.
    */
   readonly seconds: number;
   /**
-   * Whether to time each kernel. Without these times, forwards have no estimate and are always run. Default:
-   * true.
+   * Whether to time each kernel. Without these times, forward passes have no estimate and are always run.
+   * Default: true.
    */
   readonly kernels?: boolean;
 }
@@ -29,7 +30,7 @@ export interface KernelRow extends Throughput {
   readonly model: ModelSize;
   readonly px: number;
   readonly dtype: Dtype;
-  /** `blocks.*.attn.qkv` */
+  /** Layer in each block, such as `blocks.*.attn.qkv`. */
   readonly label: string;
   readonly kernel: string;
 }
@@ -40,16 +41,16 @@ export interface ForwardRow {
   readonly dtype: Dtype;
   /** Estimate from the kernels of one block, in milliseconds. */
   readonly estimatedMs: number | undefined;
-  /** Absent if the estimate was too long. */
+  /** Measured times. Undefined if the estimated time exceeds the limit. */
   readonly measured?: {
     readonly loadMs: number;
     readonly firstMs: number;
     /** Time until the GPU has finished. */
     readonly withoutReadback: Times;
-    /** Time until the last hidden state is an array. */
+    /** Time until the last hidden state has been read back as an array. */
     readonly withReadback: Times;
     readonly gflopsPerSecond: number;
-    /** Share of the measured ceiling of multiply-adds, with readback. */
+    /** Achieved share of the measured highest rate of multiply-adds, with readback. */
     readonly share: number;
     readonly gpuMegabytes: number;
   };
@@ -74,13 +75,13 @@ export interface Report {
 const MIN_RUNS = 3;
 const MAX_RUNS = 50;
 
-/** @param tell called with a text about what is being measured */
+/** Runs all measurements. @param tell called with a text that says what is measured next */
 export async function measure(
   options: BenchOptions,
   where: string,
   tell: (news: string) => void,
 ): Promise<Report> {
-  const gpu = await acquireGpu(); // retained, so that all models share one device and its ceilings
+  const gpu = await acquireGpu(); // held until the end, so that all models share one device and its ceilings
   try {
     tell('ceilings');
     const ceilings = await measureCeilings(gpu);

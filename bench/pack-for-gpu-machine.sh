@@ -4,10 +4,10 @@
 #   bench/pack-for-gpu-machine.sh FOLDER [--model small,base,large] [--px 224,518] [--dtype fp32,fp16]
 #
 # The options are passed to make_onnx.py. FOLDER (about 50 MB) gets Node, Dawn, ONNX Runtime's WebGPU engine,
-# the Vulkan loader, the benchmarks with the library in one file, the peers' graphs without weights (which are
-# computed on the machine by a formula), and gpu-session.sh, which runs everything. Needs bench/peers to be
-# installed (npm ci --ignore-scripts), and a Python with torch, transformers, onnx and onnxscript in the
-# variable PYTHON.
+# the Vulkan loader, the benchmarks with the library in one file, the ONNX graphs without weights (the GPU machine
+# computes the weights by a formula), and gpu-session.sh, which runs all checks and benchmarks. Run
+# npm ci --ignore-scripts in bench/peers first. The variable PYTHON is the path of a Python with torch,
+# transformers, onnx and onnxscript.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 out=${1:?a folder to fill}; shift
@@ -34,7 +34,7 @@ mkdir -p "$app/node_modules/onnxruntime-node/bin/$napi/linux"
 cp -r "$peers/onnxruntime-node/bin/$napi/linux/x64" "$app/node_modules/onnxruntime-node/bin/$napi/linux/"
 cp -r "$peers/onnxruntime-common" "$app/node_modules/"
 
-# The library's parts that the benchmarks use, in one file.
+# Bundles the parts of the library that the benchmarks use into one file.
 (cd "$root" && node bench/bundle.mjs "$app/bench/library.mjs")
 
 "${PYTHON:-python3}" "$root/bench/peers/make_onnx.py" "$app/bench/peers/models" "$@"

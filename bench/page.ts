@@ -1,4 +1,4 @@
-/** The benchmark's page: the measurements of `npm run bench` in a browser. */
+/** The benchmark page, which runs the measurements of `npm run bench` in a browser. */
 import type { Dtype } from '../src/weights/precision.js';
 import type { ModelSize } from '../src/model/config.js';
 import { measure, toMarkdown, type Report } from './measure.js';

@@ -1,4 +1,4 @@
-// Kernels that only read bytes. The fastest one is a lower bound for the time of a search on this adapter.
+// Kernels that only read bytes. The time of the fastest kernel is a lower bound for a search on this adapter.
 
 export const READERS = [
   { name: 'words, 16 lanes', type: 'u32', width: 1, lanes: 16, turns: 48 },

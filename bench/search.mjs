@@ -1,14 +1,14 @@
 // Compares exact search on the GPU with a kernel that only reads the same bytes, a plain JavaScript loop, and
 // hnswlib in WASM.
 //
-//   npm run bench:search -- [--adapter any | swiftshader | FILE] [--count 100000] [--dim 384] [--storage f16] [--k 10]
-//                           [--runs 7] [--hnsw 20000]
+//   npm run bench:search -- [--adapter any | swiftshader | FILE] [--count 100000] [--dim 384] [--storage f16]
+//                           [--k 10] [--runs 7] [--hnsw 20000]
 //
-// --adapter: the Vulkan driver (bench/README.md). --hnsw: number of vectors for hnswlib, whose build is slow;
-// 0 leaves hnswlib out. It is installed with npm ci --ignore-scripts in bench/peers/search.
+// --adapter: the Vulkan driver (bench/README.md). --hnsw: number of vectors for hnswlib, which builds its
+// index slowly; 0 leaves hnswlib out. Install hnswlib with npm ci --ignore-scripts in bench/peers/search.
 //
-// Prints Markdown. Contenders take turns. The fastest run is printed, separately for wall time and for CPU
-// time, which includes the driver's threads. All contenders must find the same items, or no time is printed.
+// Prints Markdown. The searches take turns. The fastest run is printed, separately for wall time and for CPU
+// time, which includes the driver's threads. All searches must find the same items, or no time is printed.
 import { parseArgs } from 'node:util';
 import { installWebGpu } from './adapter.mjs';
 import { source } from './load-source.mjs';
@@ -89,7 +89,7 @@ if (ids(await onGpu.search(query, { topK: k })).join() !== exact.join())
   throw new Error('GPU and CPU found different items, so no time is printed.');
 if (onGpu.backend.kind !== 'gpu') throw new Error(`the search is not on the GPU: ${onGpu.backend.reason}`);
 const near = plainLoop(query).filter((id) => exact.includes(id)).length;
-// The loop's vectors are not rounded to the storage's type, so a few other items are allowed.
+// The plain loop's vectors are not rounded to the index's storage type, so a few of its items may differ.
 if (near < 0.8 * k) throw new Error(`the plain loop found ${near} of ${k} items, so no time is printed.`);
 
 const contenders = new Map([
@@ -128,7 +128,7 @@ for (const [name, { wall, cpu }] of fastest)
   );
 
 if (hnswCount > 0) {
-  // The package is for pages and needs these globals.
+  // The package hnswlib-wasm is made for pages and needs these globals.
   Object.assign(globalThis, {
     window: globalThis,
     document: { currentScript: null },

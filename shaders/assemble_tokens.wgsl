@@ -4,7 +4,7 @@
 //
 //   patches    (batch · rows · cols, EMBED_DIM)
 //   cls        (EMBED_DIM)
-//   positions  (1 + rows · cols, EMBED_DIM), already interpolated to this grid
+//   positions  (1 + rows · cols, EMBED_DIM): position embeddings, already interpolated to the image's patches
 //   registers  (NUM_REGISTER_TOKENS, EMBED_DIM); only for entry point assemble_tokens_registers
 //   out        (batch · num_tokens, EMBED_DIM)
 //
@@ -16,13 +16,13 @@
 @group(0) @binding(3) var<storage, read> positions: array<vec4f>;
 @group(0) @binding(4) var<storage, read> registers: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-// `out` of assemble_tokens, which has no registers.
+// `out` of the entry point assemble_tokens, for models without registers.
 @group(0) @binding(4) var<storage, read_write> out_plain: array<vec4f>;
 
 const VECTORS = EMBED_DIM / 4u;
 
-// The cls token or a patch token with its position, channels 4 · vector to 4 · vector + 3. `token` is counted
-// without registers.
+// Channels 4 · `vector` to 4 · `vector` + 3 of the cls token or of a patch, with its position embedding
+// added. `token` is the index among cls and patches, without registers.
 fn placed_token(image: u32, token: u32, vector: u32) -> vec4f {
   let position = positions[token * VECTORS + vector];
   if (token == 0u) {

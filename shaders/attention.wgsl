@@ -2,16 +2,16 @@
 // matrix of scores is stored. (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and
 // Gimelshein, arXiv 1805.02867.)
 //
-// One workgroup of 8 × QUERY_GROUPS lanes per 4 · QUERY_GROUPS queries of one head of one image. It processes
-// the keys in tiles of 64. A lane computes 4 queries × 8 keys of the scores, and 4 queries × 8 channels of
-// the result. Maximum, sum and result are f32.
+// One workgroup of 8 × QUERY_GROUPS lanes computes 4 · QUERY_GROUPS queries of one head of one image. The
+// workgroup processes the keys in tiles of 64. A lane computes 4 queries × 8 keys of the scores, and 4
+// queries × 8 channels of the result. The softmax maximum, the softmax sum and the result are f32.
 //
-// WebGPU guarantees 16 KiB of workgroup memory. Therefore queries and keys are staged in two halves of their
-// channels (the queries again for every tile), and softmax weights and values in two halves of the keys.
+// WebGPU guarantees only 16 KiB of workgroup memory. Therefore the channels of queries and keys are staged in
+// two halves (the queries again for every tile), and so are the keys of softmax weights and values.
 //
-// QUERY_GROUPS is 8, or 4 if there are few queries: then there are more workgroups, and keys and values are
-// staged more often. The sums of a query are the same with both, so the bits are too. 16 groups would need 21
-// KiB.
+// QUERY_GROUPS is 8, or 4 for few queries. With 4, more workgroups run, but keys and values are staged more
+// often. Both numbers give the same bits, because the sums of a query are computed in the same order. 16
+// groups would need 21 KiB of workgroup memory.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
@@ -28,11 +28,11 @@ const STRIDE = 3u * VECTORS;        // vectors of a token in qkv
 const LANES = 8u * QUERY_GROUPS;
 const GROUPS = 16u;                 // groups of 4 keys in a tile, and of 4 channels in a head
 const PITCH = 17u;                  // 32 staged steps / 2, plus 1 to avoid bank conflicts
-const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 can be used
+const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are scaled for exp2 instead of exp
 const MASKED = -1e30;               // score of a missing key; infinities are not reliable in WGSL
 
-// As in linear.wgsl, a loop iteration processes two steps of a product, and a step is stored at
-// (step % 2 · groups + group) · PITCH + step / 2. The arrays hold in turn:
+// As in linear.wgsl, an iteration of a loop processes two steps of a product. The operand of a step for a
+// group is stored at (step % 2 · groups + group) · PITCH + step / 2. The arrays hold one after the other:
 //   shared_tile   step: a channel of the half        group: queries 4 · group to 4 · group + 3, times SCALE
 //   shared_tile   step: a key of the half            group: p = exp2(score - maximum) of these queries
 //   other_tile    step: a channel of the half        group: keys 4 · group to 4 · group + 3
@@ -40,8 +40,9 @@ const MASKED = -1e30;               // score of a missing key; infinities are no
 //   shared_tile[lane.x * QUERY_GROUPS + lane.y]      partial maxima, or sums, of queries 4 · lane.y …
 var<workgroup> shared_tile: array<vec4f, 2u * QUERY_GROUPS * PITCH>;
 var<workgroup> other_tile: array<vec4f, 2u * GROUPS * PITCH>;
-// Values that a lane keeps between tiles: the maxima of its four queries over all keys so far, and from LANES
-// the sums of the four over the lane's own keys. They are here because the products need all registers.
+// Values that a lane keeps from tile to tile. First LANES elements: the maxima of the lane's four queries
+// over all keys so far. Next LANES elements: the softmax sums of the four queries over the lane's own keys.
+// These values are in workgroup memory, because the products need all registers.
 var<workgroup> running: array<vec4f, 2u * LANES>;
 
 @compute @workgroup_size(8, QUERY_GROUPS)
@@ -49,16 +50,17 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
   let workgroup = size.first_workgroup + id;
   let lane = local.y * 8u + local.x;
   let last = size.num_tokens - 1u;
-  // Token t of this image and head: its query begins at qkv[first + t * STRIDE], its key VECTORS after that,
-  // and its value 2 * VECTORS after that.
+  // For token t of this image and head, the query begins at qkv[first + t * STRIDE], the key VECTORS elements
+  // further, and the value 2 * VECTORS elements further.
   let first = workgroup.z * size.num_tokens * STRIDE + workgroup.y * GROUPS;
-  let query = workgroup.x * (4u * QUERY_GROUPS) + local.y * 4u;  // the first of the lane's four
+  let query = workgroup.x * (4u * QUERY_GROUPS) + local.y * 4u;  // first of the lane's four queries
   let at_query = local.y * PITCH;
   let at_other = local.x * PITCH;
 
   running[lane] = vec4f(MASKED);
   running[LANES + lane] = vec4f();
-  // The result: one vector a query, at channels 4 · local.x … and 32 + 4 · local.x ….
+  // The result for each of the four queries: `left` has channels 4 · local.x …, `right` has 32 + 4 · local.x
+  // ….
   var left0 = vec4f();
   var left1 = vec4f();
   var left2 = vec4f();
@@ -177,7 +179,7 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
       shared_tile[to + 1u] = select(score6, score2, first_half);
       shared_tile[QUERY_GROUPS * PITCH + to + 1u] = select(score7, score3, first_half);
       for (var part = 0u; part < 8u / QUERY_GROUPS; part++) {
-        // The condition is never true, but the compiler does not know that. Without the branch, Intel's
+        // The condition is never true, but the compiler cannot know that. Without this branch, Intel's
         // compiler issues all 16 loads at once and spills registers.
         if (QUERY_GROUPS < 8u && part > size.num_tokens) {
           break;

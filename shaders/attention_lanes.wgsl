@@ -2,10 +2,10 @@
 // lanes (llvmpipe 8, SwiftShader 4).
 //
 // Each lane computes 2 queries of one head. The lanes of a workgroup process the keys in groups of LANES:
-// each lane reads the key and the value of one token and shuffles them to the others. That saves reads,
-// because these adapters gather a vector one word at a time. Within the loop over the keys, queries and results
-// are separate variables, not arrays; those that spill stay in the L1 cache. Outside of that loop they are
-// arrays: a loop over an array compiles in half the time of 64 statements.
+// each lane reads the key and the value of one token and shuffles both to the other lanes. That saves reads,
+// because these adapters gather a vector one word at a time. Within the loop over the keys, queries and
+// results are separate variables, not arrays; variables that spill stay in the L1 cache. Outside of that
+// loop, queries and results are arrays: a loop over an array compiles in half the time of 64 statements.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
@@ -21,15 +21,15 @@ const VECTORS = EMBED_DIM / 4u;
 const STRIDE = 3u * VECTORS;        // vectors of a token in qkv
 const HEAD_VECTORS = 16u;           // 64 channels
 const QUERIES = 2u;                 // queries per lane
-const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 can be used
+const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are scaled for exp2 instead of exp
 const LOWEST = -1e30;               // less than every score; infinities are not reliable in WGSL
 
 @compute @workgroup_size(LANES)
 fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let id = size.first_workgroup * vec3u(LANES, 1u, 1u) + global;
   let query = id.x * QUERIES;
-  // The query of token t of this image and head begins at qkv[first + t * STRIDE]. Queries beyond the last
-  // one repeat it and are not stored.
+  // The query of token t of this image and head begins at qkv[first + t * STRIDE]. A lane whose query would
+  // be beyond the last query computes the last query again and stores nothing.
   let first = id.z * size.num_tokens * STRIDE + id.y * HEAD_VECTORS;
   let last = size.num_tokens - 1u;
   let row0 = first + min(query, last) * STRIDE;
@@ -107,7 +107,7 @@ fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_inv
   var maximum = vec2f(LOWEST);  // one for each of the two queries
   var sum = vec2f();
   for (var token = 0u; token < size.num_tokens; token += LANES) {
-    // Lanes beyond the last token read it again, but no lane uses their copies.
+    // A lane whose token would be beyond the last token reads the last token again. No lane uses this copy.
     let key = first + VECTORS + min(token + lane, last) * STRIDE;
     let value = key + VECTORS;
     let k0 = qkv[key];

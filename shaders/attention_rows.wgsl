@@ -1,6 +1,6 @@
-// Rows of the attention matrix of one image, softmax(q · kᵀ / √64), for consecutive queries and consecutive
-// heads. They are recomputed from the queries and keys of a forward, because a forward stores no attention
-// matrix.
+// Computes rows of the attention matrix of one image, softmax(q · kᵀ / √64), for consecutive queries and
+// consecutive heads. The rows are computed from the queries and keys that a forward pass kept, because a
+// forward pass stores no attention matrix.
 //
 // Entry point attention_rows: one workgroup of 64 lanes per row; lane l computes keys l, l + 64, …
 // Entry point attention_rows_mean: the mean over the heads; one lane per key.
@@ -30,12 +30,13 @@ struct AttentionRows {
 const LANES = 64u;
 const VECTORS = EMBED_DIM / 4u;
 const HEAD_VECTORS = 16u;              // 64 channels
-const SCALE = 0.18033688011112042;     // log2(e) / √64: scores are in units of log2, so that exp2 can be used
+const SCALE = 0.18033688011112042;     // log2(e) / √64: scores are scaled for exp2 instead of exp
 const LOWEST = -1e30;                  // less than every score; infinities are not reliable in WGSL
 
 var<workgroup> partials: array<f32, LANES>;
 
-// The maximum or the sum of all lanes' values, with the same bits in every lane. All lanes must call it.
+// The maximum (if `largest`) or the sum of the values of all lanes, with the same bits in every lane. All
+// lanes of the workgroup must call this function.
 fn workgroup_all(lane: u32, value: f32, largest: bool) -> f32 {
   partials[lane] = value;
   workgroupBarrier();

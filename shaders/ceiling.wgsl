@@ -1,15 +1,16 @@
-// The best rates of an adapter, with which other kernels are compared: multiply-adds in registers, and a
-// copy.
+// Measures the highest rates of an adapter, with which other kernels are compared: multiply-adds in
+// registers, and a copy.
 //
-//   multiply_add: each lane computes eight independent chains of multiply-adds of 8 · ROUNDS steps each.
+//   multiply_add: each lane computes eight independent sequences of 8 · ROUNDS multiply-adds. Each multiply-add
+//   of a sequence depends on the multiply-add before.
 //     parameters  (2): the factor and the addend of every step
-//     sums        (64 · workgroups): the sum of a lane's chains
+//     sums        (64 · workgroups): for each lane, the sum of the results of its eight sequences
 //   copy: one lane per vec4.
 //     source      (64 · workgroups)
 //     copied      (64 · workgroups)
 //
-// Constants: ROUNDS; FUSED (true: a step is `fma`; false: a product and a sum. The faster one depends on the
-// driver).
+// Constants: ROUNDS; FUSED (true: a step is one `fma`; false: a product and a sum. Which is faster depends on
+// the driver).
 // Workgroups: any (x, y).
 
 @group(0) @binding(0) var<storage, read> parameters: array<f32>;
@@ -30,7 +31,8 @@ fn multiply_add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   let at = (group.y * groups.x + group.x) * 64u + lane;
   let factor = vec4f(parameters[0]);
   let addend = vec4f(parameters[1]);
-  // All chains of all lanes have different values, because a compiler may merge equal chains.
+  // Each sequence of each lane starts from a different value: a compiler could merge sequences with equal
+  // values.
   let first = f32(at % 64u) * 0.001;
   var a = vec4f(first) + vec4f(0.1, 0.2, 0.3, 0.4);
   var b = vec4f(first) + vec4f(0.5, 0.6, 0.7, 0.8);

@@ -1,7 +1,7 @@
 // LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias. One workgroup of 64 lanes
-// per row; lane l processes columns 4l …, 4l + 256 …, and so on. Sums are f32. The variance is the mean of
-// squared distances from the mean, in two passes: E[x²] - mean² would lose its digits on tokens with large
-// norms.
+// per row; lane l processes columns 4l …, 4l + 256 …, and so on. Sums are f32. The variance is computed in a
+// second pass as the mean of the squared distances from the mean: E[x²] - mean² would lose digits on tokens
+// with large norms.
 //
 //   x, out        (batch · num_tokens, EMBED_DIM)
 //   weight, bias  (EMBED_DIM)
@@ -19,7 +19,8 @@ const VECTORS = EMBED_DIM / 4u;
 
 var<workgroup> partial_sums: array<f32, LANES>;
 
-// The sum of all lanes' values, with the same bits in every lane. All lanes must call it.
+// The sum of the values of all lanes, with the same bits in every lane. All lanes of the workgroup must call
+// this function.
 fn workgroup_sum(lane: u32, value: f32) -> f32 {
   partial_sums[lane] = value;
   workgroupBarrier();
@@ -41,8 +42,8 @@ fn layer_norm(
   @builtin(local_invocation_id) local: vec3u,
 ) {
   let lane = local.x;
-  // More than 65,535 rows are dispatched in several lines along y. The last line may have workgroups beyond
-  // the last row: they compute that row again and store nothing.
+  // More than 65,535 rows are dispatched in several lines along y. Workgroups beyond the last row, at the end
+  // of the last line, compute the last row again and store nothing.
   let row = workgroup.y * workgroups.x + workgroup.x;
   let num_rows = size.batch * size.num_tokens;
   let first = min(row, num_rows - 1u) * VECTORS;

@@ -1,14 +1,15 @@
 // A linear layer for GPUs: x · weightᵀ + bias, followed by the operation of the entry point. Both operands
-// are staged in workgroup memory, and the product is kept in registers.
+// are staged in workgroup memory, and the product is kept in registers. k is the index of the input feature,
+// over which the products are summed.
 //
-// One workgroup of LANES_X × 8 lanes per 64 rows × 8 · LANES_X columns. A lane computes 8 rows × 8 columns in
-// groups of 4: rows 4 · local.y … and 32 + 4 · local.y …, and the column groups `left` and `right`, which are
-// half a tile apart (SwiGLU: gate and up). A step of the outer loop processes 16 values of k. LANES_X is 8,
-// or 16, with which x is read half as often.
+// One workgroup of LANES_X × 8 lanes computes a tile of 64 rows × 8 · LANES_X columns. A lane computes 8 rows
+// × 8 columns, in groups of 4: rows 4 · local.y … and 32 + 4 · local.y …, and the column groups `left` and
+// `right`, which are half a tile apart (SwiGLU: gate and up). A step of the outer loop processes 16 values of
+// k. LANES_X is 8 or 16. With 16, x is read half as often.
 //
-// linear_narrow.wgsl and linear_small.wgsl have smaller tiles, for few rows. All three add the products of an
-// element in the order of k, so the bits are the same. All three sum a remainder of at most 8 rows without a
-// tile (is_tail, tail_row).
+// linear_narrow.wgsl and linear_small.wgsl have smaller tiles, for few rows. All three kernels add the
+// products of an element in the order of k, so the bits are the same. All three kernels sum a remainder of at
+// most 8 rows without a tile (`is_tail`, `tail_row`).
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
@@ -38,16 +39,17 @@ const GROUPS = 16u;     // groups of 4 rows in a tile; COLUMN_GROUPS: groups of 
 const COLUMN_GROUPS = 2u * LANES_X;
 const PITCH = 9u;       // TILE_K / 2, plus 1 to avoid bank conflicts
 
-// An iteration of the inner loop (`turn`) processes two values of k, `even` and `odd`. Both arrays are indexed by
-// (parity · GROUPS + group) · PITCH + turn. So everything that an iteration reads is at a constant distance from
-// one of two indices that increase by one per iteration. Any other index would cost an instruction.
+// Iteration `turn` of the inner loop processes two values of k: `even` (parity 0) and `odd` (parity 1). Both
+// arrays are indexed by (parity · GROUPS + group) · PITCH + turn. So all elements that an iteration reads are
+// at constant distances from one of two indices, which increase by one per iteration. Any other index would
+// cost an instruction.
 //   tile_x       rows 4 · group to 4 · group + 3 at k = 2 · turn + parity
-//   tile_weight  columns 4 · group to 4 · group + 3 at that k
+//   tile_weight  columns 4 · group to 4 · group + 3 at k = 2 · turn + parity
 var<workgroup> tile_x: array<vec4f, 2u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 2u * COLUMN_GROUPS * PITCH>;
 
-// A lane's part of the product without bias, columns `left` and `right`. Rows 0 to 3 are rows 4 · local.y …
-// of the tile; rows 4 to 7 are 32 rows below them.
+// One lane's 8 × 8 part of the product, without bias, at the column groups `left` and `right`. Members 0 to 3
+// are rows 4 · local.y … of the workgroup's tile; members 4 to 7 are rows 32 + 4 · local.y ….
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -68,10 +70,10 @@ struct Tile {
 }
 
 // Computes a tile. `first` is the tile's first row. `stored_group` is the group of four columns that this
-// lane copies from `weight` to workgroup memory, where its index is lane % COLUMN_GROUPS.
+// lane copies from `weight` to workgroup memory, where the group gets the index lane % COLUMN_GROUPS.
 fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
-  // The remainders change nothing, but Tint then knows the ranges of these values and does not clamp every
-  // index below.
+  // The operator % does not change the values here, but it tells Tint their ranges, so that Tint does not
+  // clamp every index below.
   let lane_x = local.x % LANES_X;
   let lane_y = local.y % 8u;
   let lane = lane_y * LANES_X + lane_x;
@@ -115,9 +117,9 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
       let odd_right = vec4f(tile_weight[(COLUMN_GROUPS + LANES_X) * PITCH + at_weight + turn]);
       let odd4 = tile_x[(GROUPS + 8u) * PITCH + at_x + turn];
       let even4 = tile_x[8u * PITCH + at_x + turn];
-      // The even and the odd product of a sum are added one right after the other: Mesa's compiler for Intel
-      // would need an extra register otherwise. Of about 150 orders of these lines, this one has the fewest
-      // waits on Arc.
+      // The even and the odd product of a sum are added directly one after the other. Otherwise Mesa's
+      // compiler for Intel GPUs would need an extra register. Of about 150 orders of these lines, this order
+      // has the fewest waits on Intel Arc.
       tile.right0 = fma(vec4f(odd0.x), odd_right, fma(vec4f(even0.x), even_right, tile.right0));
       tile.left0 = fma(vec4f(odd0.x), odd_left, fma(vec4f(even0.x), even_left, tile.left0));
       tile.right1 = fma(vec4f(odd0.y), odd_right, fma(vec4f(even0.y), even_right, tile.right1));

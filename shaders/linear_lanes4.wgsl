@@ -1,7 +1,7 @@
 // A linear layer for software adapters with subgroups of 4 lanes (SwiftShader). See linear_lanes8.wgsl. The 4
-// lanes of a workgroup compute the same 16 rows; each lane reads four of them and shuffles them to the
-// others. A lane computes 16 rows × 8 columns: two groups of 4 columns, `left` and `right`, LANES groups
-// apart (SwiGLU: gate and up).
+// lanes of a workgroup compute the same 16 rows: each lane reads 4 of the rows of x and shuffles them to the
+// other lanes. A lane computes 16 rows × 8 columns: two groups of 4 columns, `left` and `right`, which are
+// LANES groups apart (SwiGLU: gate and up).
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES)
@@ -62,22 +62,22 @@ struct Tile {
   right15: vec4f,
 }
 
-// A lane's part of the product with bias: rows row to row + 15, columns 4 · left … and 4 · right ….
-// Arrays, so that the code after the product is one loop over the rows: 16 copies of that code take SwiftShader
-// four times as long to compile as the product itself.
+// One lane's 16 × 8 part of the product, bias added: rows `row` to `row + 15`, columns 4 · `left` … and 4 ·
+// `right` …. The members are arrays, so that the code after the product is one loop over the rows.
+// SwiftShader would take four times as long to compile 16 copies of that code as the product itself.
 struct Product {
   left: array<vec4f, ROWS>,
   right: array<vec4f, ROWS>,
 }
 
-// Index in `weight` of a column group's first row.
+// Index in `weight` of the first element (k = 0) of a column group.
 fn first_weight(group: u32) -> u32 {
   return (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
 }
 
-// All lanes of a subgroup must call it, each with its own columns.
+// Computes the product. All lanes of a subgroup must call this function, each with its own columns.
 fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Product {
-  // Rows beyond the last one repeat it and are not stored.
+  // Rows beyond the last row repeat the last row and are not stored.
   let last = size.batch * size.num_tokens - 1u;
   let row_at0 = min(row + lane, last) * IN_VECTORS;
   let row_at1 = min(row + 4u + lane, last) * IN_VECTORS;
@@ -248,7 +248,7 @@ fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Product {
     from_left += 4u * PANEL;
     from_right += 4u * PANEL;
   }
-  // The bias is added last, so that the sum does not lose digits to a large bias.
+  // The bias is added last: a large bias would make the rounding of the sums coarser.
   let bias_left = bias[left];
   let bias_right = bias[right];
   return Product(

@@ -3,9 +3,9 @@
 //
 // On these adapters, a gather of 8 lanes reads one word at a time, but a shuffle of a word is one
 // instruction. So the 8 lanes of a workgroup compute the same 8 rows: each lane reads one row of x and
-// shuffles it to the others. A lane computes 8 rows × 4 columns, in separate variables, not an array. All
-// reads of an iteration come before its sums: a gather compiles to many branches, and the sums should be code
-// without branches.
+// shuffles it to the other lanes. A lane computes 8 rows × 4 columns, in separate variables, not an array.
+// All reads of an iteration come before its sums: a gather compiles to many branches, and the sums are faster
+// as code without branches.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES)
@@ -29,7 +29,8 @@ const OUT_VECTORS = OUT_FEATURES / 4u;
 const PANEL = 16u;  // vectors in a row of a panel
 const ROWS = 8u;    // rows per lane, and lanes per subgroup
 
-// A lane's part of the product with bias: rows row to row + 7, columns 4 · vector to 4 · vector + 3.
+// One lane's 8 × 4 part of the product, bias added: rows `row` to `row + 7`, columns 4 · `vector` to
+// 4 · `vector` + 3.
 struct Tile {
   row0: vec4f,
   row1: vec4f,
@@ -41,9 +42,9 @@ struct Tile {
   row7: vec4f,
 }
 
-// All lanes of a subgroup must call it, each with its own `vector`.
+// Computes the product. All lanes of a subgroup must call this function, each with its own `vector`.
 fn multiply(row: u32, vector: u32, lane: u32) -> Tile {
-  // Rows beyond the last one repeat it and are not stored.
+  // Rows beyond the last row repeat the last row and are not stored.
   let row_at = min(row + lane, size.batch * size.num_tokens - 1u) * IN_VECTORS;
   let scale = scale4(vector);
   var at = (vector / PANEL) * IN_PADDED * PANEL + vector % PANEL;
@@ -88,7 +89,7 @@ fn multiply(row: u32, vector: u32, lane: u32) -> Tile {
     tile.row7 = fma(vec4f(subgroupShuffle(mine.w, 7u)), w3, tile.row7);
     at += 4u * PANEL;
   }
-  // The bias is added last, so that the sum does not lose digits to a large bias.
+  // The bias is added last: a large bias would make the rounding of the sums coarser.
   tile.row0 += bias[vector];
   tile.row1 += bias[vector];
   tile.row2 += bias[vector];

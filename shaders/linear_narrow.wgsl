@@ -1,9 +1,10 @@
-// A linear layer for GPUs and few rows: linear.wgsl with half its tile, so that there are twice as many
-// workgroups. Both add the products of an element in the order of k, so the bits are the same.
+// A linear layer for GPUs and few rows: like linear.wgsl, but with a tile of half the size, so that twice as
+// many workgroups run. Both kernels add the products of an element in the order of k (the index of the input
+// feature), so the bits are the same.
 //
-// One workgroup of 8 × 8 lanes per 32 rows × 64 columns. A lane computes 4 rows × 8 columns in groups of 4:
-// rows 4 · local.y …, and the column groups `left` and `right`, which are 32 columns apart in the tile
-// (SwiGLU: gate and up). A step of the outer loop processes 32 values of k.
+// One workgroup of 8 × 8 lanes computes a tile of 32 rows × 64 columns. A lane computes 4 rows × 8 columns,
+// in groups of 4: rows 4 · local.y …, and the column groups `left` and `right`, which are 32 columns apart in
+// the tile (SwiGLU: gate and up). A step of the outer loop processes 32 values of k.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
@@ -33,12 +34,13 @@ const ROW_GROUPS = 8u;      // groups of 4 rows in a tile
 const COLUMN_GROUPS = 16u;  // groups of 4 columns
 const PITCH = 9u;           // TILE_K / 4, plus 1 to avoid bank conflicts
 
-// As in linear.wgsl, but an iteration processes four values of k, and both arrays are indexed by
-// (k % 4 · groups + group) · PITCH + k / 4.
+// Layout as in linear.wgsl, but an iteration of the inner loop processes four values of k, and both arrays
+// are indexed by (k % 4 · groups + group) · PITCH + k / 4.
 var<workgroup> tile_x: array<vec4f, 4u * ROW_GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * COLUMN_GROUPS * PITCH>;
 
-// A lane's part of the product without bias: rows 4 · local.y … of the tile, columns `left` and `right`.
+// One lane's 4 × 8 part of the product, without bias: rows 4 · local.y … of the workgroup's tile, at the
+// column groups `left` and `right`.
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -51,10 +53,10 @@ struct Tile {
 }
 
 // Computes a tile. `first` is the tile's first row. `stored_group` is the group of four columns that this
-// lane copies from `weight` to workgroup memory, where its index is lane % 16.
+// lane copies from `weight` to workgroup memory, where the group gets the index lane % 16.
 fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
-  // The remainders change nothing, but Tint then knows the ranges of these values and does not clamp every
-  // index below.
+  // The operator % does not change the values here, but it tells Tint their ranges, so that Tint does not
+  // clamp every index below.
   let lane_x = local.x % 8u;
   let lane_y = local.y % 8u;
   let lane = lane_y * 8u + lane_x;
@@ -86,8 +88,8 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TILE_K / 4u; turn++) {
-      // The weights are loaded first, so that the first sum needs nearly all loads: AMD's compiler then waits
-      // once for most of them.
+      // The weights are loaded first. The first sum then needs nearly all loads, so code from AMD's compiler
+      // waits only once for most loads.
       let left0 = vec4f(tile_weight[at_weight + turn]);
       let right0 = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
       let left1 = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);

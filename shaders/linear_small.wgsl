@@ -1,8 +1,9 @@
-// A linear layer for GPUs and very few rows, with half the tile of linear_narrow.wgsl. All three tiled
-// kernels add the products of an element in the order of k, so the bits are the same.
+// A linear layer for GPUs and very few rows: like linear_narrow.wgsl, but with a tile of half the size. The
+// kernels linear, linear_narrow and linear_small add the products of an element in the order of k (the index
+// of the input feature), so their bits are the same.
 //
-// One workgroup of 8 × 8 lanes per 32 rows × 32 columns. A lane computes 4 rows × 4 columns, rows 4 · local.y
-// …. A step of the outer loop processes 32 values of k.
+// One workgroup of 8 × 8 lanes computes a tile of 32 rows × 32 columns. A lane computes 4 rows × 4 columns,
+// from row 4 · local.y of the tile. A step of the outer loop processes 32 values of k.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
@@ -31,12 +32,13 @@ const TILE_K = 32u;
 const GROUPS = 8u;      // groups of 4 rows, and of 4 columns, in a tile
 const PITCH = 9u;       // TILE_K / 4, plus 1 to avoid bank conflicts
 
-// As in linear_narrow.wgsl, an iteration processes four values of k, and both arrays are indexed by
-// (k % 4 · GROUPS + group) · PITCH + k / 4.
+// Layout as in linear_narrow.wgsl: an iteration of the inner loop processes four values of k, and both arrays
+// are indexed by (k % 4 · GROUPS + group) · PITCH + k / 4.
 var<workgroup> tile_x: array<vec4f, 4u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * GROUPS * PITCH>;
 
-// A lane's part of the product without bias: rows 4 · local.y … of the tile, columns 4 · local.x ….
+// One lane's 4 × 4 part of the product, without bias: rows 4 · local.y … and columns 4 · local.x … of the
+// workgroup's tile.
 struct Tile {
   row0: vec4f,
   row1: vec4f,
@@ -44,11 +46,11 @@ struct Tile {
   row3: vec4f,
 }
 
-// Computes a tile. `first` is the tile's first row. `column_group` is the lane's group of four columns, which
-// it also copies from `weight` to workgroup memory.
+// Computes a tile. `first` is the tile's first row. `column_group` is the lane's group of four columns. The
+// lane also copies this group from `weight` to workgroup memory.
 fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
-  // The remainders change nothing, but Tint then knows the ranges of these values and does not clamp every
-  // index below.
+  // The operator % does not change the values here, but it tells Tint their ranges, so that Tint does not
+  // clamp every index below.
   let lane_x = local.x % 8u;
   let lane_y = local.y % 8u;
   let last = size.batch * size.num_tokens - 1u;
@@ -169,8 +171,9 @@ fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id)
   } else {
     tile = multiply(first, group, local);
   }
-  // A lane has either the gate or the `up` values of four rows. It exchanges them through workgroup memory,
-  // which is no longer in use, and then has both for two rows.
+  // A lane has either the gates or the `up` values of four rows. Two lanes exchange values through workgroup
+  // memory, whose previous contents are no longer needed. Each lane then has gates and `up` values of two
+  // rows.
   let to = local.y * (4u * GROUPS) + local.x;
   tile_x[to] = tile.row0 + bias_here;
   tile_x[to + GROUPS] = tile.row1 + bias_here;

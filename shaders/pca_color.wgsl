@@ -1,10 +1,10 @@
-// The colour of every patch of an image: the components of (x - mean) along four directions, scaled and
-// shifted. The first one decides whether the patch is foreground; the others are red, green and blue. One
-// lane per patch.
+// Computes the colour of every patch of an image: the components of (x - mean) along four directions, scaled
+// and shifted. The first component decides whether the patch is foreground. The other components are red,
+// green and blue. One lane per patch.
 //
 //   x      (tokens, EMBED_DIM); the image's patches are num_patches tokens from first_token
-//   basis  5 rows of EMBED_DIM: mean, direction of the mask, three components; then scale and shift, four values each,
-//          in the order mask, r, g, b
+//   basis  5 rows of EMBED_DIM: mean, direction of the foreground mask, directions of r, g, b; then four scales
+//          and four shifts, each in the order mask, r, g, b
 //   rgba   (num_patches): r, g, b, a of 8 bits each, r in the lowest byte
 //
 // Constants: EMBED_DIM (a multiple of 4). Workgroups: ceil(num_patches / 16), in several lines along y if

@@ -3,10 +3,11 @@
 // space as the first k inputs, as with Gram-Schmidt. One workgroup of 8 × 8 lanes: each lane computes one
 // entry of the Gram matrix, then every 64th vec4 of the result.
 //
-// A vector may depend on its predecessors up to rounding: orthogonalising it leaves less than DEPENDENT of
-// its squared length, which f32 cannot resolve. The squared pivot is then set to DEPENDENT of the squared
-// length. The result is shorter than 1, but finite and mostly a new direction, and gets length 1 after a few
-// iterations. If the data has fewer than eight directions, it stays short. A zero vector stays zero.
+// A vector may be linearly dependent on earlier vectors, up to rounding: less than the fraction DEPENDENT of
+// its squared length remains after orthogonalisation, which f32 cannot resolve. The squared pivot is then set
+// to DEPENDENT times the squared length. The resulting vector is shorter than 1, but finite and mostly a new
+// direction. After a few iterations its length is 1. If the data has fewer than eight directions, the vector
+// stays short. A zero vector stays zero.
 //
 //   product  (8, EMBED_DIM): the given vectors
 //   vectors  (8, EMBED_DIM): the result
@@ -19,12 +20,12 @@
 const VECTORS = EMBED_DIM / 4u;
 const DEPENDENT = 1e-6;
 
-// The Gram matrix. The Cholesky factor replaces its lower triangle.
+// The Gram matrix of the given vectors. Its lower triangle is overwritten by the Cholesky factor.
 var<workgroup> gram: array<f32, 64>;
 // inverse[j * 8 + k]: factor of given vector j in new vector k; zero if j > k.
 var<workgroup> inverse: array<f32, 64>;
 
-// Computes row k of the Cholesky factor and column k of `inverse`. Earlier rows must be finished.
+// Computes row `k` of the Cholesky factor and column `k` of `inverse`. All earlier rows must be finished.
 fn factor_row(k: u32) {
   for (var j = 0u; j < k; j++) {
     var value = gram[k * 8u + j];

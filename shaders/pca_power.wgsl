@@ -1,6 +1,6 @@
-// One step of the power iteration with a block of eight vectors: product = xᵀ · (x · vectors). The covariance
-// matrix is not formed: it would take EMBED_DIM multiplications for every element of x, while a step takes
-// 16.
+// One step of the power iteration with a block of eight vectors: product = (xᵀ · (x · vectorsᵀ))ᵀ. The
+// covariance matrix is not computed: computing it would take EMBED_DIM multiplications for every element of
+// x, while a step takes 16.
 //
 //   x         (num_patches, EMBED_DIM), centred
 //   vectors   (8, EMBED_DIM)
@@ -15,7 +15,7 @@
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> vectors: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
-// pca_partials; binding 1 is x
+// pca_partials; its binding 1 is `x`
 @group(0) @binding(2) var<storage, read> all_scores: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
 // pca_product
@@ -28,9 +28,9 @@ fn four_scores(value: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
   return vec4f(dot(value, a), dot(value, b), dot(value, c), dot(value, d));
 }
 
-// scores = x · vectorsᵀ. One lane per two patches, without barriers, which are slower than the sums on
-// software adapters. Workgroups: ceil(num_patches / 32), in several lines along y if there are more than
-// 65,535.
+// scores = x · vectorsᵀ. One lane per two patches. The kernel uses no barriers: on software adapters,
+// barriers are slower than the sums. Workgroups: ceil(num_patches / 32), in several lines along y if more
+// than 65,535 are needed.
 @compute @workgroup_size(16)
 fn pca_scores(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -113,7 +113,7 @@ fn pca_partials(@builtin(global_invocation_id) id: vec3u) {
   partials[to + 7u * VECTORS] = sum7;
 }
 
-// product = the sum of the partials in order. One lane per four channels of a vector.
+// product = the sum of `partials` over the chunks, in order. One lane per four channels of a vector.
 // Workgroups: ceil(8 · EMBED_DIM / 256).
 @compute @workgroup_size(64)
 fn pca_product(@builtin(global_invocation_id) id: vec3u) {

@@ -1,17 +1,17 @@
-// Resizes 8-bit images with the same bits as Pillow: one pass along each axis, both with integer arithmetic
-// and both rounded to 8 bits. The filter's weights are in `taps`. Only pixels inside the crop are computed.
-// The second pass also normalises: it looks the 8-bit values up in a table. If the crop is larger than the
-// resized image, the pixels outside have the colour `fill`.
+// Resizes 8-bit images with the same bits as Pillow: one pass along each axis. Both passes use integer
+// arithmetic and round to 8 bits. The filter's weights are in `taps`. Only pixels inside the crop are
+// computed. The second pass also normalises: a table (`levels`) gives the normalised value of each 8-bit
+// value. If the crop is larger than the resized image, the pixels outside the image have the colour `fill`.
 //
-// Pillow resizes horizontally first, except images that are more than 100 times as tall as wide. Those are
-// `transposed`: rows and columns are swapped when `source` is read and when `pixels` is written, and in this
-// description.
+// Pillow resizes horizontally first, except for images that are more than 100 times as tall as wide. Such
+// images are `transposed`: rows and columns are swapped when `source` is read and when `pixels` is written.
+// Everywhere else in this file, rows and columns are those of the transposed image.
 //
 // An image may be stored rotated or mirrored (Exif orientation). `turn` maps a pixel of the upright image to
-// where it is stored. The source is given in strips of stored rows: each dispatch of resize_first computes
-// those values of `between` whose taps are all in its strip. In resize_first, a lane computes FIRST_ROWS
-// pixels of a column of `between`, which use the same weights. In resize_second, a lane computes one pixel of
-// the output.
+// its stored position. The source is given in strips of stored rows: each dispatch of resize_first computes
+// the values of `between` whose taps are all in one strip. In resize_first, a lane computes FIRST_ROWS pixels
+// of a column of `between`, which use the same weights. In resize_second, a lane computes one pixel of the
+// output.
 //
 //   source   rows of the stored image, `stride` pixels each, 4 bytes per pixel; the fourth is ignored
 //   taps     (width, 1 + taps) for each pass: index of the first pixel that is read, then weights with WEIGHT_BITS
@@ -28,7 +28,7 @@ struct FirstPass {
   first_row: u32,
   taps: u32,
   transposed: u32,     // 0 or 1
-  turn: u32,           // from the upright to the stored image: TURN_TRANSPOSE, then TURN_FLIP_X, TURN_FLIP_Y
+  turn: u32,           // bit mask, upright to stored image: TURN_TRANSPOSE, then TURN_FLIP_X, TURN_FLIP_Y
   stride: u32,
   strip_row: u32,      // stored row that `source` begins with
   swap: u32,           // 1: the source's bytes are blue, green, red
@@ -63,7 +63,7 @@ const TURN_FLIP_X = 1u;
 const TURN_FLIP_Y = 2u;
 const TURN_TRANSPOSE = 4u;
 
-// Rounds and clips a weighted sum of bytes, which includes HALF, to 8 bits. The shift keeps the sign.
+// Rounds a weighted sum of bytes, to which HALF was added, and clips it to 8 bits. The shift is arithmetic.
 fn to_bytes(sum: vec3i) -> vec3u {
   return vec3u(clamp(sum >> vec3u(WEIGHT_BITS), vec3i(0), vec3i(255)));
 }
@@ -82,21 +82,22 @@ fn resize_first(@builtin(global_invocation_id) id: vec3u) {
   let at = x * (first.taps + 1u);
   let outside = taps[at] < 0;
   var place = vec2u(u32(max(taps[at], 0)), first.first_row + row);
-  let down = (first.transposed == 1u) != ((first.turn & TURN_TRANSPOSE) != 0u);  // taps are in consecutive stored rows
+  // True if consecutive taps are in consecutive stored rows.
+  let down = (first.transposed == 1u) != ((first.turn & TURN_TRANSPOSE) != 0u);
   if (down) {
     place = place.yx;
   }
   let flipped = (vec2u(first.turn) & vec2u(TURN_FLIP_X, TURN_FLIP_Y)) != vec2u(0u);
   place = select(place, first.last - place, flipped);
   let forward = vec2u(1u, first.stride);
-  let steps = select(forward, vec2u(0u) - forward, flipped);  // index steps to the next pixel in x and y, modulo 2^32
+  let steps = select(forward, vec2u(0u) - forward, flipped);  // index steps to the next pixel, modulo 2^32
   let to_tap = select(steps.x, steps.y, down);
   let to_row = select(steps.y, steps.x, down);
   let most = arrayLength(&source) - 1u;
   var index = (place.y - first.strip_row) * first.stride + place.x;
   var sums = array<vec3i, FIRST_ROWS>(vec3i(HALF), vec3i(HALF), vec3i(HALF), vec3i(HALF));
   for (var tap = 1u; tap <= first.taps; tap++) {
-    let weight = taps[at + tap];  // 0 if the pixel is not in the strip; rows outside the strip are not written
+    let weight = taps[at + tap];  // 0 for padding, whose pixel may be outside the strip
     for (var i = 0u; i < FIRST_ROWS; i++) {
       sums[i] += vec3i(unpack(source[min(index + i * to_row, most)])) * weight;
     }

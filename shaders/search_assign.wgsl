@@ -1,20 +1,20 @@
-// Finds the nearest centre of each stored vector: the centre with the highest score, that score, and the
-// second highest score. If the two scores are close, the host computes them again in float64. One lane per
-// quad (four rows), four centres at a time, without barriers.
+// Finds the nearest cluster centre of each stored vector: the centre with the highest score, that score, and
+// the second highest score. If the two scores are close, the CPU computes them again in float64. One lane per
+// quad (four stored vectors, called rows), four centres at a time, without barriers.
 //
-//   rows      (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
-//   centers   (ceil(num_centers / 4), VALUES · WORDS): numbers of four centres, for f16 times 2^112. Padding after the
-//             last centre is ignored
+//   rows      (panels, ROW_WORDS, 16) quads of words; see shared/search_rows.wgsl
+//   centers   (ceil(num_centers / 4), VALUES · WORDS): numbers of four centres; for f16, each number times
+//             2^112. Padding after the last centre is ignored
 //   nearest   quads of centre indices, written from size.first
 //   highest   quads of scores, written from size.first
 //   second    quads of scores, written from size.first
 //
-// Constants: VALUES, WORDS, WORKGROUP. Workgroups: ceil(quads / WORKGROUP), in several lines along y if there
-// are more than 65,535.
+// Constants: VALUES, WORDS, WORKGROUP. Workgroups: ceil(quads / WORKGROUP), in several lines along y if more
+// than 65,535 are needed.
 
 struct AssignSize {
   quads: u32,
-  // Index of the first quad in the results.
+  // Index in the results of the first quad of this dispatch.
   first: u32,
   num_centers: u32,
 }

@@ -1,16 +1,17 @@
-// Computes a lower bound (`floor`) of the scores of a query's k best rows: the k-th largest maximum of a
-// block, which at least k rows reach, minus a margin for rounding. The floor is at least the query's minimum
-// score.
+// Computes a lower bound (`floor`) of the scores of a query's k best rows (stored vectors). `search_maxima`
+// gives the maximum score of each block of rows. The floor is the k-th largest of these maxima, which at
+// least k rows reach, minus a margin for rounding. The floor is at least the query's minimum score.
 //
-// One workgroup per query. The order of the k-th largest maximum is found bit by bit, from the highest bit: a
-// bit is set if at least k maxima are still as large as the resulting order.
+// One workgroup per query. The maxima are integers in the order of scores (`order_of`). The k-th largest
+// maximum is found bit by bit, from the highest bit: a bit is set if at least k maxima are not less than the
+// resulting number.
 //
 //   maxima  (queries, blocks): result of search_maxima
 //   limits  (queries): the margin, and the minimum score
 //   floors  (queries)
 //
-// Constants: IGNORED_BITS, the number of low bits of an order that are left 0. With 8, the floor is lower by
-// at most 2^-15 of its value. Workgroups: (1, queries).
+// Constants: IGNORED_BITS, the number of low bits of the integer that are left 0. With 8, the floor is lower
+// by at most 2^-15 of its value. Workgroups: (1, queries).
 
 @group(0) @binding(0) var<uniform> size: SelectSize;
 @group(0) @binding(1) var<storage, read> maxima: array<u32>;
@@ -42,7 +43,7 @@ fn search_floor(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
   }
   if (local.x == 0u) {
     let limit = limits[workgroup.y];
-    // Order 0: fewer than k blocks have a row that may be found, so the margin's floor does not apply.
+    // If `order` is 0, fewer than k blocks have a row that may be found. The floor is then the minimum score.
     floors[workgroup.y] = max(select(score_of(order) - limit.x, -3.4e38, order == 0u), limit.y);
   }
 }

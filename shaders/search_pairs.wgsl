@@ -1,8 +1,8 @@
-// Finds pairs of stored vectors whose score is at least `lowest`: rows of a tile (a) with rows that come
-// later (b). One lane per quad of a and quad of b: 16 scores in registers. Pairs are appended in any order.
-// Pairs of rows that are already in one group are left out.
+// Finds pairs of stored vectors (rows) whose score is at least `lowest`. Each row of a tile (a) is compared
+// with later rows (b). One lane compares one quad (four rows) of a with one quad of b: 16 scores in
+// registers. Pairs are appended in any order. Pairs whose rows are already in the same group are left out.
 //
-//   rows_a, rows_b  (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
+//   rows_a, rows_b  (panels, ROW_WORDS, 16) quads of words; see shared/search_rows.wgsl
 //   labels          (count): the group of each row
 //   found           [0]: number of pairs, initially 0; then up to `capacity` pairs of row indices
 //
@@ -10,13 +10,15 @@
 // Workgroups: (ceil(quads_b / SIDE), ceil(quads_a / SIDE)).
 
 struct PairsSize {
-  // Number of rows.
+  // Total number of rows (stored vectors).
   count: u32,
-  // The tile: its first quad in rows_a, number of quads, index of the first quad among those of all rows.
+  // The tile a: its first quad in rows_a, its number of quads, and the index of its first quad among all
+  // rows.
   first_a: u32,
   quads_a: u32,
   all_a: u32,
-  // The same for the rows of b.
+  // The rows b: their first quad in rows_b, their number of quads, and the index of the first quad among all
+  // rows.
   first_b: u32,
   quads_b: u32,
   all_b: u32,
@@ -39,8 +41,8 @@ struct Scores {
   d: vec4f,
 }
 
-// Decoding f16 gives 2^-112 of a number (shared/search_rows.wgsl). Both factors of a product are corrected by
-// 2^112.
+// Decoding an f16 number gives the number times 2^-112 (shared/search_rows.wgsl). Both factors of a product
+// are multiplied by 2^112 to correct this.
 const FACTOR = select(vec4f(1.0), vec4f(5192296858534827628530496329220096.0), VALUES == 2u);
 
 fn add(x: vec4f, others: vec4f, scores: Scores) -> Scores {
@@ -80,7 +82,7 @@ fn search_pairs(@builtin(global_invocation_id) id: vec3u) {
   }
   let row_a = 4u * (size.all_a + id.y);
   let row_b = 4u * (size.all_b + id.x);
-  // All pairs of these quads are below the diagonal: another lane finds them.
+  // All pairs of these two quads are below the diagonal: the lane with a and b exchanged finds them.
   if (row_b + 3u <= row_a) {
     return;
   }

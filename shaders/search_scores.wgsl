@@ -1,18 +1,19 @@
-// Dot products of stored vectors with one query, or with four. Each word of the vectors is read once. One
-// lane per two quads (of four rows) in neighbouring panels, without barriers.
+// Dot products of stored vectors (rows) with one query, or with four queries. Each word of the rows is read
+// once. One lane per two quads (groups of four rows) in neighbouring panels, without barriers.
 //
-//   rows     (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
-//   query    (VALUES · WORDS) numbers, for f16 times 2^112. A uniform, which software adapters read faster
+//   rows     (panels, ROW_WORDS, 16) quads of words; see shared/search_rows.wgsl
+//   query    (VALUES · WORDS) numbers; for f16, each number times 2^112. A uniform, because software adapters
+//            read uniforms faster
 //   query4   (VALUES · WORDS) vec4 with the numbers of four queries (search_scores4)
 //   scores   (queries, stride) quads, written from size.first
 //
 // Constants: VALUES, WORDS, WORKGROUP (8 on software adapters, 64 on GPUs).
-// Workgroups: ceil(quads / (2 · WORKGROUP)), in several lines along y if there are more than 65,535.
+// Workgroups: ceil(quads / (2 · WORKGROUP)), in several lines along y if more than 65,535 are needed.
 
 struct SearchSize {
   // Number of quads in `rows`, a multiple of 32.
   quads: u32,
-  // Index of their first quad in `scores`.
+  // Index in `scores` of the first quad of `rows`.
   first: u32,
   // Quads per query in `scores`.
   stride: u32,
@@ -33,7 +34,8 @@ struct Sums4 {
   d: vec4f,
 }
 
-// Adds the products of two consecutive words with the query's numbers for them: two, four or eight.
+// Adds to `start` the products of the numbers in two consecutive words (two, four or eight numbers per row)
+// with the corresponding numbers of the query.
 fn multiply(left: vec4u, right: vec4u, q0: vec4f, q1: vec4f, start: vec4f) -> vec4f {
   var sum = fma(number0(left), vec4f(q0.x), start);
   if (VALUES == 1u) {
@@ -68,7 +70,7 @@ fn multiply4(words: vec4u, number: u32, start: Sums4) -> Sums4 {
   return sums;
 }
 
-// The scales of int8 rows; 1 for f32 and f16.
+// The scales of four int8 rows. 1 for f32 and f16.
 fn scales(at: u32) -> vec4f {
   if (VALUES == 4u) {
     return bitcast<vec4f>(rows[at]);
@@ -76,7 +78,7 @@ fn scales(at: u32) -> vec4f {
   return vec4f(1.0);
 }
 
-// The first of a lane's two quads. The second one is PANEL_QUADS further.
+// Index of the first of a lane's two quads. The index of the second quad is larger by PANEL_QUADS.
 fn first_quad(lane: u32) -> u32 {
   return lane / PANEL_QUADS * (2u * PANEL_QUADS) + lane % PANEL_QUADS;
 }

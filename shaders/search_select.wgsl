@@ -1,16 +1,16 @@
-// Selects the rows that may be among a query's best, so that not all scores have to be read back.
-// search_maxima runs after search_scores, then search_floor, then search_collect. Scores have rounding errors
-// with a known bound: the host computes the scores of the selected rows again in float64.
+// Selects the rows (stored vectors) that may be among a query's best, so that not all scores have to be read
+// back. The kernels run in the order search_scores, search_maxima, search_floor, search_collect. The rounding
+// errors of the scores have a known bound. The CPU computes the scores of the selected rows again in float64.
 //
 //   search_maxima   the largest score of each block of rows, as an integer in the order of scores (order_of)
 //   search_collect  all rows with a score of at least the floor, in any order
 //
-//   scores   (queries, stride) quads
+//   scores   (queries, stride) quads: scores of four rows each
 //   allowed  one bit per row: 1 if the row may be found. Read only if size.filtered is not 0
-//   maxima   (queries, blocks); 0 if no row of a block may be found
+//   maxima   (queries, blocks): largest score of each block as an integer; 0 if no row of it may be found
 //   floors   (queries): result of search_floor
 //   counts   (queries): number of rows found, initially 0
-//   found    (queries, 4 · stride): row, and the bits of its score
+//   found    (queries, 4 · stride): for each selected row, its index and the bits of its score
 
 @group(0) @binding(0) var<uniform> size: SelectSize;
 // search_maxima, search_collect
@@ -23,7 +23,7 @@
 @group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read_write> found: array<vec2u>;
 
-// True for the rows of a quad that exist and that may be found.
+// For each of the four rows of a quad: true if the row exists and may be found.
 fn may_be_found(quad: u32) -> vec4<bool> {
   let row = quad * 4u;
   var bits = 0xfu;
@@ -55,8 +55,8 @@ fn collect(query: u32, row: u32, score: f32) {
   found[query * size.stride * 4u + at] = vec2u(row, bitcast<u32>(score));
 }
 
-// One lane per quad. Workgroups: (ceil(count / 64), queries), in several layers along z if there are more
-// than 65,535.
+// One lane per quad. Workgroups: (ceil(count / 64), queries), in several layers along z if more than 65,535
+// are needed along x.
 @compute @workgroup_size(16)
 fn search_collect(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -70,7 +70,7 @@ fn search_collect(
   }
   let score = scores[query * size.stride + quad];
   let wanted = (score >= vec4f(floors[query])) & may_be_found(quad);
-  // Most quads end here.
+  // For most quads, the lane ends here.
   if (!any(wanted)) {
     return;
   }

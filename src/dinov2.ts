@@ -1,4 +1,4 @@
-/** The class `DINOv2`: connects the loader, the preprocessing, the forward and the tasks. */
+/** The class `DINOv2`: connects the loader, the preprocessing, the forward pass and the tasks. */
 import type { Dtype } from './weights/precision.js';
 import type { Weights } from './weights/weightMemory.js';
 import type { Embedder } from './embedder.js';
@@ -37,8 +37,8 @@ import type { ImageClassifier } from './tasks/classifier.js';
 import type { Embedded } from './tasks/embedAll.js';
 
 /**
- * A DINOv2 vision transformer on the GPU. Make one with `fromPretrained`, `fromFiles` or `synthetic`, and call
- * `dispose()` when you no longer need it.
+ * A DINOv2 vision transformer on the GPU. Make a model with `fromPretrained`, `fromFiles` or `synthetic`, and
+ * call its `dispose()` when you no longer need the model.
  * @example
  * ```js
  * const model = await DINOv2.fromPretrained('facebook/dinov2-small');
@@ -51,20 +51,26 @@ import type { Embedded } from './tasks/embedAll.js';
 export class DINOv2 {
   /** The configuration: depth, widths, patch size, registers. */
   readonly config: DINOv2Config;
-  /** How matrices are stored on the GPU. For the option `auto`, the type that was chosen. */
+  /**
+   * Number type in which weight matrices are stored on the GPU. For the option `auto`: the type that was
+   * chosen.
+   */
   readonly dtype: Dtype;
-  /** The reason for `dtype`, as a sentence: the result of the self-test, and kernels that it rejected. */
+  /**
+   * The reason for `dtype`, as a sentence: the self-test's result, and the kernels that the self-test
+   * rejected.
+   */
   readonly dtypeReason: string;
   /** A report of the load: bytes from the network and the cache, tensor names, assumptions. */
   readonly loaded: LoadReport;
   /**
-   * The default preprocessing of this model's images. Options of a call override it. `source` names the file of
-   * the checkpoint that defines it.
+   * The default preprocessing of this model's images. Options of a call override the default. `source` names
+   * the file of the checkpoint that defines the preprocessing.
    */
   readonly preprocessing: Preprocessing;
   /**
-   * The checkpoint's linear classifier, or undefined if it has none. Read from Hugging Face's
-   * `Dinov2ForImageClassification`, facebookresearch's `linear_head`, and timm's `head`.
+   * The checkpoint's linear classifier. Undefined if the checkpoint has none. The classifier is read from
+   * Hugging Face's `Dinov2ForImageClassification`, facebookresearch's `linear_head`, or timm's `head`.
    */
   readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
@@ -101,15 +107,15 @@ export class DINOv2 {
 
   /**
    * Loads a checkpoint from the Hugging Face hub or from a folder. Weights stream to the GPU as they arrive.
-   * Browsers keep the files for the next load, see the option `cache`.
+   * Browsers store the files for the next load; see the option `cache`.
    *
    * A folder holds model.safetensors, or model.safetensors.index.json and its shards. config.json and
-   * preprocessor_config.json are optional: without config.json, the configuration is derived from the tensors and
-   * `loaded.assumed` lists the assumptions.
+   * preprocessor_config.json are optional: without config.json, the configuration is derived from the tensors
+   * and `loaded.assumed` lists the assumptions.
    * @param id an id on the hub such as `facebook/dinov2-small`, or the URL of a folder; in Node also a path
    *   (`./folder`)
-   * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError, OptionError; the signal's
-   *   reason
+   * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError, OptionError; the
+   *   signal's reason
    * @example
    * ```js
    * const model = await DINOv2.fromPretrained('facebook/dinov2-base', {
@@ -140,8 +146,9 @@ export class DINOv2 {
   }
 
   /**
-   * Makes a model of a published size with untrained weights, without a download. It takes the time and memory of
-   * the trained model, so it serves for tests and benchmarks. Its features carry no meaning.
+   * Makes a model of a published size with untrained weights, without a download. The model takes the same
+   * time and memory as the trained model, so it is useful for tests and benchmarks. Its features have no
+   * meaning.
    * @param size a published size, or a configuration of your own
    * @throws ConfigError, DeviceError, OptionError; the signal's reason
    * @example
@@ -161,7 +168,10 @@ export class DINOv2 {
     return DINOv2.#of(engine, await engine.loadSynthetic(config, options));
   }
 
-  /** Makes the model. Imports the classifier's module only if the checkpoint has a classifier. */
+  /**
+   * Makes the model from loaded weights. Imports the classifier's module only if the checkpoint has a
+   * classifier.
+   */
   static async #of(engine: Engine, loaded: LoadedModel): Promise<DINOv2> {
     try {
       const { head } = loaded;
@@ -194,8 +204,9 @@ export class DINOv2 {
   }
 
   /**
-   * Bytes of all buffers that the library holds on this device: weights and activations of its models, features
-   * that are not disposed, images in preparation. Activations stay allocated for the largest input so far.
+   * Bytes of all buffers that the library holds on this device: weights and activations of all models,
+   * features that are not disposed, images in preparation. Activations stay allocated for the largest input
+   * so far.
    */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
@@ -221,7 +232,8 @@ export class DINOv2 {
     return this.#whileAlive(async () => {
       const images = isBatch(image) ? image : [image];
       const { patchSize } = this.config;
-      // The buffer is kept, so the task ends without waiting for the GPU. The features report its errors.
+      // The task keeps the buffer, so the task ends without waiting for the GPU. If the task failed on the
+      // GPU, the forward pass or the first read of the features throws the error.
       const { buffer, batch, height, width } = await this.#gpu.task(
         'features',
         options.signal,
@@ -244,9 +256,10 @@ export class DINOv2 {
   }
 
   /**
-   * Computes the features of images that may differ in size, as with `resize: 'fit'`. Images of the same size share
-   * a forward, and each has the same bits as if it were computed alone. Images are processed in order, `batchSize`
-   * at a time; each batch gives one group for each size in it.
+   * Computes the features of images that may differ in size, as with `resize: 'fit'`. Images of the same size
+   * share a forward pass, and the features of each image have the same bits as if the image were computed
+   * alone. Images are processed in order, `batchSize` at a time. Each batch gives one group for each image
+   * size in the batch.
    * @throws the errors of `features`
    * @example
    * ```js
@@ -264,8 +277,9 @@ export class DINOv2 {
   /**
    * Computes one vector for an image, or an array of vectors for an array of images.
    *
-   * A vector has embedDim values, or 2 · embedDim for the pooling `cls+mean`. Its length is 1 by default. Images of
-   * an array may differ in size. They are computed in batches of 8, and a batch does not change the bits of a vector.
+   * A vector has `embedDim` values, or 2 · `embedDim` for the pooling `cls+mean`. By default, the vector is
+   * scaled to length 1. The images of an array may differ in size. Images are computed in batches of 8; the
+   * batch does not change the bits of a vector.
    * @throws the errors of `features`
    * @example
    * ```js
@@ -287,12 +301,12 @@ export class DINOv2 {
   }
 
   /**
-   * Computes the vectors of any number of images, in order. Decodes the next images while the GPU computes, and holds
-   * at most two batches of images in memory.
+   * Computes the vectors of any number of images, in order. Decodes the next images while the GPU computes,
+   * and holds at most two batches of images in memory.
    *
-   * An image that cannot be used gives `{ index, error }` instead of `{ index, embedding }`; the iteration continues.
-   * Several files and URLs are requested from the iterable ahead of time. Canvases, videos and arrays are not, so the
-   * iterable may reuse them.
+   * An image that cannot be used gives `{ index, error }` instead of `{ index, embedding }`; the iteration
+   * continues. The method takes several files and URLs from the iterable ahead of time. It takes canvases,
+   * videos and arrays of pixels one at a time, so the iterable may reuse a canvas, video or array.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError; the signal's reason; an error of the iterable
    * @example
    * ```js
@@ -312,8 +326,8 @@ export class DINOv2 {
   }
 
   /**
-   * Prepares images without running the model: normalised pixels, float32 (batch, 3, height, width). The bits are
-   * those of Hugging Face's BitImageProcessor with Pillow.
+   * Prepares images without running the model. Returns normalised pixels, float32 (batch, 3, height, width),
+   * with the same bits as Hugging Face's `BitImageProcessor` with Pillow.
    * @throws ImageError; OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
@@ -323,11 +337,11 @@ export class DINOv2 {
 
   /**
    * Runs the model on pixels that are already normalised.
-   * @param pixels float32 (batch, 3, height, width), row-major, each value (v / 255 - mean) / std. If a side is not
-   *   a multiple of the patch size, the remainder on the right or at the bottom is ignored, as in Hugging Face's
-   *   model.
-   * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE for the pixels; OptionError OPTION_VALUE, OPTION_NAME for
-   *   `size` and `options`; DeviceError
+   * @param pixels float32 (batch, 3, height, width), row-major. An 8-bit value v is normalised to (v / 255 -
+   *   mean) / std. If a side is not a multiple of the patch size, the remaining pixels at the right or the
+   *   bottom are ignored, as in Hugging Face's model.
+   * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE for the pixels; OptionError OPTION_VALUE, OPTION_NAME
+   *   for `size` and `options`; DeviceError
    */
   async forward(pixels: Float32Array, size: PixelSize, options: ForwardOptions = {}): Promise<Features> {
     checkOptions('forward', size ?? null);
@@ -339,13 +353,13 @@ export class DINOv2 {
   }
 
   /**
-   * Identifies the weights: a SHA-256 in hexadecimal digits. Store it beside vectors, to never compare vectors of
-   * different models.
+   * Computes a SHA-256 hash, in hexadecimal digits, that identifies the weights. Store the hash with vectors,
+   * so that you never compare vectors made by different models.
    *
-   * It is the same for a checkpoint in every `dtype`, from every source, and for the files that
-   * `dinov2-webgpu convert` makes of it. It differs after further training, also of a few matrices. It covers the
-   * configuration, all vectors of parameters, and up to 2,048 values of each matrix, so an edit of a handful of
-   * weights can go unnoticed.
+   * The hash of a checkpoint is the same for every `dtype`, for every source, and for the files into which
+   * `dinov2-webgpu convert` converts the checkpoint. Further training changes the hash, even if it changes
+   * only a few matrices. The hash covers the configuration, all vectors of parameters, and up to 2,048 values
+   * of each matrix. So a change of a handful of weights may not change the hash.
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
@@ -356,7 +370,7 @@ export class DINOv2 {
   }
 
   /**
-   * Describes a forward as text: one line for each dispatch, and the memory of its buffers.
+   * Describes a forward pass as text: one line for each dispatch, and the memory of its buffers.
    * @param size default: one image of 224 × 224
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
@@ -367,9 +381,9 @@ export class DINOv2 {
   }
 
   /**
-   * Measures each kernel of a forward: time, GFLOP/s, GB/s, and the share of the adapter's measured maximum. Takes
-   * about a second on a GPU, and the time of several forwards on a software adapter. Each dispatch also becomes a
-   * `performance.measure` entry.
+   * Measures each kernel of a forward pass: time, GFLOP/s, GB/s, and the share of the adapter's measured
+   * maximum rate. Takes about a second on a GPU, and the time of several forward passes on a software
+   * adapter. Also adds a `performance.measure` entry for each dispatch.
    * @throws the errors of `features`
    */
   async profile(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Profile> {
@@ -385,9 +399,9 @@ export class DINOv2 {
   }
 
   /**
-   * Measures equivalent kernels on this adapter and selects the fastest. All of them give the same bits, so results
-   * do not change. Takes a second or two on a GPU; a stored result of an earlier visit is used at once. A software
-   * adapter has nothing to choose from.
+   * Measures equivalent kernels on this adapter and selects the fastest kernels. Equivalent kernels give the
+   * same bits, so results do not change. Takes a second or two on a GPU. If an earlier visit stored a result,
+   * the stored result is used without measuring. A software adapter has only one kernel for each operation.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async tune(options: TuneOptions = {}): Promise<TuningReport> {
@@ -396,7 +410,7 @@ export class DINOv2 {
     if (wrong !== undefined || sizesPx.length === 0) {
       throw new OptionError(
         'OPTION_VALUE',
-        `tune: expected sides of images in whole pixels, from ${this.config.patchSize} on, found ${String(wrong ?? 'none')}.`,
+        `tune: expected sizesPx to be whole numbers of pixels, at least ${this.config.patchSize}, found ${String(wrong ?? 'none')}.`,
       );
     }
     return this.#whileAlive(async () => {
@@ -409,7 +423,9 @@ export class DINOv2 {
     });
   }
 
-  /** Frees the GPU memory of the model. Features that it computed stay valid until they are disposed. */
+  /**
+   * Frees the GPU memory of the model. Features that the model computed stay valid until they are disposed.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -418,7 +434,7 @@ export class DINOv2 {
       .then(() => freeLoaded({ gpu: this.#gpu, preprocessor: this.#preprocessor, weights: this.#weights }));
   }
 
-  /** The same as `dispose()`, for `using`. */
+  /** Calls `dispose()` at the end of a block that declares the model with `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -427,7 +443,7 @@ export class DINOv2 {
     if (this.#disposed) throw modelDisposed();
   }
 
-  /** Runs an asynchronous call. If the model is disposed meanwhile, the error is DISPOSED, whatever failed first. */
+  /** Runs an asynchronous call. If the call fails and the model was disposed meanwhile, throws DISPOSED. */
   async #whileAlive<T>(task: () => Promise<T>): Promise<T> {
     this.#alive();
     try {
@@ -439,7 +455,9 @@ export class DINOv2 {
   }
 }
 
-/** The code that loads and computes. The first load starts its download. */
+/**
+ * The module with the code that loads and computes. The module is downloaded when the first model is loaded.
+ */
 type Engine = typeof import('./engine.js');
 const loadEngine = (): Promise<Engine> => loadPart(import('./engine.js'));
 

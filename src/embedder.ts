@@ -1,4 +1,7 @@
-/** Features and vectors of many images: decodes several images at a time, computes them in batches. */
+/**
+ * Computes features and vectors of many images: decodes several images at a time, and computes them in
+ * batches.
+ */
 import { ImageError, OptionError } from './errors.js';
 import { MAX_TOKENS, type Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
@@ -22,7 +25,7 @@ import { inBatches, type BatchSteps, type BatchItem } from './tasks/batches.js';
 import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
 
-/** Default number of images in a forward. */
+/** Default number of images in a forward pass. */
 const BATCH_SIZE = 8;
 
 /** Implements the methods of `DINOv2` that take many images. */
@@ -108,7 +111,7 @@ export class Embedder {
     yield* embedInBatches(images, steps, batchSize, signal);
   }
 
-  /** The steps of a batch that all methods share. */
+  /** The steps of processing a batch that are the same in all methods. */
   #steps(
     options: PixelOptions,
     thumbnailPx = 0,
@@ -121,13 +124,16 @@ export class Embedder {
   }
 
   async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
-    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // throws for wrong options before the image is decoded
+    // Throws for wrong options before the image is decoded.
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
     const file = thumbnailPx > 0 && isBlob(source) ? source : undefined;
     const small = file && (await import('./image/thumbnail.js'));
     const decoding = decodeSource(this.#gpu, source, options);
-    const decoded = 'then' in decoding ? await decoding : decoding; // an image that needs no decoding is uploaded without an await
+    // An image that needs no decoding is uploaded without an `await`, so that the caller cannot change it
+    // before.
+    const decoded = 'then' in decoding ? await decoding : decoding;
     try {
-      if (small) await pause(); // the browser makes the thumbnail within one task of the event loop
+      if (small) await pause(); // lets the page draw before the thumbnail is made
       const thumbnail = small?.thumbnailOf(decoded, file!, thumbnailPx, options.signal);
       const image = await this.#preprocessor.prepareDecoded(decoded, options);
       const [rows, cols] = [image.height / this.#patchSize, image.width / this.#patchSize];
@@ -135,7 +141,7 @@ export class Embedder {
         image.dispose();
         throw new ImageError(
           'IMAGE_SIZE',
-          `${decoded.name}: expected an image of at most ${MAX_TOKENS} tokens, found ${rows} × ${cols} patches. Make it smaller, or use resize: 'crop'.`,
+          `${decoded.name}: expected an image of at most ${MAX_TOKENS} tokens, found ${rows} × ${cols} patches. Use a smaller image, or resize: 'crop'.`,
         );
       }
       return { image, thumbnail };
@@ -144,7 +150,7 @@ export class Embedder {
     }
   }
 
-  /** Runs a forward for each size among the prepared images. */
+  /** Groups the prepared images by size, and runs a forward pass for each group. */
   async #groupsOf(images: readonly Prepared[], options: ForwardOptions): Promise<FeatureGroup[]> {
     const groups: FeatureGroup[] = [];
     try {
@@ -163,7 +169,7 @@ export class Embedder {
     }
   }
 
-  /** The vector of each prepared image; also its patches and its thumbnail, if the caller asked for them. */
+  /** Computes the vector of each prepared image, and on request also its patch tokens and its thumbnail. */
   async #embed(
     images: readonly Prepared[],
     { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
@@ -177,7 +183,7 @@ export class Embedder {
       );
       try {
         const { batch, rows, cols, numTokens, numRegisterTokens, embedDim } = features;
-        const clsAlone = pooling === 'cls' && !withPatches; // then no other token is read from the GPU
+        const clsAlone = pooling === 'cls' && !withPatches; // if true, only the cls tokens are read from the GPU
         const tokens = clsAlone ? await features.clsToken() : await features.lastHiddenState();
         const vectors = pool(
           { tokens, batch, numTokens: clsAlone ? 1 : numTokens, numRegisterTokens, embedDim },
@@ -200,7 +206,7 @@ export class Embedder {
     return made;
   }
 
-  /** Runs a forward of prepared images, all of the same size. */
+  /** Runs a forward pass on prepared images, all of the same size. */
   #forwardOf(images: readonly PreparedImage[], options: ForwardOptions): Promise<Features> {
     const patchSize = this.#patchSize;
     const { height, width } = images[0]!;
@@ -219,7 +225,7 @@ interface Prepared {
   readonly thumbnail: Promise<Thumbnail | undefined> | undefined;
 }
 
-/** Groups images by size: arrays of their indices. */
+/** Groups images by size. Returns one array of image indices for each size. */
 function bySize(images: readonly Prepared[]): number[][] {
   const groups = new Map<string, number[]>();
   for (const [index, { image }] of images.entries()) {
@@ -233,7 +239,7 @@ function disposeGroups(groups: readonly FeatureGroup[]): void {
   for (const { features } of groups) features.dispose();
 }
 
-/** Throws the error of the first image that could not be used. */
+/** If an image could not be used, throws the error of the first such image. */
 function throwFirst(items: readonly BatchItem<unknown>[]): void {
   for (const { error } of items) if (error) throw error;
 }

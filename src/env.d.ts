@@ -1,6 +1,6 @@
 /// <reference types="vite-plugin-glsl/ext" />
 
-/** A WebAssembly module, as Base64. */
+/** A WebAssembly module, encoded as Base64. */
 declare module '*.wat' {
   const code: string;
   export default code;

@@ -1,9 +1,9 @@
 /**
- * All error classes and codes. Messages are written where an error is thrown, in the form
- * `<where>: expected …, found …. <what to do>.`
+ * All error classes and codes. A message about a value has the form
+ * `<where>: expected …, found …. <what to do>.` A message about a failure or a state names it directly.
  */
 
-/** The base of all errors of this library. `code` is for programs, `message` for people. */
+/** The base class of all errors of this library. `code` is meant for programs, `message` for people. */
 export class DINOv2Error extends Error {
   /** The name of the class. It is a constant, because minifiers rename classes. */
   override readonly name: string = 'DINOv2Error';
@@ -16,7 +16,7 @@ export class DINOv2Error extends Error {
   }
 }
 
-/** Codes of `SafetensorsError`: the ways in which a file can break the format. */
+/** Codes of `SafetensorsError`: the ways in which a file can violate the safetensors format. */
 export type SafetensorsCode =
   | 'FILE_TOO_SMALL'
   | 'HEADER_EMPTY'
@@ -57,11 +57,11 @@ export class SafetensorsError extends DINOv2Error {
  *
  * - `SOURCE_FETCH`: the network failed, or the server answered with an error status
  * - `SOURCE_IS_HTML`: the server sent a web page instead of a file
- * - `SOURCE_TRUNCATED`: fewer bytes arrived than were announced
- * - `SOURCE_TOO_LONG`: more bytes arrived than were announced
+ * - `SOURCE_TRUNCATED`: fewer bytes arrived than the source announced
+ * - `SOURCE_TOO_LONG`: more bytes arrived than the source announced
  * - `SOURCE_CHANGED`: the file changed while it was read
  * - `SOURCE_INTEGRITY`: the SHA-256 differs from the expected one
- * - `SOURCE_INDEX`: model.safetensors.index.json and the shards do not fit together
+ * - `SOURCE_INDEX`: model.safetensors.index.json and the shards do not match
  * - `SOURCE_URL`: the text is not a URL that can be fetched
  * - `SOURCE_READ`: reading a File, Blob or stream failed
  */
@@ -97,7 +97,8 @@ export class SourceError extends DINOv2Error {
  *
  * - `CHECKPOINT_TENSORS`: tensors are missing or have the wrong shape; the message lists them
  * - `CHECKPOINT_DTYPE`: the element type of a tensor cannot be loaded
- * - `CHECKPOINT_NAMING`: the tensor names follow no known convention, or several models are in one file
+ * - `CHECKPOINT_NAMING`: the tensor names follow no known naming convention (Hugging Face, facebookresearch,
+ *   timm), or the file holds several models
  * - `CHECKPOINT_NOT_FINITE`: a weight is NaN or infinite
  * - `CHECKPOINT_RANGE`: a weight is too large for the requested element type
  */
@@ -122,11 +123,11 @@ export class CheckpointError extends DINOv2Error {
  *
  * - `CONFIG_JSON`: the file is not valid JSON
  * - `CONFIG_FIELD`: a field is missing, has the wrong type, or is out of range
- * - `CONFIG_UNSUPPORTED`: the model is not a DINOv2, or has a setting that the library cannot compute
+ * - `CONFIG_UNSUPPORTED`: the model is not a DINOv2 model, or has a setting that the library does not support
  */
 export type ConfigCode = 'CONFIG_JSON' | 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED';
 
-/** config.json does not describe a DINOv2 that the library can compute. */
+/** config.json does not describe a DINOv2 model that the library can compute. */
 export class ConfigError extends DINOv2Error {
   override readonly name = 'ConfigError';
   declare readonly code: ConfigCode;
@@ -138,9 +139,9 @@ export class ConfigError extends DINOv2Error {
 /**
  * Codes of `ImageError`.
  *
- * - `IMAGE_DECODE`: the bytes are not an image that can be decoded here
+ * - `IMAGE_DECODE`: the bytes are not an image that the library or the browser can decode
  * - `IMAGE_TYPE`: the value is not an image source
- * - `IMAGE_FETCH`: the URL gave no image
+ * - `IMAGE_FETCH`: the image could not be fetched from its URL
  * - `IMAGE_SIZE`: the image is empty, or too large for memory
  * - `INPUT_SHAPE`: the pixels do not have the stated shape, or the images of a batch differ in size
  * - `INPUT_NOT_FINITE`: pixels are NaN or infinite
@@ -180,12 +181,12 @@ export class OptionError extends DINOv2Error {
  * - `WEBGPU_MISSING`: `navigator.gpu` does not exist
  * - `WEBGPU_INSECURE`: the page is not a secure context (https or localhost)
  * - `ADAPTER_MISSING`: WebGPU exists, but offers no adapter
- * - `DEVICE_FAILED`: `requestDevice` failed
+ * - `DEVICE_FAILED`: `requestDevice` failed, or the GPU rejected or did not finish an operation
  * - `DEVICE_LOST`: the device was lost
  * - `DEVICE_LIMIT`: a buffer or texture would exceed a limit of the device
  * - `DEVICE_MEMORY`: the GPU ran out of memory
  * - `KERNEL_COMPILE`: a shader or pipeline did not compile
- * - `KERNEL_WRONG`: a kernel computes wrong values on this adapter
+ * - `KERNEL_WRONG`: the self-test found that a kernel computes wrong values on this adapter
  * - `DISPOSED`: the object was used after `dispose()`
  * - `WORKER_LOST`: the worker did not start, or ended
  * - `WORKER_OPTION`: an option cannot be sent to a worker
@@ -213,30 +214,31 @@ export class DeviceError extends DINOv2Error {
   }
 }
 
-/** The error of every call of a model after `dispose()`. */
+/** The error that every method of a model throws after `dispose()`. */
 export const modelDisposed = (): DeviceError =>
-  new DeviceError('DISPOSED', 'The model is disposed. Load it again.');
+  new DeviceError('DISPOSED', 'The model is disposed. Load the model again.');
 
 /**
  * Codes of `IndexError`.
  *
- * - `INDEX_OPTIONS`: an option is out of range, or options contradict each other
+ * - `INDEX_OPTIONS`: an option has an invalid value, or options contradict each other
  * - `INDEX_ID`: the value is not an id
- * - `INDEX_VECTOR`: a vector has the wrong length, is zero or not finite, or is too large for its storage type
+ * - `INDEX_VECTOR`: a vector has the wrong length, is zero or not finite, or is too large for its storage
+ *   type
  * - `INDEX_METADATA`: the metadata is not a JSON value
- * - `INDEX_PATCHES`: the patches do not fit the index, or the index stores none
+ * - `INDEX_PATCHES`: the patches have the wrong format for the index, or the index stores no patches
  * - `INDEX_DUPLICATE_ID`: the index already has an item with this id
  * - `INDEX_UNKNOWN_ID`: the index has no item with this id
- * - `INDEX_MODEL`: the vectors are from another model or another preprocessing
- * - `INDEX_HEADER`: the dimension, metric or storage type differs
+ * - `INDEX_MODEL`: the vectors were made by a different model or with a different preprocessing
+ * - `INDEX_HEADER`: the dimension, metric or storage type differs from that of the stored index
  * - `INDEX_NEWER`: the index was written by a newer version of the library
  * - `INDEX_FILE`: the file is not an index, or is damaged
  * - `INDEX_NAME`: the value cannot be the name of an index
  * - `INDEX_STORAGE`: the browser offers no storage, or the storage failed
- * - `INDEX_QUOTA`: the storage is full; the change was not made
+ * - `INDEX_QUOTA`: the storage is full. The change was not made
  * - `INDEX_DAMAGED`: stored data is damaged; `items` lists the items that are lost
  * - `INDEX_GONE`: the index was deleted or evicted while it was open
- * - `INDEX_BLOCKED`: another page has the index open and does not release it
+ * - `INDEX_BLOCKED`: another page has the index open and does not close it
  * - `INDEX_DISPOSED`: the index was used after `dispose()`
  */
 export type IndexCode =
@@ -263,11 +265,11 @@ export type IndexCode =
 export class IndexError extends DINOv2Error {
   override readonly name = 'IndexError';
   declare readonly code: IndexCode;
-  /** For INDEX_DAMAGED: the ids of lost items, as far as they are known. Otherwise empty. */
+  /** For `INDEX_DAMAGED`: the ids of the lost items, as far as they are known. Otherwise empty. */
   readonly items: readonly string[];
-  /** For INDEX_QUOTA: the number of bytes to write. */
+  /** For `INDEX_QUOTA`: the number of bytes to write. */
   readonly need: number | undefined;
-  /** For INDEX_QUOTA: the number of free bytes, as the browser estimates it. */
+  /** For `INDEX_QUOTA`: the number of free bytes, as estimated by the browser. */
   readonly have: number | undefined;
   constructor(
     code: IndexCode,

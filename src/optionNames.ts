@@ -1,6 +1,7 @@
 /**
- * Checks the names of options. A name that no call has is an error. A name that only another call has is ignored, so
- * that several calls can share one object of options.
+ * Checks the names of options. A name that no method of the library has as an option is an error. The name of
+ * an option of a different method is ignored, so that several methods can be called with the same options
+ * object.
  */
 import { OptionError } from './errors.js';
 import { expectOptions } from './optionObject.js';
@@ -85,9 +86,9 @@ export const OPTION_NAMES = [
 ] as const;
 
 /**
- * Throws for options that are not an object, and for unknown names. Only own enumerable properties count, so the
- * options may be an instance of a class.
- * @param where the call, for messages
+ * Throws if `options` is not an object, or has a property with an unknown name. Only own enumerable
+ * properties are checked, so `options` may be an instance of a class.
+ * @param where name of the called method, for error messages
  * @returns `options`
  * @throws OptionError OPTION_VALUE, OPTION_NAME
  */
@@ -97,18 +98,18 @@ export function checkOptions<Options>(where: string, options: Options): Options 
   return options;
 }
 
-/** @throws OptionError OPTION_NAME */
+/** Throws if one of `names` is not the name of an option. @throws OptionError OPTION_NAME */
 export function checkNames(where: string, names: readonly string[]): void {
   const unknown = names.find((name) => !(OPTION_NAMES as readonly string[]).includes(name));
   if (unknown === undefined) return;
   const near = nearest(unknown);
   throw new OptionError(
     'OPTION_NAME',
-    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No call has an option of this name. Remove it.' : `Did you mean ${JSON.stringify(near)}?`}`,
+    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No method has an option of this name. Remove the option.' : `Did you mean ${JSON.stringify(near)}?`}`,
   );
 }
 
-/** Ignores case and separators, so that Python's `crop_size` suggests `cropSize`. */
+/** Removes case and separators from a name, so that Python's `crop_size` matches `cropSize`. */
 const plain = (name: string): string =>
   name
     .slice(0, 80)
@@ -127,7 +128,7 @@ function nearest(name: string): string | undefined {
   return best;
 }
 
-/** Edit distance with insertion, deletion, replacement and transposition of neighbours (Damerau-Levenshtein). */
+/** Damerau-Levenshtein distance: insertions, deletions, replacements and swaps of neighbouring characters. */
 function editDistance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let i = 1; i <= a.length; i++) {

@@ -1,10 +1,13 @@
-/** Checks that options are an object. Separate from optionNames.ts, because the worker's page side needs no names. */
+/**
+ * Checks that options are an object. This file is separate from `optionNames.ts`, because the page's part of
+ * the worker entry does not check option names.
+ */
 import { OptionError } from './errors.js';
 
 /**
- * Throws for options that are not an object. Instances of classes are allowed. Arrays, strings, files and signals are
- * not: their content would be ignored silently.
- * @param where the call, for messages
+ * Throws if `options` is not an object. Instances of classes are allowed. Arrays, strings, files and abort
+ * signals are not allowed: their content would be ignored silently.
+ * @param where name of the called method, for error messages
  * @throws OptionError OPTION_VALUE
  */
 export function expectOptions(where: string, options: unknown): void {
@@ -14,16 +17,19 @@ export function expectOptions(where: string, options: unknown): void {
   if (signal && !signal.throwIfAborted) throw wrongKind(where, 'signal to be an AbortSignal', signal);
 }
 
-/** The error for an argument of the wrong class. */
+/** Makes the error for an argument of the wrong class. */
 export const wrongKind = (where: string, expected: string, found: unknown): OptionError =>
   new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${kindOf(found)}.`);
 
-/** The name of a value's class. Unlike instanceof, it works without the global class and for objects of other windows. */
+/**
+ * The name of a value's class. Works without the global class and for objects of other windows, unlike
+ * `instanceof`.
+ */
 export const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-/** Whether the value is a Blob or File, of this window or another. */
+/** True if the value is a Blob or File, also if it comes from a different window. */
 export const isBlob = (value: unknown): value is Blob => /^(Blob|File)$/.test(kindOf(value));
 
-/** Whether a call was given several images. */
+/** True if the argument of a method is an array of images. */
 export const isBatch = <Image>(images: Image | readonly Image[]): images is readonly Image[] =>
   Array.isArray(images);

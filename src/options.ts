@@ -1,4 +1,4 @@
-/** The option types of loading and of computing. */
+/** The types of the options for loading models and computing features. */
 import type { CacheKind } from './storage/store.js';
 import type { Dialect } from './weights/huggingFace.js';
 import type { HubOptions } from './io/hub.js';
@@ -14,75 +14,87 @@ import type { Pooling } from './tasks/pooling.js';
 
 export type { PixelSize } from './model/normalizedPixels.js';
 
-/** The state of a load, as `onProgress` gets it. */
+/** The progress of a load. `onProgress` is called with it. */
 export interface LoadProgress {
   /** Bytes of the weights files that have been read. */
   readonly loadedBytes: number;
   /** Bytes of all weights files. Undefined if the source does not announce its length. */
   readonly totalBytes: number | undefined;
-  /** Tensors that are on the GPU. */
+  /** Number of tensors that are on the GPU. */
   readonly loadedTensors: number;
-  /** Tensors of the model. */
+  /** Number of tensors of the model. */
   readonly totalTensors: number;
 }
 
-/** Options of every load. */
+/** Options of every method that loads a model. */
 export interface LoadOptions {
   /**
-   * How matrices are stored on the GPU. `fp32`: the numbers of Python. `fp16`: half the memory. `int8`: a
-   * quarter of it. `auto`: fp16 if the self-test finds it exact enough on this adapter, else fp32. Activations
-   * and sums are float32 in every case. Default: `fp32`.
+   * Number type in which weight matrices are stored on the GPU. `fp32`: the same numbers as in Python.
+   * `fp16`: half the memory of `fp32`. `int8`: a quarter of the memory. `auto`: `fp16` if the self-test finds
+   * it exact enough on this adapter, else `fp32`. Activations and sums are float32 in every case. Default:
+   * `fp32`.
    */
   readonly dtype?: 'auto' | Dtype | undefined;
   /**
-   * Runs the model's kernels on small inputs before the first use and compares the results with float64 on the
-   * CPU. Takes tenths of a second, once for each device. Default: true.
+   * Runs the model's kernels on small inputs before the first use and compares the results with float64 on
+   * the CPU. Takes tenths of a second, once for each device. Default: true.
    */
   readonly selfTest?: boolean | undefined;
   /**
-   * How position embeddings are resampled for another grid of patches. Default: as the Python code that belongs
-   * to the checkpoint's tensor names does it (Hugging Face, facebookresearch or timm). Use `offset` to get the
-   * numbers of facebookresearch from a Hugging Face checkpoint without registers.
+   * How position embeddings are resampled if the grid of patches differs from that of the checkpoint.
+   * Default: as in the Python code whose naming convention the tensor names follow (Hugging Face,
+   * facebookresearch or timm). Use `offset` to get the numbers of facebookresearch from a Hugging Face
+   * checkpoint without registers.
    */
   readonly posEmbed?: PosEmbedConvention | undefined;
   /**
-   * The prefix of the model's tensor names in the file, such as `teacher.backbone.`. Needed only for a file that
-   * holds several models: the error for such a file lists their prefixes. Default: the prefix is detected.
+   * The prefix of the model's tensor names in the file, such as `teacher.backbone.`. Needed only for a file
+   * that holds several models: the error for such a file lists their prefixes. Default: the prefix is
+   * detected.
    */
   readonly prefix?: string | undefined;
   /**
-   * The device to compute on. The library never destroys a device that it is given. Request it with the features
-   * `shader-f16` and `subgroups` if the adapter has them. Default: one device that all models of the page share.
+   * The device to compute on. The library never destroys this device. Request the device with the features
+   * `shader-f16` and `subgroups` if the adapter has them. Default: a device that all models of the page
+   * share.
    */
   readonly device?: GPUDevice | undefined;
-  /** Stops the load. The promise rejects with the signal's reason, and all GPU memory of the load is freed. */
+  /**
+   * Stops the load. The promise rejects with the signal's reason, and all GPU memory of the load is freed.
+   */
   readonly signal?: AbortSignal | undefined;
-  /** Called as the load proceeds. If it throws, the load stops and the promise rejects with that error. */
+  /**
+   * Called as the load proceeds. If this function throws, the load stops and its promise rejects with the
+   * error.
+   */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-/** A report of a finished load: the source of the weights, the cache, and how the file was read. */
+/** A report of a finished load: the sources of the weights, the cache, the tensor names, and assumptions. */
 export interface LoadReport {
-  /** Bytes of weights from the network. A byte that was fetched twice counts once. 0 for files and `synthetic`. */
+  /**
+   * Bytes of weights from the network. A byte that was fetched twice counts once. 0 for files and
+   * `synthetic`.
+   */
   readonly fetchedBytes: number;
   /** Bytes of weights from the cache. */
   readonly cachedBytes: number;
-  /** The storage that keeps the checkpoint for the next load. */
+  /** The storage that holds the checkpoint for the next load. */
   readonly cache: 'opfs' | 'cache-api' | 'none';
   /** The reason for the value of `cache`, as a sentence. */
   readonly cacheReason: string;
-  /** The naming convention of the checkpoint's tensors. */
+  /** The naming convention of the checkpoint's tensor names: Hugging Face, facebookresearch or timm. */
   readonly dialect: Dialect;
   /** The prefix of the model's tensor names, such as `module.`; '' if there is none. */
   readonly prefix: string;
   /**
    * Names of tensors in the file that do not belong to the model and were not loaded: other heads, decoders,
-   * a second model, buffers. PyTorch calls them unexpected keys.
+   * a second model, buffers. PyTorch calls such names unexpected keys.
    */
   readonly setAside: readonly string[];
   /**
-   * Assumptions about facts that no file of the checkpoint states, as sentences. Example: the number of heads of
-   * a checkpoint without config.json. Empty if config.json states everything.
+   * Assumptions about facts that no file of the checkpoint states, as sentences. Example: the number of heads
+   * of a checkpoint without config.json. Empty if config.json states everything.
    */
   readonly assumed: readonly string[];
 }
@@ -90,114 +102,126 @@ export interface LoadReport {
 /** Options of `DINOv2.fromPretrained`. */
 export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
-   * The storage that keeps the checkpoint's files, so that the next load needs no network. `opfs`: the origin
-   * private file system. `cache-api`: the Cache API. `auto`: the first of the two that the browser offers.
-   * `none`: no cache. Node has no cache yet. Default: `auto`.
+   * The storage for the checkpoint's files, so that the next load needs no network. `opfs`: the origin
+   * private file system. `cache-api`: the Cache API. `auto`: `opfs` if the browser offers it, else
+   * `cache-api`. `none`: no cache. Node has no cache yet. Default: `auto`.
    */
   readonly cache?: CacheKind | undefined;
   /**
-   * Asks the server whether the cached files are current, and downloads them again if they are not. If the
-   * server does not answer, the cached files are used. Files that cannot change are not checked: those of a
-   * `revision` that is a full commit hash, and those with an `integrity` hash. Default: false, so that a second
-   * load makes no request.
+   * True asks the server whether the cached files are current, and downloads files that are not. If the
+   * server does not answer, the cached files are used. Files that cannot change are not checked: files of a
+   * `revision` that is a full commit hash, and files with an `integrity` hash. Default: false, so that a
+   * second load makes no request.
    */
   readonly revalidate?: boolean | undefined;
   /**
-   * Calls `navigator.storage.persist()`, so that the browser does not evict the cached files when the disk is
-   * full. Some browsers ask the visitor. Has no effect in a worker. Default: false.
+   * True calls `navigator.storage.persist()`, so that the browser does not evict the cached files when the
+   * disk is full. Some browsers ask the visitor for permission. Has no effect in a worker. Default: false.
    */
   readonly persist?: boolean | undefined;
   /**
-   * Expected SHA-256 of model.safetensors, as hexadecimal digits or as `sha256-` and Base64. An object gives the
-   * hashes of several files by name: shards, model.safetensors.index.json, config.json,
-   * preprocessor_config.json. A name of a file that is not read is an error. Default: no check.
+   * Expected SHA-256 of model.safetensors, as hexadecimal digits or as `sha256-` and Base64. An object gives
+   * the hashes of several files by name: shards, model.safetensors.index.json, config.json,
+   * preprocessor_config.json. A name that matches none of the files read is an error. Default: no check.
    */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
   /**
-   * Replaces the checkpoint's preprocessor_config.json: an object of the same form. null stands for the
-   * preprocessing of facebook/dinov2: mean and deviation of ImageNet, the shorter edge resized to 256 pixels by
-   * bicubic interpolation, the central 224 × 224 pixels. Default: preprocessor_config.json; without this file,
-   * timm's `pretrained_cfg` in config.json; without both, the preprocessing of facebook/dinov2.
+   * An object that replaces the checkpoint's preprocessor_config.json and has the same fields. null means the
+   * preprocessing of facebook/dinov2: mean and standard deviation of ImageNet, the shorter edge resized to
+   * 256 pixels by bicubic interpolation, the central 224 × 224 pixels. Default: preprocessor_config.json;
+   * without this file, timm's `pretrained_cfg` in config.json; without both, the preprocessing of
+   * facebook/dinov2.
    */
   readonly preprocessor?: object | null | undefined;
-  /** Number of attempts of a request, and the delays between them. */
+  /** Number of attempts of a request, and the delays between the attempts. */
   readonly retry?: RetryOptions | undefined;
 }
 
 /**
- * A JSON file: the parsed object, the text, the bytes, a file, or a URL. A string that begins with `{` is text; any
- * other string is a URL, or in Node a path.
+ * A JSON file: the parsed object, the text, the bytes, a file, or a URL. A string that begins with `{` is
+ * text; any other string is a URL, or in Node a path.
  */
 export type JsonSource = object | string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer;
 
 /** The files of a checkpoint, for `DINOv2.fromFiles`. */
 export interface ModelFiles {
-  /** config.json. Without it, the configuration is derived from the names and shapes of the tensors. */
+  /**
+   * config.json. Without this file, the configuration is derived from the names and shapes of the tensors.
+   */
   readonly config?: JsonSource | undefined;
   /**
-   * preprocessor_config.json: how an image becomes pixels. Without it, timm's `pretrained_cfg` in config.json
-   * applies, or else the preprocessing of facebook/dinov2. null selects the latter.
+   * preprocessor_config.json, which defines how an image is prepared. Without this file, timm's
+   * `pretrained_cfg` in config.json applies, or else the preprocessing of facebook/dinov2. null selects the
+   * preprocessing of facebook/dinov2.
    */
   readonly preprocessor?: JsonSource | null | undefined;
   /** The safetensors file, or all shards of a checkpoint, in any order. */
   readonly weights: ByteSource | readonly ByteSource[];
 }
 
-/** Options of a forward: which intermediate results the features keep. */
+/** Options of a forward pass: which intermediate results the features keep. */
 export interface ForwardOptions {
   /**
-   * Hidden states to keep for `features.hiddenState()`: 0 is the input of the first block, `i` the output of the
-   * i-th block, up to `depth`. Counts as Hugging Face's `hidden_states` does. Default: none.
+   * Hidden states to keep for `features.hiddenState()`: 0 is the input of the first block, `i` the output of
+   * the i-th block, up to `depth`. The numbers are the same as in Hugging Face's `hidden_states`. Default:
+   * none.
    */
   readonly layers?: readonly number[] | undefined;
   /**
-   * Blocks to keep queries and keys of, for `features.attention()`: 0 to `depth` - 1, as in Hugging Face's
+   * Blocks whose queries and keys to keep for `features.attention()`: 0 to `depth` - 1, as in Hugging Face's
    * `attentions`. Default: none.
    */
   readonly attentions?: readonly number[] | undefined;
   /**
-   * Patches to replace by the mask token: (batch, rows · cols), `bool_masked_pos` in Python. The checkpoint must
-   * have a mask token; all published ones do. Default: none.
+   * Patches to replace by the mask token, as one value for each patch: (batch, rows · cols),
+   * `bool_masked_pos` in Python. The checkpoint must have a mask token. All published checkpoints have one.
+   * Default: none.
    */
   readonly maskedPatches?: readonly boolean[] | Uint8Array | undefined;
   /** Stops the call. Its promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Options of `features`: how an image becomes pixels, and which intermediate results to keep. */
+/** Options of `features`: how images are prepared, and which intermediate results to keep. */
 export interface FeatureOptions extends PixelOptions, ForwardOptions {}
 
 /** The features of those images of a list that have the same size in pixels, as one batch. */
 export interface FeatureGroup {
   /** Image `i` of the batch is image `indices[i]` of the list. */
   readonly indices: readonly number[];
-  /** The features of the batch. Dispose of them. */
+  /** The features of the batch. Call their `dispose()` when you no longer need them. */
   readonly features: Features;
 }
 
 /** Options of `featuresBySize`. */
 export interface BySizeOptions extends Omit<FeatureOptions, 'maskedPatches'> {
-  /** Maximum number of images in a forward. Default: 8. */
+  /** Maximum number of images in a forward pass. Default: 8. */
   readonly batchSize?: number | undefined;
 }
 
 /** Options of `embed`. */
 export interface EmbedOptions extends PixelOptions {
-  /** How tokens become one vector. Default: `cls`. */
+  /** How the tokens of an image are combined into one vector. Default: `cls`. */
   readonly pooling?: Pooling | undefined;
-  /** Scales each vector to length 1, so that the dot product of two vectors is their cosine. Default: true. */
+  /**
+   * True scales each vector to length 1, so that the dot product of two vectors is their cosine similarity.
+   * Default: true.
+   */
   readonly normalize?: boolean | undefined;
 }
 
 /** Options of `embedAll`. */
 export interface EmbedAllOptions extends EmbedOptions {
-  /** Maximum number of images in a forward. A forward takes the images that are decoded by then. Default: 8. */
+  /**
+   * Maximum number of images in a forward pass. A forward pass may have fewer: it takes the images that are
+   * decoded when it begins. Default: 8.
+   */
   readonly batchSize?: number | undefined;
-  /** Adds the patch tokens of each image to its result. Default: false. */
+  /** True adds the patch tokens of each image to its result. Default: false. */
   readonly patches?: boolean | undefined;
   /**
-   * Adds a thumbnail to each result: its longer side in pixels. 0 makes no thumbnail. Only for files (Blob), and
-   * only in browsers. Default: 0.
+   * Longer side, in pixels, of a thumbnail that is added to each result. 0 makes no thumbnail. Thumbnails are
+   * made only of files (Blob), and only in browsers. Default: 0.
    */
   readonly thumbnailPx?: number | undefined;
 }
@@ -207,8 +231,8 @@ export interface TuneOptions {
   /** Sides of the square images to measure, in pixels. Default: 224 and 518. */
   readonly sizesPx?: readonly number[] | undefined;
   /**
-   * Where the result is stored for the next visit; `false` stores nothing. Default: IndexedDB, or in Node a file
-   * in the user's cache folder.
+   * The store that keeps the result for the next visit. `false`: the result is not stored. Default:
+   * IndexedDB, or in Node a file in the user's cache folder.
    */
   readonly store?: TuningStore | false | undefined;
   /** Stops the measurement. The promise rejects with the signal's reason. */
@@ -217,18 +241,18 @@ export interface TuneOptions {
 
 /** The result of `DINOv2.tune`. */
 export interface TuningReport {
-  /** The chosen kernels. Undefined if the adapter has only one kernel for each operation. */
+  /** The chosen tuning. Undefined if the adapter has only one kernel for each operation. */
   readonly tuning: Tuning | undefined;
   /**
-   * `measured`: by this call. `kept`: on an earlier visit, with the same adapter and kernels.
-   * `nothing to choose`: the adapter has only one kernel for each operation.
+   * Origin of the tuning. `measured`: this call measured it. `kept`: an earlier visit with the same adapter
+   * and kernels stored it. `nothing to choose`: the adapter has only one kernel for each operation.
    */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
-  /** All measurements. */
+  /** All measurements of this call. */
   readonly samples: readonly TuningSample[];
-  /** Kernels that were not measured, with the reasons. */
+  /** Kernels that were not measured, each with the reason. */
   readonly leftOut: readonly string[];
-  /** Why the store failed, if it did. The next call measures again. */
+  /** The error of the store, if the store failed. The next call may then have to measure again. */
   readonly storeError?: string | undefined;
   /** Duration of the call, in milliseconds. */
   readonly ms: number;

@@ -1,4 +1,7 @@
-/** The entry `dinov2-webgpu/safetensors`: reads and writes the safetensors format, without GPU and network. */
+/**
+ * The public entry `dinov2-webgpu/safetensors`: reads and writes the safetensors format. Uses no GPU or
+ * network.
+ */
 export { SafetensorsError, type SafetensorsCode } from './errors.js';
 export { DEFAULT_MAX_HEADER_BYTES, MAX_HEADER_BYTES, dtypeBits, inFileOrder } from './safetensors/format.js';
 export type {

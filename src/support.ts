@@ -1,4 +1,6 @@
-/** Checks whether the browser can run a model, before anything is downloaded. */
+/**
+ * Provides `checkSupport`, which checks whether the browser can run a model before anything is downloaded.
+ */
 import { DeviceError, type DeviceCode } from './errors.js';
 import { describeAdapter, requestAdapter, type AdapterDescription } from './gpu/adapter.js';
 
@@ -6,9 +8,9 @@ import { describeAdapter, requestAdapter, type AdapterDescription } from './gpu/
 export interface Support {
   /** True if WebGPU offers an adapter. */
   readonly ok: boolean;
-  /** If not `ok`: what is missing and what to do, as a sentence for the visitor. */
+  /** If not `ok`: what is missing and what the visitor can do, as text. */
   readonly reason?: string;
-  /** If not `ok`: the code of the error. Undefined if WebGPU failed in an unknown way. */
+  /** If not `ok`: the code of the `DeviceError`. Undefined if WebGPU failed with an unknown error. */
   readonly code?: DeviceCode;
   /** If `ok`: the adapter. */
   readonly adapter?: AdapterDescription;
@@ -26,7 +28,8 @@ export interface Support {
 }
 
 /**
- * Checks whether a model can run here. Requests an adapter, but no device; downloads nothing; never throws.
+ * Checks whether this browser can run a model. Requests an adapter, but no device. Downloads nothing, never
+ * throws.
  * @example
  * ```js
  * const { ok, reason } = await checkSupport();

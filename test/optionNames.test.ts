@@ -116,7 +116,7 @@ describe('an unknown option name', () => {
       const { code, message } = failure({ [given]: undefined });
       expect(code).toBe('OPTION_NAME');
       expect(message).toMatch(
-        /^features: unknown option ".*"\. No call has an option of this name\. Remove it\.$/,
+        /^features: unknown option ".*"\. No method has an option of this name\. Remove the option\.$/,
       );
       expect(message.length).toBeLessThan(200);
     },

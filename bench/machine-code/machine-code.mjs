@@ -36,7 +36,8 @@ const { values: options, positionals } = parseArgs({
 if (options.dump) await dump(positionals[0], positionals[1]);
 
 /**
- * Runs in a second process, whose environment selects lavapipe. Dawn prints the SPIR-V to standard output.
+ * Compiles a kernel with Dawn, which prints the SPIR-V to standard output. Runs in a second process, whose
+ * environment selects lavapipe.
  */
 async function dump(file, entryPoint) {
   const { create, globals } = await import('webgpu');
@@ -107,7 +108,7 @@ const intel = {
 };
 
 /**
- * Finds the loop with the largest share of multiply-adds. A loop is a jump to an earlier label. Dual
+ * Finds the loop with the largest share of multiply-adds. A loop is found as a jump to an earlier label. Dual
  * instructions of RDNA 3 count twice.
  */
 function densestLoop(assembly, jump, kinds) {

@@ -7,9 +7,9 @@ ort.env.wasm.wasmPaths = new URL('node_modules/onnxruntime-web/dist/', location.
 ort.env.wasm.numThreads = 1; // work on the GPU needs no threads
 
 /**
- * Measures all contenders.
- * @returns the adapter, and for every contender its times in ms, or its error; for peers also the difference
- *   of their output from ours
+ * Measures all engines.
+ * @returns the adapter, and for every engine its times in ms, or its error. For ONNX Runtime also the
+ *   difference between its output and the output of this library
  */
 window.measure = async ({ size, px, dtype, names, runs, seconds }) => {
   const pixels = syntheticTensor(`pixel_values.${px}x${px}`, [1, 3, px, px]);
@@ -40,7 +40,7 @@ window.measure = async ({ size, px, dtype, names, runs, seconds }) => {
     }
   }
   const ready = contenders.filter(({ error }) => !error);
-  for (const { run } of ready) await run(); // warm
+  for (const { run } of ready) await run(); // warm-up
   const until = performance.now() + seconds * 1000;
   for (let round = 0; round < runs && (round < 3 || performance.now() < until); round++) {
     for (const { run, ms } of ready) {

@@ -24,9 +24,10 @@ export function compare(a, b, embedDim) {
 }
 
 /**
- * Whether the peer computes the same as this library. If not, no ratio is printed. In fp32, both differ from
- * float64 by about 1e-5. In fp16, the peer computes everything in f16, while this library rounds only the
- * matrices: the bound shows that the model is the same, not that the numbers are.
+ * True if the other engine computes the same as this library. If not, no ratio is printed. In fp32, both
+ * engines differ from float64 by about 1e-5. In fp16, the other engine computes everything in f16, while this
+ * library rounds only the weight matrices. The bound for fp16 therefore shows that the models are the same,
+ * not the numbers.
  */
 export const agrees = ({ maxAbsError, minCosine }, dtype) =>
   dtype === 'fp32' ? maxAbsError <= 1e-3 : minCosine >= 0.99;

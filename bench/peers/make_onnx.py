@@ -75,7 +75,7 @@ def digest(array):
 
 
 def recipes(shapes, half):
-    """How to make each tensor, by the digest of its bytes. The exporter transposes matrices and changes nothing else."""
+    """For the hash of each tensor's bytes: how to compute the tensor. The exporter only transposes matrices."""
     made = {}
     for name, shape in shapes.items():
         value = tensor(name, shape)

@@ -1,4 +1,5 @@
-// Prepares the peers' models: graphs from make_onnx.py, and weights, which are computed here by a formula.
+// Prepares the ONNX models: the graphs come from make_onnx.py, and the weights are computed here by a
+// formula.
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 export const modelsFolder = process.env.PEER_MODELS ?? fileURLToPath(new URL('models', import.meta.url));
 
 /**
- * Writes a model's weights beside its graph, unless they are there.
+ * Writes a model's weights beside its graph, unless the file of weights exists.
  * @param library `syntheticTensor` and `f32ToF16` of the library
  * @returns `onnx` and `bin`: paths of the graph and the weights; `binName`: name of the weights' file in the
  *   graph

@@ -1,12 +1,13 @@
 // Compares this library with ONNX Runtime's WebGPU engine, in turn in Node on one adapter: one image, warm,
 // with readback.
 //
-//   node bench/peers/node.mjs [--adapter any | swiftshader | DRIVER.json] [--model small] [--px 224] [--dtype fp32]
-//                             [--form plain,fused] [--flags stock,tuned] [--runs 9] [--seconds 60] [--json FILE]
+//   node bench/peers/node.mjs [--adapter any | swiftshader | DRIVER.json] [--model small] [--px 224] [--dtype
+//                             fp32] [--form plain,fused] [--flags stock,tuned] [--runs 9] [--seconds 60]
+//                             [--json FILE]
 //
-// Each contender has its own process, which waits while the others run. Their outputs are compared first: if
-// they disagree, no ratio is printed, and the exit code is 1. There are --runs rounds, fewer if --seconds
-// have passed, and at least three.
+// Each engine has its own process, which waits while the other processes run. The outputs of the engines are
+// compared first: if they disagree, no ratio is printed, and the exit code is 1. There are --runs rounds, or
+// fewer if they take longer than --seconds, but at least three.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -40,7 +41,7 @@ async function measure(size, px, dtype) {
     try {
       const made = await child.call('load', argument);
       contender.output = await child.call('output');
-      await child.call('time', { runs: 1 }); // warm
+      await child.call('time', { runs: 1 }); // warm-up
       log(`${size} ${px} ${dtype}: ${label} is ready`);
       return made;
     } catch (error) {

@@ -1,23 +1,24 @@
-// Loads the input of linear.wgsl, linear_narrow.wgsl and linear_small.wgsl, and computes the last few rows,
-// for which these kernels use no tile.
+// Helpers of linear.wgsl, linear_narrow.wgsl and linear_small.wgsl: load the input x, and compute the last
+// few rows, for which these kernels use no tile.
 
-// Four values of a row, from column 4 · vector. Zeros beyond the end of the row.
+// Four values of row `row` of x: columns 4 · `vector` to 4 · `vector` + 3. Zeros beyond the end of the row.
 fn load_x(row: u32, vector: u32) -> vec4f {
   let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
   return select(vec4f(), value, vector < IN_VECTORS);
 }
 
-// True if at most 8 rows remain from `first`. Such a remainder is summed one row per lane instead of as a
-// tile: each lane computes row first + local.y at its columns. Images of 224 × 224 have 257 tokens (256 + 1),
-// or 261 with registers (256 + 5).
+// True if at most 8 rows remain from row `first` on. These last rows (the tail) are not computed as a tile:
+// each lane computes row `first + local.y` at its columns. The tail is common: an image of 224 × 224 has 257
+// tokens (256 + 1), or 261 with registers (256 + 5).
 fn is_tail(first: u32) -> bool {
   return size.batch * size.num_tokens - first <= 8u;
 }
 
-// If `tail` is true: one row of the product at four columns, without bias, read straight from storage. The
-// products are added in the order of k, as in the tiles, so the bits are the same. If `tail` is false:
-// returns `tile`, and the loop does not run. A branch around the tile's loop and this loop would cost time:
-// Intel's compiler would then wait more often in the tile's loop.
+// If `tail` is true: computes one row of the product at four columns, without bias, from operands read
+// directly from storage. The products are added in the order of k, as in the tiles, so the bits are the same.
+// If `tail` is false: returns `tile`, and the loop runs zero times. A branch that selects between the tile's
+// loop and this loop would cost time: code from Intel's compiler would then wait more often in the tile's
+// loop.
 fn tail_row(tail: bool, row: u32, column_group: u32, tile: vec4f) -> vec4f {
   let source = min(row, size.batch * size.num_tokens - 1u);
   let group = min(column_group, OUT_VECTORS - 1u);

@@ -1,5 +1,5 @@
-// Stores a lane's values in linear.wgsl, linear_narrow.wgsl, linear_small.wgsl and linear_lanes8.wgsl. Values
-// beyond the last row or column are not stored.
+// Stores the results of a lane in linear.wgsl, linear_narrow.wgsl, linear_small.wgsl and linear_lanes8.wgsl.
+// Results beyond the last row or column are not stored.
 fn store(row: u32, vector: u32, value: vec4f) {
   if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {
     out[row * OUT_VECTORS + vector] = value;

@@ -1,16 +1,16 @@
-// Declarations shared by search_select.wgsl and search_floor.wgsl: the sizes, and integers in the order of
-// scores.
+// Declarations shared by search_select.wgsl and search_floor.wgsl: sizes, and the mapping of scores to
+// integers in the same order.
 
 struct SelectSize {
-  // Number of rows.
+  // Number of stored vectors (rows).
   count: u32,
-  // Quads per query in `scores`.
+  // Quads (groups of four rows) per query in `scores`.
   stride: u32,
-  // Quads per block.
+  // Quads in a block.
   block_quads: u32,
   // Number of blocks.
   blocks: u32,
-  // k, the number of best rows to be found.
+  // k, the number of best rows to find.
   wanted: u32,
   // 1 if `allowed` excludes rows, else 0.
   filtered: u32,
@@ -18,7 +18,7 @@ struct SelectSize {
 
 const SIGN = 0x80000000u;
 
-// Maps scores to integers in the same order. No score has order 0.
+// Maps scores to integers in the same order. No score is mapped to 0.
 fn order_of(score: vec4f) -> vec4u {
   let bits = bitcast<vec4u>(score);
   return select(bits | vec4u(SIGN), ~bits, (bits & vec4u(SIGN)) != vec4u());

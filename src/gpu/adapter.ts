@@ -13,7 +13,8 @@ export interface AdapterDescription {
   readonly isFallbackAdapter: boolean;
   /**
    * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but
-   * slow. Such an adapter gets short submits, and special kernels if its subgroups have 4 or 8 lanes.
+   * slow. For such an adapter, the library uses short submits, and special kernels if its subgroups have 4 or
+   * 8 lanes.
    */
   readonly software: boolean;
 }
@@ -53,7 +54,7 @@ export async function requestAdapter(): Promise<GPUAdapter> {
   );
 }
 
-/** Describes an adapter from its `GPUAdapterInfo`, which old browsers lack. */
+/** Describes an adapter. `info` is undefined in old browsers. */
 export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescription {
   const { vendor = '', architecture = '', description = '', isFallbackAdapter = false } = info ?? {};
   const software =

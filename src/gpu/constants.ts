@@ -1,5 +1,5 @@
 /**
- * Flags of the WebGPU specification. Browsers define them as globals; Node does not.
+ * Flags of the WebGPU specification. Browsers define these flags as globals; Node does not.
  * (https://www.w3.org/TR/webgpu/#buffer-usage, #typedefdef-gpumapmodeflags, #typedefdef-gputextureusageflags,
  * #typedefdef-gpushaderstageflags)
  */

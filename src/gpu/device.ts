@@ -1,7 +1,7 @@
 /**
- * Acquires the GPU device: the caller's, or one that all models of the page share. All work on it is done by
- * tasks (task.ts). After a device is lost, WebGPU reports almost no errors: submits are ignored and error
- * scopes stay empty. So a task calls `check()` after everything that it awaits.
+ * Acquires the GPU device: the caller's device, or one that all models of the page share. All work on the
+ * device is done by tasks (`task.ts`). After a device is lost, WebGPU reports almost no errors: submits are
+ * ignored and error scopes stay empty. Therefore a task calls `check()` after every `await`.
  */
 import { describeAdapter, requestAdapter, type AdapterDescription } from './adapter.js';
 import { DeviceError } from '../errors.js';
@@ -13,29 +13,35 @@ import { ThroughputEstimate } from './throughput.js';
 import { shortenWaits } from './wait.js';
 
 /**
- * A device with the library's state for it: buffers, pipelines, the throughput estimate, and whether it was
- * lost.
+ * A device with the state that the library keeps for it: buffers, pipelines, the throughput estimate, and
+ * whether the device was lost.
  */
 export class Gpu {
   /** The WebGPU device. */
   readonly device: GPUDevice;
   /** The adapter of the device. */
   readonly info: AdapterDescription;
-  /** Kernels for the size of this device's subgroups. Undefined: use the tiled kernels. */
+  /**
+   * Kernels for software adapters, made for the subgroup size of this device. Undefined: use the tiled
+   * kernels.
+   */
   readonly laneKernels: LaneKernels | undefined;
   /**
-   * True if all kernels of an operation give the same bits. The self-test sets it to false if a driver rounds
-   * them differently; then each operation has one kernel for all input sizes.
+   * True if all kernels of an operation give the same bits. The self-test sets this property to false if the
+   * driver makes them round differently. Each operation then uses a single kernel for all input sizes.
    */
   alternativesAgree = true;
-  /** The first error on the library's own device that no task caught, which is a bug of the library. */
+  /**
+   * The first error on the library's own device that no task caught. Such an error is a bug of the library.
+   */
   uncaptured: GPUError | undefined;
   /** The library's buffers on the device. */
   readonly memory: GpuMemory;
   /** The compiled kernels. */
   readonly pipelines: PipelineCache;
   /**
-   * Estimate of the floating-point operations per second. The first guess is that of a weak integrated GPU.
+   * Estimate of the floating-point operations per second. The initial estimate is that of a weak integrated
+   * GPU, or of a software adapter.
    */
   readonly throughput: ThroughputEstimate;
   /** When the last measured work ended, by `performance.now`. */
@@ -47,9 +53,9 @@ export class Gpu {
   readonly #lostListeners = new Set<() => void>();
 
   /**
-   * Makes the `Gpu` of a device, with the kernels for its subgroups.
+   * Makes the `Gpu` of a device. Loads the kernels for software adapters if the device needs them.
    *
-   * @param owned true if the library made the device. The last `release` then destroys it
+   * @param owned true if the library made the device. The last `release` then destroys the device
    */
   static async of(device: GPUDevice, info: AdapterDescription, owned: boolean): Promise<Gpu> {
     return new Gpu(device, info, owned, await loadLaneKernels(device, info));
@@ -60,8 +66,9 @@ export class Gpu {
     this.info = info;
     this.laneKernels = laneKernels;
     this.#owned = owned;
-    // The estimate has a lower bound on software adapters. One that seems slower shares its CPU with other
-    // work: more submits would slow it further, and no driver resets it after a long submit.
+    // On a software adapter, the estimate has a lower bound. If the adapter seems slower, other programs use
+    // its CPU: more submits would slow it further, and no driver resets a software adapter after a long
+    // submit.
     this.throughput = info.software ? new ThroughputEstimate(5e9, 5e9) : new ThroughputEstimate(5e11);
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
@@ -88,8 +95,8 @@ export class Gpu {
   }
 
   /**
-   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except kept ones
-   * (`Task.keep`).
+   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except the buffers
+   * that it keeps (`Task.keep`).
    *
    * @param label name of the work in error messages
    * @throws what `run` throws; DeviceError DEVICE_MEMORY, DEVICE_FAILED, DEVICE_LOST, DISPOSED; the signal's
@@ -118,9 +125,9 @@ export class Gpu {
   }
 
   /**
-   * Creates buffers, which the caller destroys. Resolves when the device has allocated them.
+   * Creates buffers that the caller must destroy. Resolves when the device has allocated the buffers.
    *
-   * @throws DeviceError, after destroying all of them
+   * @throws DeviceError if an allocation failed. No buffer exists then
    */
   make<Result>(label: string, make: (burst: Burst) => Result): Promise<Result> {
     return this.task(label, undefined, async (task) => {
@@ -132,8 +139,7 @@ export class Gpu {
   }
 
   /**
-   * Runs `run`, but rejects as soon as the device is lost, because promises of a lost device may never
-   * settle.
+   * Runs `run`, but rejects as soon as the device is lost: promises of a lost device may never settle.
    */
   #untilLost<Result>(run: () => Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
@@ -165,7 +171,8 @@ export class Gpu {
   /**
    * Reads bytes of a buffer. `offset` and `bytes` are multiples of 4.
    *
-   * @throws DeviceError DEVICE_LOST if the device was lost meanwhile; DEVICE_FAILED, DEVICE_LIMIT
+   * @throws DeviceError DEVICE_LOST if the device is lost before the read completes; DEVICE_FAILED,
+   *   DEVICE_LIMIT
    */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     this.check();
@@ -197,12 +204,12 @@ export class Gpu {
     return this.throughput.flopsPerSecond;
   }
 
-  /** Adds a user of the device. Call `release` once for each call. */
+  /** Increments the number of users of the device. Call `release` once for each call of `retain`. */
   retain(): void {
     this.#users += 1;
   }
 
-  /** Removes a user of the device. When the last one is removed, the library's own device is destroyed. */
+  /** Decrements the number of users. At 0, the device is destroyed if the library made it. */
   release(): void {
     this.#users -= 1;
     if (this.#users > 0 || !this.#owned) return;
@@ -219,8 +226,8 @@ let shared: Promise<Gpu> | undefined;
 const known = new WeakMap<GPUDevice, Promise<Gpu>>();
 
 /**
- * Returns the `Gpu` of the caller's device, or of the shared device, which the first call makes. The result
- * is retained: call `release` when it is no longer used.
+ * Returns the `Gpu` of the caller's device, or of the shared device, which the first call makes. Calls
+ * `retain` on the result: call `release` when the result is no longer used.
  *
  * @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE, ADAPTER_MISSING, DEVICE_FAILED, DEVICE_LOST
  */
@@ -241,7 +248,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
       gpu.retain();
       return gpu;
     } catch (error) {
-      // A lost device is replaced by a new one, but only once. Any other error is thrown.
+      // A lost device is replaced by a new device, but only once. Any other error is thrown.
       if (shared === attempt) shared = undefined;
       if (!again || !(error instanceof DeviceError && error.code === 'DEVICE_LOST')) throw error;
     }
@@ -251,7 +258,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
 async function requestOwnGpu(): Promise<Gpu> {
   const adapter = await requestAdapter();
   const has = (feature: GPUFeatureName): boolean => adapter.features.has(feature);
-  // Kernels stay inside WebGPU's default limits. Only large inputs need these higher limits.
+  // Kernels respect WebGPU's default limits. Only large inputs need the higher limits requested here.
   const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
   const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
   const requiredFeatures = (['shader-f16', 'subgroups', 'timestamp-query'] as const).filter(has);
@@ -271,7 +278,8 @@ async function requestOwnGpu(): Promise<Gpu> {
 
 /**
  * Loads the kernels for a software adapter whose subgroups all have 4 or 8 lanes. Returns undefined for other
- * devices, and if the file fails to load: the tiled kernels are correct on such an adapter too, but slower.
+ * devices, and if the file fails to load. The tiled kernels are then used: they are correct on every adapter,
+ * but slower on such a software adapter.
  */
 async function loadLaneKernels(
   { features, adapterInfo }: GPUDevice,

@@ -1,7 +1,7 @@
 /** Keeps buffers with an owner alive while tasks use them. */
 import { DeviceError } from '../errors.js';
 
-/** The buffers of an object with `dispose()`. A task that uses them keeps them alive. */
+/** The buffers of an object that has a method `dispose()`. A task that uses the buffers keeps them alive. */
 export interface Lease {
   /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
   hold(): () => void;
@@ -9,7 +9,7 @@ export interface Lease {
   readonly disposed: boolean;
 }
 
-/** Buffers that are freed once their owner was disposed of and no task holds them. */
+/** Buffers that are freed when their owner has been disposed of and no task holds them any more. */
 export class OwnedBuffers implements Lease {
   readonly #free: () => void;
   readonly #message: string;
@@ -18,7 +18,7 @@ export class OwnedBuffers implements Lease {
 
   /**
    * @param free frees the buffers; called once
-   * @param message message of the error for a use after `dispose()`
+   * @param message message of the error that is thrown if the buffers are used after `dispose()`
    */
   constructor(free: () => void, message: string) {
     this.#free = free;
@@ -48,7 +48,7 @@ export class OwnedBuffers implements Lease {
     };
   }
 
-  /** Refuses further holds, and frees the buffers when nothing holds them. */
+  /** Makes further calls of `hold` throw, and frees the buffers when no task holds them. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;

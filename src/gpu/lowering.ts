@@ -1,8 +1,8 @@
 /**
  * Chooses a kernel for each operation, with its constants and its number of workgroups. The choice depends on
- * the model and the adapter. The input size only chooses among kernels that give the same bits, all of which
- * are compiled when the model is loaded. So an image gets the same bits alone and in a batch, and a new size
- * compiles nothing.
+ * the model, the adapter and the input size. The input size only selects among kernels that give the same
+ * bits and are all compiled when the model is loaded. So an image gets the same bits alone and in a batch,
+ * and a new size compiles nothing.
  */
 import { HEAD_DIM } from '../graph/constants.js';
 import type { Node, Operation } from '../graph/graph.js';
@@ -14,14 +14,14 @@ import { maskPatches } from './kernels/outputKernels.js';
 import type { Axis, Workgroups } from './submits.js';
 import { inLines } from './workgroups.js';
 
-/** Properties of adapter, weights and tuning that decide which kernels are used. */
+/** Properties of the adapter, the weights and the tuning that decide which kernels are used. */
 export interface Target {
   /**
-   * True for a software adapter. Linear layers then use the wide tile only: it is the fastest one there, and
-   * each further tile takes seconds to compile.
+   * True for a software adapter. Linear layers then use the wide tile only: it is the fastest tile on such
+   * adapters, and each further tile takes seconds to compile.
    */
   readonly software: boolean;
-  /** Kernels for a software adapter's subgroups (`Gpu.laneKernels`). Default: the tiled kernels. */
+  /** Kernels for a software adapter, by subgroup size (`Gpu.laneKernels`). Default: the tiled kernels. */
   readonly laneKernels?: LaneKernels | undefined;
   /** How the matrices are stored. */
   readonly weights: WeightStorage;
@@ -29,29 +29,29 @@ export interface Target {
   readonly operands?: OperandType | undefined;
   /**
    * Minimum number of active lanes that keep this GPU busy. A linear layer uses the narrow tile if the wide
-   * one would launch fewer. Default: a value for an average GPU.
+   * tile would launch fewer lanes. Default: a value for an average GPU.
    */
   readonly wantedLanes?: number | undefined;
   /**
-   * A linear layer uses the widest tile if it launches at least this many lanes, else the wide one. Default:
-   * the widest tile is neither compiled nor used.
+   * A linear layer uses the widest tile if that tile launches at least this many lanes, else the wide tile.
+   * Default: the widest tile is neither compiled nor used.
    */
   readonly wantedLanesWidest?: number | undefined;
   /**
-   * A linear layer uses the small tile if the narrow one would launch fewer lanes than this. Default: the
+   * A linear layer uses the small tile if the narrow tile would launch fewer lanes than this. Default: the
    * small tile is neither compiled nor used.
    */
   readonly wantedLanesNarrow?: number | undefined;
   /**
-   * Attention uses 16 queries per workgroup if 32 would launch fewer lanes than this. Default: the kernel
-   * with 16 queries is neither compiled nor used.
+   * Attention uses 16 queries per workgroup if 32 queries would launch fewer lanes than this. Default: the
+   * kernel with 16 queries is neither compiled nor used.
    */
   readonly wantedLanesAttention?: number | undefined;
 }
 
 /**
- * Spread into a target to compile every kernel with the same bits without selecting it. The self-test and the
- * tuner use it.
+ * Spread these properties into a target to compile all alternative kernels without selecting them for a
+ * forward pass. The self-test and the tuner do so.
  */
 export const EVERY_TILE: Readonly<
   Record<'wantedLanesWidest' | 'wantedLanesNarrow' | 'wantedLanesAttention', number>
@@ -62,9 +62,9 @@ const DEFAULT_LANES = 5120;
 
 /**
  * `wantedLanes` by vendor. Intel GPUs have few lanes, and Intel's compiler produces better code for the wide
- * tile than for the narrow one: 75 to 78 % of the instructions in its inner loop are multiply-adds, against
- * 62 to 71 % (bench/RESULTS.md). The value has not been measured on a GPU yet. Every choice gives the same
- * bits.
+ * tile than for the narrow tile: multiply-adds are 75 to 78 % of the instructions in the inner loop of the
+ * wide tile, and 62 to 71 % in that of the narrow tile (bench/RESULTS.md). The value has not been measured on
+ * a GPU yet. Every value gives the same bits.
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
@@ -74,7 +74,7 @@ export function targetOf(
   weights: WeightStorage,
 ): Target {
   const { software, vendor } = info;
-  // If alternative kernels give different bits, 0 lanes suffice, so the first kernel is used for every size.
+  // If alternative kernels give different bits, `wantedLanes` is 0: the first kernel is used for every size.
   return {
     software,
     laneKernels,
@@ -83,7 +83,7 @@ export function targetOf(
   };
 }
 
-/** Size of a forward's input. */
+/** Size of a forward pass's input. */
 export interface ForwardSize {
   /** Images. */
   readonly batch: number;
@@ -98,7 +98,7 @@ export interface ForwardSize {
 /**
  * Words of the uniform `ForwardSize` that the kernels read.
  *
- * @param first first workgroup of a range of a dispatch. Default: 0, 0, 0
+ * @param first first workgroup of a range, if the dispatch is cut into ranges. Default: 0, 0, 0
  */
 export const sizeWords = (
   { batch, rows, cols, numTokens }: ForwardSize,
@@ -112,13 +112,13 @@ export interface Dispatch {
   /** Workgroups along x, y, z for an input size. */
   readonly workgroups: (size: ForwardSize) => Workgroups;
   /**
-   * Axes along which the dispatch can be cut into ranges without changing a bit; see `cutIntoRanges`.
-   * Default: none.
+   * Axes along which the dispatch can be cut into ranges without changing a bit of the result; see
+   * `cutIntoRanges`. Default: none.
    */
   readonly cuts?: readonly Axis[];
   /** Lanes of a workgroup, if the operation has several kernels. Default: 64. */
   readonly lanes?: number | undefined;
-  /** Minimum number of active lanes. With fewer, the next alternative is used. Default: 0. */
+  /** Minimum number of active lanes. If the dispatch has fewer, the next alternative is used. Default: 0. */
   readonly wantedLanes?: number | undefined;
 }
 
@@ -127,10 +127,10 @@ export const PANEL_COLUMNS = 64;
 /** The number of input features of a panel is padded to a multiple of this. */
 export const PANEL_K = 32;
 
-/** Input features including the padding. */
+/** Number of input features including the padding to a multiple of `PANEL_K`. */
 export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
 
-/** The constant that says where the scales of int8 weights begin: after the panels, counted in u32. */
+/** The shader constant SCALES_AT, the index (in u32) of the first scale of int8 weights, after the panels. */
 const scalesAt = (
   storage: WeightStorage,
   outFeatures: number,
@@ -160,7 +160,9 @@ export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   ]!;
 }
 
-/** Index of the first alternative that launches at least its wanted number of lanes, or of the last one. */
+/**
+ * Index of the first alternative that launches at least its wanted number of lanes. If none does: the last.
+ */
 export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
   const index = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
   return index < 0 ? lanes.length - 1 : index;
@@ -171,9 +173,9 @@ export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize)
   lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * The kernels that can compute a node, all with the same bits. The most efficient one comes first; each
- * further one does less work per workgroup, so it launches more lanes. Their bindings are the uniform size,
- * the node's inputs in order, and its output.
+ * The kernels that can compute a node, all with the same bits. The most efficient kernel comes first. Each
+ * further kernel does less work per workgroup, so it launches more lanes. The bindings of each kernel are the
+ * uniform `ForwardSize`, the node's inputs in order, and the node's output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);
@@ -199,8 +201,8 @@ export function alternatives(node: Node, target: Target): readonly [Dispatch, ..
 }
 
 /**
- * Asserts what the kernels assume of shapes. With other shapes, they would read and write past the ends of
- * rows. `checkConfig` refuses such models before anything is loaded.
+ * Asserts the properties of shapes that the kernels rely on. With other shapes, a kernel would read and write
+ * past the ends of rows. `checkConfig` rejects such models before anything is loaded.
  */
 function assertComputable({ label, operation, inputs, output }: Node): void {
   const columns = output.shape[1]!;
@@ -222,7 +224,7 @@ function assertComputable({ label, operation, inputs, output }: Node): void {
   }
 }
 
-/** The kernel of an operation that has only one on every target. */
+/** The kernel of an operation that has only one kernel on every target. */
 function singleKernel(
   { output }: Node,
   operation: Exclude<Operation, { kind: LinearKind | 'attention' | 'layerNorm' }>,

@@ -1,10 +1,10 @@
-/** Creates labelled GPU buffers, checks their size, counts their bytes, and reads them back. */
+/** Creates labelled GPU buffers, checks buffer sizes, counts the bytes, and reads buffers back. */
 import { DeviceError } from '../errors.js';
 import { BufferUsage, MAP_READ } from './constants.js';
 import { scoped } from './scopes.js';
 import { waitFor } from './wait.js';
 
-/** A read whose copy is not submitted yet. */
+/** A requested read of a buffer whose copy command is not submitted yet. */
 interface PendingRead {
   readonly buffer: GPUBuffer;
   readonly offset: number;
@@ -83,7 +83,7 @@ export class GpuMemory {
     );
   }
 
-  /** Destroys a buffer that this object created. Reads requested before are still completed. */
+  /** Destroys a buffer that this object created. Reads that were requested earlier still complete. */
   destroy(buffer: GPUBuffer): void {
     const bytes = this.#live.get(buffer);
     if (bytes === undefined) return;
@@ -94,12 +94,13 @@ export class GpuMemory {
   }
 
   /**
-   * Reads `bytes` of a buffer from byte `offset`, both multiples of 4. Reads requested in the same microtask
-   * share one submit and one mapped buffer. The copy is submitted after that microtask, so do not write to
-   * the buffer until the read settles. Destroying the buffer right away is allowed.
+   * Reads `bytes` bytes of a buffer from byte `offset`. Both must be multiples of 4. Reads requested in the
+   * same microtask share one submit and one mapped buffer. The copy command is submitted after that
+   * microtask, so do not write to the buffer until the read settles. Destroying the buffer immediately is
+   * allowed.
    *
-   * @throws DeviceError DEVICE_LIMIT, DEVICE_FAILED; whatever `mapAsync` rejects with. If the device was
-   *   lost, `Gpu.check()` throws the reason
+   * @throws DeviceError DEVICE_LIMIT, DEVICE_FAILED; the error with which `mapAsync` rejects. If the device
+   *   was lost, `Gpu.check()` throws an error that states the reason
    */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     return new Promise((resolve, reject) => {
@@ -108,7 +109,7 @@ export class GpuMemory {
     });
   }
 
-  /** Starts all pending reads, in groups that each fit into one buffer. */
+  /** Starts all pending reads. The reads of a group share one staging buffer. */
   #startReads(): void {
     const reads = this.#pendingReads;
     this.#pendingReads = [];
@@ -133,8 +134,8 @@ export class GpuMemory {
         device.limits.maxBufferSize,
       );
       const target = staging;
-      // A copy that fails leaves zeros in the staging buffer. The error scope keeps them from passing as
-      // results.
+      // If the copy fails, the staging buffer holds zeros. The error scope reports the failure, so the zeros
+      // are not returned as results.
       const { verdict } = scoped(device, () => {
         const encoder = device.createCommandEncoder({ label: 'read back' });
         let at = 0;

@@ -1,6 +1,6 @@
 /**
- * Compiles kernels, each variant once. A compiler's error becomes a DeviceError that names the kernel, the
- * line and the adapter.
+ * Compiles kernels, each variant once. If compiling fails, the DeviceError names the kernel, the line and the
+ * adapter.
  */
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
@@ -41,14 +41,14 @@ export class PipelineCache {
       [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
   }
 
-  /** Number of compiled pipelines. A new image size must not increase it. */
+  /** Number of compiled pipelines. A new image size must not increase this number. */
   get size(): number {
     return this.#compiled.size;
   }
 
   /**
-   * Returns the pipeline of a variant, which the first call compiles. A failure is not cached, so a later
-   * call tries again.
+   * Returns the compiled pipeline of a variant. The first call compiles it. A failure is not cached, so a
+   * later call tries again.
    *
    * @throws DeviceError KERNEL_COMPILE
    */
@@ -67,8 +67,8 @@ export class PipelineCache {
   /**
    * Creates a bind group for a compiled kernel.
    *
-   * @param resources one for each binding of the kernel, in the same order
-   * @throws DeviceError KERNEL_COMPILE if their number is wrong
+   * @param resources one resource for each binding of the kernel, in the same order
+   * @throws DeviceError KERNEL_COMPILE if the number of resources is wrong
    */
   bind({ variant, layout }: CompiledKernel, resources: readonly GPUBindingResource[]): GPUBindGroup {
     const { kernel } = variant;
@@ -89,8 +89,8 @@ export class PipelineCache {
     const { kernel } = variant;
     const label = kernelName(kernel);
     const layout = this.#layoutOf(kernel);
-    // The scope keeps the browser from reporting the compiler's messages a second time: the error below has
-    // them.
+    // The DeviceError below contains the compiler's messages. The scope keeps the browser from reporting them
+    // a second time.
     const { result: module } = scoped(this.#device, () => this.#device.createShaderModule({ label, code }));
     try {
       const pipeline = await this.#device.createComputePipelineAsync({
@@ -117,7 +117,7 @@ export class PipelineCache {
     }
   }
 
-  /** The bind group layout of a kernel. Kernels with the same kinds of bindings share one. */
+  /** The bind group layout of a kernel. Kernels with the same kinds of bindings share one layout. */
   #layoutOf(kernel: Kernel): GPUBindGroupLayout {
     const key = kernel.bindings.map(({ access }) => access).join();
     let layout = this.#layouts.get(key);

@@ -1,8 +1,8 @@
 /**
  * Measures and avoids a browser's polling delay: the time between the end of GPU work and the moment when the
- * browser resolves the promise for it. Certain calls make a browser poll at once. If a device has a delay,
- * these calls are repeated during each wait. The promise is still the browser's own, so no result is used too
- * early. wait.ts loads this file in browsers that have such a call.
+ * browser resolves the promise for that work. Certain calls make a browser poll at once. If a device has a
+ * delay, this file repeats such a call during each wait. The promise is still the browser's own, so no result
+ * is used too early. `wait.ts` loads this file in browsers that have such a call.
  */
 import { BufferUsage } from './constants.js';
 
@@ -12,25 +12,26 @@ import { BufferUsage } from './constants.js';
  */
 export type Nudge = 'emptySubmits' | 'errorScopes';
 
-/** How a browser's delay is measured: in rounds of several waits each. */
+/** How a browser's polling delay is measured: in rounds of several waits each. */
 interface Rule {
   /** Number of consecutive waits in a round. The round's result is their median. */
   readonly waits: number;
-  /** A round with at least this result proves that there is a delay. */
+  /** If the result of a round is at least this long, the browser has a polling delay. */
   readonly delayMs: number;
   /**
-   * A round starts after this time without other waits. The round is discarded if another wait starts
-   * meanwhile.
+   * A round starts after this time without other waits. The round is discarded if another wait starts during
+   * it.
    */
   readonly quietMs: number;
-  /** Whether any other wait of at least `delayMs` also proves a delay. */
+  /** Whether a wait outside of a round that takes at least `delayMs` also proves a delay. */
   readonly anyWait: boolean;
 }
 
 /**
- * Firefox's delay is long, so measuring starts with the device, and any long wait proves the delay. If such a
- * wait was long because of its work, the mistake costs only a few empty submits. In Chrome, unnecessary error
- * scopes can make waits longer, so its rounds do not overlap with other work.
+ * In Firefox, the polling delay is long, so the measurement starts as soon as the device exists, and any long
+ * wait proves the delay. If such a wait was long because the GPU had much to do, the mistake costs only a few
+ * empty submits. In Chrome, unnecessary error scopes can make waits longer, so a round does not overlap with
+ * other work.
  */
 const RULES: Readonly<Record<Nudge, Rule>> = {
   emptySubmits: { waits: 1, delayMs: 20, quietMs: 0, anyWait: true },
@@ -38,33 +39,34 @@ const RULES: Readonly<Record<Nudge, Rule>> = {
 };
 
 /**
- * After this many rounds without a delay, the device has none. A single round with a delay proves it. Several
- * rounds are needed because Chrome sometimes resolves a few waits at once that it usually delays.
+ * Number of rounds without a delay after which the device counts as free of delay. Several rounds are needed,
+ * because Chrome sometimes resolves a few waits immediately although it delays most. A single round with a
+ * delay proves the delay.
  */
 const ROUNDS = 4;
 
 /**
- * For this long, a wait makes calls at full rate. In longer waits, Chrome's delay of 2 ms is less than a
- * tenth.
+ * During this first part of a wait, polling calls are repeated at the full rate. In a longer wait, Chrome's
+ * delay of 2 ms is less than a tenth of the wait.
  */
 const EAGER_MS = 20;
-/** Shortest interval between empty submits in Firefox. More of them would only fill its queue. */
+/** Shortest interval between empty submits in Firefox. Shorter intervals would only fill Firefox's queue. */
 const SUBMIT_INTERVAL_MS = 1;
-/** After EAGER_MS, the interval between empty submits is this part of the time waited so far. */
+/** After `EAGER_MS`, the interval between empty submits is this fraction of the time waited so far. */
 const LATER_PART = 1 / 20;
-/** The shortest timer of browsers. */
+/** The shortest timeout that browsers honour. */
 const SHORTEST_TIMER_MS = 4;
-/** Firefox's own polling interval. Empty submits at longer intervals would gain nothing. */
+/** Firefox's own polling interval. Empty submits at longer intervals would not shorten a wait. */
 const LONGEST_INTERVAL_MS = 100;
 
 /**
- * A kernel that takes about 0.1 ms on any GPU, because each step depends on the one before. Chrome only
- * delays work that has not finished when it first polls.
+ * A kernel that takes about 0.1 ms on any GPU, because each step depends on the step before. It must take
+ * some time: Chrome reports work late only if the work has not ended when Chrome first polls.
  */
 const SHORT_KERNEL =
   '@group(0) @binding(0) var<storage, read_write> x: f32; @compute @workgroup_size(1) fn main() { var y = x; for (var i = 0; i < 8000; i++) { y = y * 0.999 + 0.5; } x = y; }';
 
-/** The clock and the timers. Tests replace them. */
+/** The clock and the timers that `PollingDelay` uses. Tests replace them. */
 export interface Clock {
   /** The current time. */
   readonly nowMs: () => number;
@@ -74,7 +76,7 @@ export interface Clock {
   readonly nextTask: () => Promise<void>;
 }
 
-/** Measures the polling delay of one device, and shortens waits if there is one. */
+/** Measures the browser's polling delay for one device, and shortens waits if there is a delay. */
 export class PollingDelay {
   readonly #device: GPUDevice;
   readonly #nudge: Nudge;
@@ -84,10 +86,10 @@ export class PollingDelay {
   #measuring = false;
   #nudging = false;
   #lost = false;
-  /** Number of current waits, and of those among them that should be short. */
+  /** Number of current waits, and number of the current waits that should be short. */
   #pending = 0;
   #pendingShort = 0;
-  /** Number of waits so far, and when the last one began. */
+  /** Number of waits so far, and when the last wait began. */
   #begun = 0;
   #beganMs = 0;
   #kernel: ShortKernel | undefined;
@@ -102,7 +104,7 @@ export class PollingDelay {
     if (RULES[nudge].anyWait) void this.#measure();
   }
 
-  /** Whether the browser delays waits on this device. Undefined until that is known. */
+  /** Whether the browser delays waits on this device. Undefined until the measurement has ended. */
   get hasDelay(): boolean | undefined {
     return this.#hasDelay;
   }
@@ -132,7 +134,7 @@ export class PollingDelay {
     try {
       await (this.#nudge === 'emptySubmits' ? this.#submitNothing() : this.#openScopes());
     } catch {
-      // The device is lost. The promise that is waited for reports that.
+      // The device is lost. `answer` rejects for this reason.
     } finally {
       this.#nudging = false;
     }
@@ -155,12 +157,13 @@ export class PollingDelay {
 
   async #openScopes(): Promise<void> {
     while (this.#pendingShort > 0 && !this.#lost && this.#clock.nowMs() - this.#beganMs < EAGER_MS) {
-      this.#device.pushErrorScope('validation'); // popped in the same task, so it catches no errors of other code
+      // The scope is popped in the same task of the event loop, so it catches no errors of other code.
+      this.#device.pushErrorScope('validation');
       await this.#device.popErrorScope();
     }
   }
 
-  /** Measures, or continues to measure, until another wait begins. */
+  /** Runs measuring rounds until the delay is known or another wait begins. A later call continues. */
   async #measure(): Promise<void> {
     if (this.#measuring || this.#hasDelay !== undefined) return;
     this.#measuring = true;
@@ -184,7 +187,7 @@ export class PollingDelay {
     if (this.#pending > 0) void this.#nudgeWhilePending();
   }
 
-  /** Runs one round. Resolves to the median of its waits, in ms. */
+  /** Runs one measuring round. Resolves to the median duration of its waits, in ms. */
   async #round(undisturbed: () => boolean): Promise<number> {
     const { queue } = this.#device;
     const { waits } = RULES[this.#nudge];

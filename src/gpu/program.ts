@@ -1,7 +1,7 @@
 /**
- * A program: a graph with compiled kernels, buffers and bind groups for one input size. A run only encodes
- * and submits. The programs of a model share their activation buffers (`SlotPool`), so a second image size
- * needs new bind groups but hardly any memory.
+ * Provides `Program`: a graph with compiled kernels, buffers and bind groups for one input size. Running a
+ * program only encodes and submits commands. The programs of a model share their activation buffers
+ * (`SlotPool`), so a second image size needs new bind groups but hardly any memory.
  */
 import { F32_BYTES } from '../graph/constants.js';
 import { elementCount, type Graph, type Node, type Value } from '../graph/graph.js';
@@ -14,17 +14,17 @@ import type { CompiledKernel } from './pipelines.js';
 import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from './submits.js';
 import type { Burst, Task } from './task.js';
 
-/** A forward in one submit is measured if its estimate is longer than SUBMIT_MS / MEASURED_PART. */
+/** A forward pass in one submit is timed if its estimated time exceeds `SUBMIT_MS / MEASURED_PART`. */
 const MEASURED_PART = 8;
 
 /**
- * The buffers that one model's programs share: the planner's slots by number, and inputs by name. They grow
- * to the size that the largest program needs.
+ * The buffers that the programs of one model share: the planner's slots by number, and the graph's inputs by
+ * name. Each buffer grows to the size that the largest program needs.
  */
 export class SlotPool {
   readonly #gpu: Gpu;
   readonly #slots = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
-  /** Increases when a buffer is replaced. Bind groups made before are then invalid. */
+  /** Increases when a buffer is replaced. Bind groups made before the increase are then invalid. */
   generation = 0;
 
   constructor(gpu: Gpu) {
@@ -70,7 +70,7 @@ export class SlotPool {
   }
 }
 
-/** One operation of a program. It is one dispatch, or several on a slow adapter. */
+/** One operation of a program. The operation is one dispatch, or several dispatches on a slow adapter. */
 export interface ProgramStep {
   readonly node: Node;
   readonly kernel: CompiledKernel;
@@ -80,12 +80,13 @@ export interface ProgramStep {
   readonly cuts: readonly Axis[];
   readonly flops: number;
   /**
-   * Bytes moved if every input is read once and the output is written once. Weights count as they are stored.
+   * Bytes moved if every input is read once and the output is written once. Weights count with the bytes that
+   * they take on the GPU.
    */
   readonly bytes: number;
 }
 
-/** A dispatch with its bind group: a whole step of a program, or a range of one. */
+/** A dispatch with its bind group. It computes a whole step of a program, or a range of its workgroups. */
 export interface ReadyDispatch {
   readonly step: ProgramStep;
   readonly group: GPUBindGroup;
@@ -95,7 +96,7 @@ export interface ReadyDispatch {
 
 /** A graph that is ready to run at one input size. */
 export class Program {
-  /** Which activation uses which slot. */
+  /** The assignment of activations to slots. */
   readonly plan: Plan;
   /** The operations in the order in which they run. */
   readonly steps: readonly ProgramStep[];
@@ -131,8 +132,8 @@ export class Program {
   }
 
   /**
-   * Compiles the kernels of a graph's nodes. They do not depend on the input size, so the nodes may be those
-   * of any size.
+   * Compiles the kernels of a graph's nodes. The kernels are the same for every input size, so the graph may
+   * have any size.
    *
    * @throws DeviceError KERNEL_COMPILE, DEVICE_LOST
    */
@@ -148,8 +149,8 @@ export class Program {
   /**
    * Compiles a graph's kernels and allocates its buffers.
    *
-   * @param fixed returns the caller's buffer for an input or weight. An input without one gets a slot in the
-   *   pool under its name, which the caller fills before each run
+   * @param fixed returns the caller's buffer for an input or weight, or undefined. An input without a buffer
+   *   from the caller gets a buffer in the pool under its name, which the caller fills before each run
    * @throws DeviceError
    */
   static async create(
@@ -193,10 +194,11 @@ export class Program {
   }
 
   /**
-   * Runs the forward and copies each output of the graph into the buffer that `destination` returns for it.
-   * The forward is one submit. If that would keep the GPU busy for longer than SUBMIT_MS, it is several: the
-   * screen is drawn between them, and an abort takes effect there. Two submits are queued at a time, so that
-   * the GPU has work while the browser reports the end of the first and the third is encoded.
+   * Runs the forward pass and copies each output of the graph into the buffer that `destination` returns for
+   * it. The forward pass is one submit, or several if one submit would keep the GPU busy for longer than
+   * `SUBMIT_MS`. Between submits, the screen is drawn and an abort takes effect. Two submits are queued at a
+   * time, so that the GPU has work while the browser reports the end of the first submit and the third submit
+   * is encoded.
    *
    * @throws DeviceError; the signal's reason
    */
@@ -214,8 +216,8 @@ export class Program {
       });
     if (this.#flops <= most) {
       submit(this.whole(), true);
-      // A shorter forward fits into SUBMIT_MS even if the adapter becomes slower by a factor of
-      // MEASURED_PART.
+      // A shorter forward pass is not measured: it takes less than `SUBMIT_MS` even if the adapter becomes
+      // slower by a factor of `MEASURED_PART`.
       if (this.#flops * MEASURED_PART > most) task.measure(this.#flops, startMs, 1);
       return;
     }
@@ -234,7 +236,7 @@ export class Program {
     await previous;
   }
 
-  /** One dispatch for each step. They are valid until the pool's buffers change. */
+  /** One dispatch for each step. The bind groups are valid until a buffer of the pool is replaced. */
   whole(): readonly ReadyDispatch[] {
     if (this.#generation !== this.#pool.generation) {
       this.#whole = this.steps.map((step) => ({
@@ -249,8 +251,8 @@ export class Program {
   }
 
   /**
-   * The dispatches of all steps, where each step of more than `most` FLOPs is cut into several if its kernel
-   * allows. They are valid until the burst's task ends.
+   * The dispatches of all steps. A step of more than `most` FLOPs is cut into several dispatches if its
+   * kernel allows that. The dispatches are valid until the burst's task ends.
    */
   cut(burst: Burst, most: number): ReadyDispatch[] {
     const sizes = new Map<string, GPUBuffer>();
@@ -273,7 +275,7 @@ export class Program {
     });
   }
 
-  /** Encodes dispatches. No dispatch reads its own output, so repeating one gives the same result. */
+  /** Encodes dispatches. No dispatch reads its own output, so repeating a dispatch gives the same result. */
   encode(pass: GPUComputePassEncoder, dispatches: readonly ReadyDispatch[]): void {
     for (const { step, group, workgroups } of dispatches) {
       pass.setPipeline(step.kernel.pipeline);
@@ -298,7 +300,7 @@ export class Program {
     return [...lines, summary].join('\n');
   }
 
-  /** Destroys the program's own buffer. The pool and the caller's buffers stay. */
+  /** Destroys the program's own buffer. Does not destroy the pool's or the caller's buffers. */
   dispose(): void {
     this.#gpu.memory.destroy(this.#sizeBuffer);
     this.#whole = [];
@@ -309,7 +311,7 @@ export class Program {
     if (!buffer)
       throw new DINOv2Error(
         'GRAPH_SHAPE',
-        `${value.name}: this value has no buffer. This is a bug in the model's graph.`,
+        `${value.name}: this tensor of the graph has no buffer. This is a bug in the model's graph.`,
       );
     return buffer;
   }
@@ -324,8 +326,8 @@ export class Program {
 }
 
 /**
- * Floating-point operations of a node's matrix products: multiplications and additions count one each. Other
- * operations count 0.
+ * Floating-point operations of a node's matrix products. A multiplication and an addition count one each; all
+ * other operations count 0.
  */
 export function flopsOf({ operation, inputs, output }: Node, { numTokens }: ForwardSize): number {
   switch (operation.kind) {

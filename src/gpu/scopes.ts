@@ -4,7 +4,7 @@ const FILTERS = ['validation', 'out-of-memory', 'internal'] as const;
 
 /**
  * Runs `run` with an error scope of each kind open. All scopes are closed before this function returns, so
- * errors of other code on the device do not end up in them.
+ * they catch no errors that other code causes on the device.
  *
  * @returns the result of `run`, and a promise of the first error; null if there was none or the device was
  *   lost
@@ -20,7 +20,7 @@ export function scoped<Result>(
   try {
     result = run();
   } finally {
-    const pops = FILTERS.map(() => device.popErrorScope().catch(() => null)); // a lost device rejects
+    const pops = FILTERS.map(() => device.popErrorScope().catch(() => null)); // rejects if the device is lost
     verdict = Promise.all(pops).then((errors) => errors.find((error) => error !== null) ?? null);
   }
   return { result, verdict };

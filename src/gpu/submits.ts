@@ -1,6 +1,6 @@
 /**
- * Cuts a forward into short submits on a slow adapter: a long dispatch into ranges of its workgroups, and the
- * list of dispatches into submits.
+ * Cuts a forward pass into short submits on a slow adapter: a long dispatch into ranges of its workgroups,
+ * and the list of dispatches into submits.
  */
 import { MAX_WORKGROUPS } from './workgroups.js';
 
@@ -16,7 +16,7 @@ export type Workgroups = readonly [number, number, number];
 /** Index of an axis: x, y or z. */
 export type Axis = 0 | 1 | 2;
 
-/** A block of a dispatch's workgroups. */
+/** A block of the workgroups of a dispatch. */
 export interface Range {
   /** First workgroup of the block. */
   readonly first: Workgroups;
@@ -28,10 +28,10 @@ export interface Range {
 
 /**
  * Cuts a dispatch into ranges of about the same size. Each range has at most `most` FLOPs, unless a single
- * workgroup has more, and at most MAX_WORKGROUPS along the axes in `axes`.
+ * workgroup has more. Along the axes in `axes`, each range has at most `MAX_WORKGROUPS` workgroups.
  *
- * @param axes axes along which the dispatch may be cut. A later axis is used only if one step along the
- *   earlier ones has too many FLOPs
+ * @param axes axes along which the dispatch may be cut, in order of preference. The next axis is used only if
+ *   a range that is one workgroup wide along all axes before still has too many FLOPs
  * @param flops floating-point operations of the whole dispatch
  */
 export function cutIntoRanges(
@@ -42,7 +42,7 @@ export function cutIntoRanges(
 ): Range[] {
   const [axis, ...others] = axes;
   const count = axis === undefined ? 1 : workgroups[axis];
-  // The margin allows for rounding, so that a range of exactly `most` FLOPs is not cut again.
+  // The factor allows for rounding errors: a range of exactly `most` FLOPs is not cut again.
   if (axis === undefined || (flops <= most * (1 + 1e-9) && count <= MAX_WORKGROUPS))
     return [{ first: [0, 0, 0], workgroups, flops }];
   const each = flops / count;
@@ -60,8 +60,8 @@ export function cutIntoRanges(
 }
 
 /**
- * Groups consecutive steps into submits of at most `flops` each. A step with more FLOPs gets a submit of its
- * own.
+ * Groups consecutive steps into submits of at most `flops` floating-point operations each. A step with more
+ * operations gets its own submit.
  */
 export function splitByWork(
   steps: readonly { readonly flops: number }[],

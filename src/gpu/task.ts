@@ -1,8 +1,8 @@
 /**
  * Tasks: the only way to allocate, dispatch, submit and read on a device. A task is a named piece of
- * asynchronous work. It uses the device in bursts, which are synchronous and run inside error scopes of their
- * own. So each GPU error is reported to the task that caused it and to no other code, on a caller's device
- * too.
+ * asynchronous work. A task uses the device in bursts: synchronous functions, each inside its own error
+ * scopes. Therefore each GPU error is reported to the task that caused the error and to no other code, even
+ * on a device that the caller provided.
  */
 import { DeviceError } from '../errors.js';
 import type { Lease } from './lease.js';
@@ -12,10 +12,12 @@ import { scoped } from './scopes.js';
 import type { ThroughputEstimate } from './throughput.js';
 import { submittedWorkDone } from './wait.js';
 
-/** An upload awaits `Task.settled` after each block of this many bytes. */
+/** An upload awaits `Task.settled` after each chunk of this many bytes. */
 export const SETTLE_BYTES: number = 16 * 2 ** 20;
 
-/** The part of `Gpu` that tasks use. Declared here so that task.ts and device.ts do not import each other. */
+/**
+ * The part of `Gpu` that tasks use. Declared here so that `task.ts` and `device.ts` do not import each other.
+ */
 export interface TaskGpu {
   /** The WebGPU device. */
   readonly device: GPUDevice;
@@ -29,7 +31,7 @@ export interface TaskGpu {
   measuredUntilMs: number;
   /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void;
-  /** Converts an error of an error scope into the error that the task throws. */
+  /** Converts an error caught by an error scope into the error that the task throws. */
   refusal(label: string, error: GPUError): DeviceError;
   /** Reads bytes of a buffer. @throws DeviceError */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
@@ -39,13 +41,14 @@ export interface TaskGpu {
 export type Bound = GPUBuffer | GPUBufferBinding;
 
 /**
- * The GPU operations of one burst of a task. The commands that it encodes are submitted together at its end.
+ * The GPU operations of one burst of a task. All commands that the burst encodes are submitted together at
+ * the end of the burst.
  */
 export class Burst {
   readonly #gpu: TaskGpu;
   readonly #label: string;
   readonly #made: Set<GPUBuffer>;
-  /** Called with every buffer that this burst uses, so that the task learns if creating the buffer failed. */
+  /** Called with every buffer that this burst uses. The task then throws if creating the buffer failed. */
   readonly #touch: (buffer: GPUBuffer) => void;
   readonly #freed: GPUBuffer[] = [];
   readonly #textures: GPUTexture[] = [];
@@ -82,7 +85,7 @@ export class Burst {
     return this.#own(this.#gpu.memory.queries(label, bytes));
   }
 
-  /** Writes data to a buffer. The write takes place before all commands of this burst. */
+  /** Writes data to a buffer. The write takes place before all commands that this burst encodes. */
   write(buffer: GPUBuffer, offset: number, data: GPUAllowSharedBufferSource, from = 0, size?: number): void {
     this.#touch(buffer);
     this.#gpu.device.queue.writeBuffer(buffer, offset, data, from, size);
@@ -124,19 +127,21 @@ export class Burst {
     this.encoder().copyBufferToBuffer(from, fromOffset, to, toOffset, bytes);
   }
 
-  /** Encodes zeros for a part of a buffer. Default: the whole buffer. */
+  /** Encodes a command that fills a part of a buffer with zeros. Default: the whole buffer. */
   clear(buffer: GPUBuffer, offset = 0, bytes?: number): void {
     this.encoder().clearBuffer(buffer, offset, bytes);
   }
 
-  /** The burst's command encoder, outside of a pass. For commands that have no method here. */
+  /** The burst's command encoder, outside of a pass. For commands that `Burst` has no method for. */
   encoder(): GPUCommandEncoder {
     this.#pass?.end();
     this.#pass = undefined;
     return (this.#encoder ??= this.#gpu.device.createCommandEncoder({ label: this.#label }));
   }
 
-  /** Destroys a buffer of the task at the end of the burst. Submitted commands may still use it. */
+  /**
+   * Destroys a buffer of the task at the end of the burst. Commands of the burst may still use the buffer.
+   */
   free(buffer: GPUBuffer): void {
     this.#freed.push(buffer);
   }
@@ -163,8 +168,8 @@ export class Burst {
 }
 
 /**
- * Verdicts of buffers that outlived their task before it was known whether their task had failed. A verdict
- * is a promise that rejects with the first GPU error.
+ * Verdicts of kept buffers whose task ended before it was known whether one of its bursts had failed. A
+ * verdict is a promise that rejects with the first GPU error of the task.
  */
 const pending = new WeakMap<GPUBuffer, Promise<void>>();
 
@@ -177,7 +182,7 @@ export class Task {
   readonly #made = new Set<GPUBuffer>();
   readonly #kept: GPUBuffer[] = [];
   readonly #leases = new Map<Lease, () => void>();
-  /** Verdicts of bursts that were not awaited yet. */
+  /** Verdicts of bursts that the task has not awaited yet. */
   readonly #verdicts = new Set<Promise<void>>();
   #ended = false;
 
@@ -189,8 +194,8 @@ export class Task {
 
   /**
    * Runs a burst: opens error scopes, calls `run`, submits at most once, closes the scopes. Does not wait for
-   * the GPU. An error is thrown by the next `read` or `settled`, or by the first task that uses a kept
-   * buffer.
+   * the GPU. A GPU error is thrown by the next `read` or `settled` of this task. If the task ends before, the
+   * first task that uses a buffer kept by this task throws the error.
    */
   burst<Result>(run: (burst: Burst) => Result): Result {
     this.#checkActive();
@@ -216,14 +221,14 @@ export class Task {
     this.#checkLeases();
     this.#join(pending.get(buffer));
     const reading = this.#gpu.read(buffer, offset, bytes);
-    reading.catch(() => undefined); // if a burst failed, `settled` throws the more precise error
+    reading.catch(() => undefined); // if a burst failed, `settled` throws an error that states the cause
     await this.settled();
     const result = await reading;
     this.#checkActive();
     return result;
   }
 
-  /** Waits until it is known whether any burst so far had an error. @throws DeviceError */
+  /** Waits until it is known whether any burst so far failed, and throws if one did. @throws DeviceError */
   async settled(): Promise<void> {
     const verdicts = [...this.#verdicts];
     await Promise.all(verdicts);
@@ -232,9 +237,9 @@ export class Task {
   }
 
   /**
-   * Waits until the GPU has finished everything submitted so far.
+   * Waits until the GPU has finished all work submitted so far.
    *
-   * @param lastsLong see `waitFor` in wait.ts
+   * @param lastsLong see `waitFor` in `wait.ts`
    */
   async computed(lastsLong = false): Promise<void> {
     await submittedWorkDone(this.#gpu.device, lastsLong).catch((cause: unknown) => {
@@ -249,12 +254,12 @@ export class Task {
   }
 
   /**
-   * Measures how long the work takes that was just submitted, and records it in the throughput estimate.
-   * Nothing waits for the measurement, and the task may end before it. Work with an error is not recorded.
+   * Measures how long the work submitted last takes, and records the time in the throughput estimate. Nothing
+   * waits for the measurement, and the task may end before the measurement does. Failed work is not recorded.
    *
    * @param flops floating-point operations of the work
    * @param startMs when encoding began, by `performance.now`
-   * @param submits number of submits of the work, each of which was awaited
+   * @param submits number of submits that the work consists of. The task awaited each of them
    */
   measure(flops: number, startMs: number, submits: number): void {
     const gpu = this.#gpu;
@@ -264,17 +269,17 @@ export class Task {
       const doneMs = performance.now();
       const begunMs = Math.max(startMs, gpu.measuredUntilMs); // excludes the time of earlier measured work
       gpu.measuredUntilMs = doneMs;
-      await submittedWorkDone(gpu.device, true); // the GPU is idle: this is the browser's own delay
+      await submittedWorkDone(gpu.device, true); // the GPU is idle, so this wait is the browser's own delay
       const lateMs = performance.now() - doneMs;
       await Promise.all(verdicts);
       gpu.throughput.record(flops, doneMs - begunMs - submits * lateMs, doneMs - startMs);
     };
-    measured().catch(() => undefined); // the task itself reports errors and a lost device
+    measured().catch(() => undefined); // other calls of the task report errors and a lost device
   }
 
   /**
-   * Keeps a buffer beyond the end of the task; the caller destroys it. If a burst of this task failed, the
-   * next task that uses the buffer throws the error.
+   * Keeps a buffer beyond the end of the task. The caller must destroy the buffer. If a burst of this task
+   * failed, the next task that uses the buffer throws the error.
    */
   keep(buffer: GPUBuffer): GPUBuffer {
     this.#made.delete(buffer);
@@ -288,8 +293,8 @@ export class Task {
   }
 
   /**
-   * Holds the buffers of leases until the task ends, even if their owners are disposed of. After such a
-   * disposal, the task's next burst or read throws DISPOSED.
+   * Holds the buffers of leases until the task ends, even if the owner of a lease is disposed of. After such
+   * a disposal, the task's next burst or read throws `DISPOSED`.
    *
    * @throws DeviceError DISPOSED
    */
@@ -298,8 +303,8 @@ export class Task {
   }
 
   /**
-   * Waits for the last verdicts, except if buffers are kept: these carry the verdicts to the next task. Only
-   * `Gpu.task` calls this.
+   * Waits for the verdicts of the last bursts. If the task keeps buffers, it does not wait: the next task
+   * that uses a kept buffer awaits the verdicts. Only `Gpu.task` calls this method.
    */
   async finish(): Promise<void> {
     this.#checkActive();
@@ -311,7 +316,7 @@ export class Task {
     for (const buffer of this.#kept) {
       pending.set(buffer, all);
       const forget = (): void => void (pending.get(buffer) === all && pending.delete(buffer));
-      all.then(forget, () => undefined); // an error stays with the buffer
+      all.then(forget, () => undefined); // an error is kept for the next task that uses the buffer
     }
   }
 
@@ -351,13 +356,13 @@ export class Task {
       );
   }
 
-  /** Throws if the owner of a lease was disposed of. Work submitted before the disposal is still correct. */
+  /** Throws if the owner of a lease was disposed of. Results of work submitted before are still correct. */
   #checkLeases(): void {
     for (const lease of this.#leases.keys())
       if (lease.disposed)
         throw new DeviceError(
           'DISPOSED',
-          `${this.#label}: features or another object in use were disposed of before this work had finished. Dispose of them later, or compute them again.`,
+          `${this.#label}: features, or another object that this call uses, were disposed of before the call had finished. Call dispose() later, or compute the object again.`,
         );
   }
 }

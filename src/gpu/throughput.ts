@@ -1,19 +1,19 @@
-/** Estimates how fast an adapter computes. The estimate decides how a forward is cut into submits. */
+/** Estimates how fast an adapter computes. The estimate decides how a forward pass is cut into submits. */
 
 /**
- * Number of recent measurements that are used. One slow measurement, behind other work of the page, has no
- * effect.
+ * Number of recent measurements that the estimate is made from. A single slow measurement, for example behind
+ * other work of the page, does not lower the estimate.
  */
 const COUNTED = 3;
 
-/** Browsers coarsen their clocks, so shorter times are counted as this long. */
+/** A shorter measured time counts as this time, because browsers coarsen their clocks. */
 const SHORTEST_MS = 5;
 
-/** An estimate of an adapter's floating-point operations per second, updated from measured forwards. */
+/** An estimate of an adapter's floating-point operations per second, updated from measured forward passes. */
 export class ThroughputEstimate {
   /**
-   * Recent measurements, of which the largest is used: the estimate rises after one measurement and falls
-   * after COUNTED of them.
+   * The last `COUNTED` values, made from measurements. The estimate is the largest of them, so it rises after
+   * one faster measurement and falls only after `COUNTED` slower measurements.
    */
   #estimates: readonly number[];
 
@@ -34,9 +34,9 @@ export class ThroughputEstimate {
   }
 
   /**
-   * Records that work of `flops` operations took between `leastMs` and `mostMs`. The time is not known
-   * exactly, because a browser may report the end of GPU work late. An estimate inside these bounds does not
-   * change.
+   * Records that work of `flops` floating-point operations took between `leastMs` and `mostMs`. The exact
+   * time is unknown, because a browser may report the end of GPU work late. If the current estimate lies
+   * between the two throughputs that these times give, the estimate does not change.
    */
   record(flops: number, leastMs: number, mostMs: number): void {
     const slowest = (1000 * flops) / Math.max(mostMs, SHORTEST_MS);

@@ -1,11 +1,11 @@
-/** Limits and shapes of dispatches. */
+/** The largest number of workgroups along an axis, and a function that arranges more workgroups in lines. */
 
 /** Largest number of workgroups along one axis of a dispatch: WebGPU's default limit. */
 export const MAX_WORKGROUPS = 65_535;
 
 /**
- * Arranges at least `count` workgroups along x and y: one line along x, or several lines if one would exceed
- * MAX_WORKGROUPS. The last line may have workgroups beyond `count`.
+ * Arranges at least `count` workgroups along x and y: in one line along x, or in several lines if one line
+ * would exceed `MAX_WORKGROUPS`. The lines together may have more than `count` workgroups.
  */
 export function inLines(count: number): readonly [number, number] {
   const lines = Math.ceil(count / MAX_WORKGROUPS);

@@ -1,7 +1,7 @@
 /**
- * A forward as plain data: values (tensors with a name and a shape), and nodes (operations with inputs and
- * one output) in the order in which they run. `planner.ts` assigns memory to the values, and `gpu/program.ts`
- * runs the nodes.
+ * Describes a forward pass as plain data: values (tensors with a name and a shape), and nodes (operations
+ * with inputs and one output) in the order in which they run. `planner.ts` assigns memory to the values, and
+ * `gpu/program.ts` runs the nodes.
  */
 import { DINOv2Error } from '../errors.js';
 
@@ -11,9 +11,9 @@ export type Shape = readonly number[];
 /** Where a value comes from: the caller, the checkpoint, or a node of the graph. All activations are f32. */
 export type ValueKind = 'input' | 'weight' | 'activation';
 
-/** A tensor. */
+/** A tensor of a graph: its name, shape and origin. */
 export interface Value {
-  /** Unique in its graph. */
+  /** Name of the tensor, unique in its graph. */
   readonly name: string;
   /** Sizes of the axes. */
   readonly shape: Shape;
@@ -29,13 +29,13 @@ export type Operation =
    */
   | { readonly kind: 'patchEmbed'; readonly patchSize: number }
   /**
-   * Replaces masked patches by the mask token. Inputs: patches, mask (batch · rows · cols words; not 0:
-   * masked), mask_token.
+   * Replaces masked patches by the mask token. Inputs: patches, mask (batch · rows · cols words; a patch is
+   * masked if its word is not 0), mask_token.
    */
   | { readonly kind: 'maskPatches' }
   /**
-   * Joins cls, registers and patches with their positions → tokens (batch · numTokens, embed_dim). Inputs:
-   * patches, cls, positions, and registers if there are any.
+   * Joins cls, registers and patches, and adds position embeddings → tokens (batch · numTokens, embed_dim).
+   * Inputs: patches, cls, positions, and registers if the model has registers.
    */
   | { readonly kind: 'assembleTokens'; readonly numRegisterTokens: number }
   /** Normalises every row. Inputs: x, weight, bias. */
@@ -63,11 +63,11 @@ export interface Node {
   readonly output: Value;
 }
 
-/** A forward. */
+/** A forward pass: its operations and its outputs. */
 export interface Graph {
   /** The operations in the order in which they run. */
   readonly nodes: readonly Node[];
-  /** Values that are still needed after the last node. */
+  /** Values that are needed after the last node has run. */
   readonly outputs: readonly Value[];
 }
 
@@ -75,8 +75,8 @@ export interface Graph {
 export const elementCount = (shape: Shape): number => shape.reduce((product, extent) => product * extent, 1);
 
 /**
- * Builds a graph. Nodes run in the order in which they are added. Each method checks the shapes of its
- * arguments.
+ * Builds a graph. Nodes run in the order in which they are added. Each method that adds a node checks the
+ * shapes of its arguments.
  *
  * @throws DINOv2Error GRAPH_SHAPE
  */
@@ -180,7 +180,7 @@ export class GraphBuilder {
     return this.#node(name, { kind: 'attention', numHeads }, [qkv], [rows!, columns! / 3]);
   }
 
-  /** Returns the graph. `outputs` keep their memory until its end. */
+  /** Returns the graph. The memory of `outputs` is not reused before the forward pass ends. */
   build(outputs: readonly Value[]): Graph {
     return { nodes: [...this.#nodes], outputs };
   }
@@ -192,7 +192,7 @@ export class GraphBuilder {
   }
 
   #value(name: string, shape: Shape, kind: ValueKind): Value {
-    expect(!this.#names.has(name), name, 'a unique name', 'a second value with this name');
+    expect(!this.#names.has(name), name, 'a unique tensor name', 'a second tensor with this name');
     this.#names.add(name);
     return { name, shape, kind };
   }

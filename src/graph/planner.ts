@@ -1,6 +1,6 @@
 /**
- * Plans memory: assigns each activation of a graph to one of a few shared buffers ("slots"). Two values that
- * are needed at the same time never share a slot. The algorithm is greedy by size: Pisarchyk and Lee,
+ * Plans memory: assigns each activation of a graph to one of a few shared buffers ("slots"). Two activations
+ * that are needed at the same time never share a slot. The algorithm is greedy by size: Pisarchyk and Lee,
  * "Efficient Memory Management for Deep Neural Net Inference" (arXiv 2001.03288), section 5.2.
  *
  * Slots are whole buffers, not ranges of one buffer, because a dispatch may not bind the same buffer as
@@ -19,7 +19,7 @@ export interface Slot {
 export interface Plan {
   /** All slots. */
   readonly slots: readonly Slot[];
-  /** Index into `slots` of every activation. */
+  /** For each activation, the index of its slot in `slots`. */
   readonly slotOf: ReadonlyMap<Value, number>;
   /** Total bytes if each activation had a buffer of its own. */
   readonly unsharedBytes: number;
@@ -30,25 +30,25 @@ export interface Plan {
 interface Lifetime {
   readonly value: Value;
   readonly bytes: number;
-  /** Index of the node that writes the value. */
+  /** Index of the node that writes the activation. */
   readonly first: number;
-  /** Index of the last node that reads the value; Infinity for an output of the graph. */
+  /** Index of the last node that reads the activation. Infinity for an output of the graph. */
   last: number;
 }
 
 /**
- * Assigns slots. Equal graphs give equal plans.
+ * Assigns each activation of a graph to a slot. Equal graphs give equal plans.
  *
- * @param share false gives each value a slot of its own. A wrong result that then disappears is a bug of the
- *   planner, not of a kernel. Default: true
+ * @param share false gives each activation its own slot. If a wrong result becomes right with `share: false`,
+ *   the planner has the bug, not a kernel. Default: true
  */
 export function planMemory(graph: Graph, { share = true }: { share?: boolean } = {}): Plan {
   const lifetimes = lifetimesOf(graph);
   const slots: { bytes: number; users: Lifetime[] }[] = [];
   const slotOf = new Map<Value, number>();
 
-  // In descending order of size, every later value fits into every existing slot. The sort is stable, so
-  // equal graphs give equal plans.
+  // The activations are assigned in descending order of size, so each one fits into every existing slot. The
+  // sort is stable, so equal graphs give equal plans.
   for (const lifetime of [...lifetimes].sort((a, b) => b.bytes - a.bytes)) {
     const free = (slot: { users: Lifetime[] }): boolean =>
       slot.users.every((user) => user.last < lifetime.first || lifetime.last < user.first);

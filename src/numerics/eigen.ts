@@ -1,6 +1,6 @@
 /**
- * Eigenvectors on the CPU, in float64: of small symmetric matrices, and of large ones seen through a block of
- * vectors (Rayleigh-Ritz).
+ * Computes eigenvectors on the CPU, in float64: of a small symmetric matrix, or of a large symmetric matrix
+ * restricted to the space of a few vectors (Rayleigh-Ritz method).
  */
 
 /** Eigenvalues, the largest first, and their unit vectors: `vectors[k]` belongs to `values[k]`. */
@@ -10,12 +10,13 @@ export interface Eigen {
 }
 
 /**
- * All eigenvectors of a symmetric (n, n) matrix by cyclic Jacobi rotations (Golub and Van Loan, Matrix
- * Computations, 4th ed., 8.5): slow for large n, and exact to rounding for any matrix.
+ * Computes all eigenvectors of a symmetric (n, n) matrix by cyclic Jacobi rotations (Golub and Van Loan,
+ * Matrix Computations, 4th ed., 8.5). The method is slow for large n, but accurate up to rounding for every
+ * matrix.
  */
 export function symmetricEigen(matrix: ArrayLike<number>, n: number): Eigen {
   const a = Float64Array.from(matrix);
-  const v = new Float64Array(n * n); // row k becomes vector k
+  const v = new Float64Array(n * n); // row k becomes eigenvector k
   for (let k = 0; k < n; k++) v[k * n + k] = 1;
   let norm = 0;
   for (const value of a) norm += value * value;
@@ -53,22 +54,22 @@ function rotate(a: Float64Array, i: number, j: number, c: number, s: number): vo
 
 /** Approximate eigenvectors of a large symmetric matrix from a block of vectors. */
 export interface RitzPairs extends Eigen {
-  /** `shares[k][i]`: coefficient of given vector i in `vectors[k]`. */
+  /** `shares[k][i]` is the coefficient of given vector `i` in the linear combination `vectors[k]`. */
   readonly shares: readonly Float64Array[];
-  /** For each vector: an estimate of its angle, in radians, to the space of the given vectors. */
+  /** For each eigenvector: an estimate of its error, as an angle in radians. */
   readonly errors: readonly number[];
 }
 
 /**
- * A given vector is left out if its component orthogonal to the earlier ones is shorter than this.
+ * A given vector is left out if its component orthogonal to the earlier vectors is shorter than this.
  */
 const SHORT = 0.5;
 
 /**
- * The best eigenvectors of a symmetric positive matrix C inside the space of `count` given vectors, from them
- * and from their products with C.
- * @param vectors (count, dim): each about of length 1 and about orthogonal, or else much shorter
- * @param products (count, dim): C · vectors
+ * Approximates eigenvectors of a symmetric positive semidefinite matrix C by the best vectors in the space
+ * that the `count` given vectors span. Uses only the given vectors and their products with C.
+ * @param vectors (count, dim): approximately orthonormal vectors. Vectors much shorter than 1 are left out
+ * @param products (count, dim): the product of C with each of `vectors`
  */
 export function ritzPairs(
   vectors: ArrayLike<number>,
@@ -108,7 +109,9 @@ export function ritzPairs(
     }
   }
   const { values, vectors: mixes } = symmetricEigen(projected, size);
-  const outside = size === count ? values[size - 1]! : 0; // no direction outside of the block has a larger eigenvalue, once it has settled
+  // Upper bound of the eigenvalues of directions outside of the space, once the block iteration has
+  // converged.
+  const outside = size === count ? values[size - 1]! : 0;
   const mixed = mixes.map((mix, k) => {
     const vector = new Float64Array(dim);
     const residual = new Float64Array(dim);
@@ -144,9 +147,9 @@ function addScaled(to: Float64Array, factor: number, from: Float64Array): void {
 }
 
 /**
- * The sign, 1 or -1, that makes an eigenvector unique: multiplied by it, the sum of the cubes of the entries
- * is positive. Like "the largest entry is positive", the rule follows the large entries, but it depends
- * smoothly on the vector. So rounding on another adapter, or the next frame of a video, does not flip it.
+ * The factor, 1 or -1, that makes an eigenvector unique: the sum of the cubes of the entries of the product
+ * is positive. The largest entries decide the sign, but the sum depends smoothly on the vector. So the sign
+ * does not flip through rounding on a different adapter, or in the next frame of a video.
  */
 export function signOf(vector: Float64Array): 1 | -1 {
   let cubes = 0;
@@ -156,7 +159,7 @@ export function signOf(vector: Float64Array): 1 | -1 {
     sum += Math.abs(value) ** 3;
   }
   if (Math.abs(cubes) > 1e-9 * sum) return cubes < 0 ? -1 : 1;
-  // As many as against it (a vector like (1, -1)): the first entry that is not small.
+  // The cubes cancel, as for the vector (1, -1). The first entry that is not small decides the sign.
   const largest = vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const first = vector.find((value) => Math.abs(value) > largest / 2) ?? 0;
   return first < 0 ? -1 : 1;

@@ -1,4 +1,4 @@
-/** Hashes of 32 bits: not secure, the same on every machine. */
+/** Computes 32-bit hashes that are the same on every machine. They are not cryptographic. */
 
 /** The finaliser of MurmurHash3, `fmix32`: mixes the bits of a 32-bit integer. */
 export function fmix32(x: number): number {
@@ -7,7 +7,7 @@ export function fmix32(x: number): number {
   return x ^ (x >>> 16);
 }
 
-/** FNV-1a, 32 bits, of a text's UTF-8 bytes. */
+/** The 32-bit FNV-1a hash of the UTF-8 bytes of a text. */
 export function fnv1a(text: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193);

@@ -1,15 +1,15 @@
-/** Start vectors of block power iteration. */
+/** Provides the start vectors of the block power iteration with which a PCA is computed. */
 import { fmix32 } from './hash.js';
 
 /**
- * Number of iterated vectors: more than needed, because each step shrinks the error of the third by the ratio
- * of the ninth eigenvalue to the third.
+ * Number of iterated vectors. A PCA needs three. With eight, each step multiplies the error of the third
+ * vector by the ratio of the ninth eigenvalue to the third, which is smaller.
  */
 export const BLOCK = 8;
 
 /**
- * (8, embedDim) pseudo-random numbers between -1 and 1, the same on every machine (MurmurHash3's finaliser of
- * their index).
+ * Returns (8, embedDim) pseudo-random numbers between -1 and 1, the same on every machine. Each number is
+ * made from its index by MurmurHash3's finaliser.
  */
 export function startVectors(embedDim: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(

@@ -1,12 +1,11 @@
 /**
- * Conversions of the float types of safetensors (F16, BF16, F32, F64) to float32. F16 and BF16 are converted by
- * bits: every value is exact, and NaN keeps its payload. Bytes are little-endian, as in safetensors and on every
- * machine that runs WebGPU, and may begin at any address.
+ * Converts the float types of safetensors (F16, BF16, F32, F64) to float32. The conversions from F16 and BF16
+ * are exact, and NaN keeps its payload. Input bytes are little-endian, as in safetensors and on every machine
+ * that runs WebGPU. The input need not be aligned.
  */
 
 /**
- * Bits of the float32 that a binary16 stands for, by the bits of the binary16: 256 KiB, made when first
- * needed.
+ * Table of the float32 bits for each F16 bit pattern. The table takes 256 KiB and is made when first needed.
  */
 let f32BitsOfF16: Uint32Array | undefined;
 
@@ -22,7 +21,7 @@ function f16Table(): Uint32Array {
     } else if (exponent > 0) {
       bits = ((exponent + 112) << 23) | (fraction << 13); // the biases differ by 127 - 15
     } else if (fraction > 0) {
-      const shift = Math.clz32(fraction) - 21; // brings the leading 1 to bit 10, where normal numbers have it unwritten
+      const shift = Math.clz32(fraction) - 21; // moves the leading 1 to bit 10, the implicit bit of normal numbers
       bits = ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
     } else {
       bits = 0;
@@ -35,9 +34,10 @@ function f16Table(): Uint32Array {
 }
 
 /**
- * Converts F16 to float32: bytes (2 · count) → out[begin … begin + count).
+ * Converts F16 to float32. Reads 2 bytes for each value, and writes to `out[begin]` and the elements after
+ * it.
  *
- * @returns count, the number of values written
+ * @returns the number of values written
  * @throws {RangeError} when the bytes end within a value, or `out` is too short
  */
 export function f16ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): number {
@@ -54,9 +54,10 @@ export function f16ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numbe
 }
 
 /**
- * Converts BF16 to float32: bytes (2 · count) → out[begin … begin + count).
+ * Converts BF16 to float32. Reads 2 bytes for each value, and writes to `out[begin]` and the elements after
+ * it.
  *
- * @returns count, the number of values written
+ * @returns the number of values written
  * @throws {RangeError} when the bytes end within a value, or `out` is too short
  */
 export function bf16ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): number {
@@ -72,10 +73,11 @@ export function bf16ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numb
 }
 
 /**
- * Converts float64 to float32, to the nearest, ties to even, as PyTorch's `.float()` does: bytes (8 · count) →
- * out[begin … begin + count). What is too large becomes infinite.
+ * Converts float64 to float32, rounding to the nearest value, ties to even, as PyTorch's `.float()` does.
+ * Values beyond the range of float32 become infinite. Reads 8 bytes for each value, and writes to
+ * `out[begin]` and the elements after it.
  *
- * @returns count, the number of values written
+ * @returns the number of values written
  * @throws {RangeError} when the bytes end within a value, or `out` is too short
  */
 export function f64ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): number {
@@ -86,10 +88,10 @@ export function f64ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numbe
 }
 
 /**
- * Copies float32 as it is: bytes (4 · count) → out[begin … begin + count). For F32 tensors, beside the other
- * two.
+ * Copies float32 values, bit by bit. Reads 4 bytes for each value, and writes to `out[begin]` and the
+ * elements after it.
  *
- * @returns count, the number of values written
+ * @returns the number of values written
  * @throws {RangeError} when the bytes end within a value, or `out` is too short
  */
 export function f32ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): number {
@@ -98,7 +100,10 @@ export function f32ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numbe
   return count;
 }
 
-/** How many values the bytes hold; a RangeError unless they are whole and fit. */
+/**
+ * Returns the number of values in `bytes`. Throws a RangeError if they are not whole or do not fit into
+ * `out`.
+ */
 function checkFit(
   where: string,
   bytes: Uint8Array,
@@ -109,12 +114,12 @@ function checkFit(
   const count = bytes.byteLength / valueBytes;
   if (!Number.isInteger(count)) {
     throw new RangeError(
-      `${where}: expected a multiple of ${valueBytes} bytes, found ${bytes.byteLength}. Cut pieces between values.`,
+      `${where}: expected a multiple of ${valueBytes} bytes, found ${bytes.byteLength}. Pass whole values only.`,
     );
   }
   if (!Number.isInteger(begin) || begin < 0 || begin + count > out.length) {
     throw new RangeError(
-      `${where}: expected room for ${count} values from ${begin} on, found ${out.length}.`,
+      `${where}: the output array is too short: expected room for ${count} values from index ${begin}, found ${out.length} elements in all.`,
     );
   }
   return count;

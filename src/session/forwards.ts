@@ -1,4 +1,4 @@
-/** The forwards of one model: runs, describes, profiles and tunes them one at a time. */
+/** Runs, describes, profiles and tunes the forward passes of one model, one call at a time. */
 import type { Weights } from '../weights/weightMemory.js';
 import { CheckpointError, DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -17,10 +17,10 @@ import type { ForwardOptions, TuningReport } from '../options.js';
 import { ProgramCache } from './programCache.js';
 import { JobQueue } from './queue.js';
 
-/** Largest number of tokens of an image: some kernels use one workgroup per token along an axis. */
+/** Largest number of tokens of an image: some kernels dispatch one workgroup per token along an axis. */
 export const MAX_TOKENS: number = MAX_WORKGROUPS;
 
-/** Runs the forwards of one model. */
+/** Runs the forward passes of one model. */
 export class Forwards {
   readonly #gpu: Gpu;
   readonly #config: DINOv2Config;
@@ -35,13 +35,13 @@ export class Forwards {
     this.#programs = new ProgramCache(gpu, config, target, weights);
   }
 
-  /** Whether an image of this many patches can be computed. */
+  /** True if an image of `rows` × `cols` patches has at most `MAX_TOKENS` tokens. */
   canHold(rows: number, cols: number): boolean {
     return countTokens(this.#config, { batch: 1, rows, cols }) <= MAX_TOKENS;
   }
 
   /**
-   * Runs one forward.
+   * Runs one forward pass.
    *
    * @param fill writes the pixels, (batch, 3, rows · patchSize, cols · patchSize), into their buffer
    * @throws OptionError, CheckpointError CHECKPOINT_TENSORS, DeviceError; the signal's reason
@@ -59,7 +59,7 @@ export class Forwards {
     if (numTokens > MAX_TOKENS) {
       throw new DeviceError(
         'DEVICE_LIMIT',
-        `An image of ${grid.rows} × ${grid.cols} patches: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`,
+        `An image of ${grid.rows} × ${grid.cols} patches is too large: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`,
       );
     }
     return this.#queue.run(async () => {
@@ -79,11 +79,12 @@ export class Forwards {
           );
           return {
             buffers: destinations,
-            // The features outlive the model, so they get their own copy of the norm's parameters.
+            // The features may outlive the model, so they get their own copy of the final LayerNorm's
+            // parameters.
             norm: forward.hiddenStates.size > 0 ? { ...this.#copyOfNorm(burst), eps } : undefined,
           };
         });
-        task.keepAll(); // a failed allocation is reported by the first read of the features
+        task.keepAll(); // if an allocation failed, the first read of the features throws the error
         await program.run(task, (output) => buffers.get(output)!);
         const buffersOf = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
@@ -107,7 +108,11 @@ export class Forwards {
     return { weight: copyOf('norm.weight'), bias: copyOf('norm.bias') };
   }
 
-  /** @throws OptionError OPTION_VALUE, CheckpointError CHECKPOINT_TENSORS */
+  /**
+   * Checks the option `maskedPatches` and converts it to the mask that the kernel reads.
+   *
+   * @throws OptionError OPTION_VALUE, CheckpointError CHECKPOINT_TENSORS
+   */
   #maskOf(
     maskedPatches: readonly boolean[] | Uint8Array,
     { batch, rows, cols }: Grid,
@@ -116,25 +121,29 @@ export class Forwards {
     if (maskedPatches.length !== count) {
       throw new OptionError(
         'OPTION_VALUE',
-        `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`,
+        `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one value for each patch of each image, row by row.`,
       );
     }
     if (!this.#weights.buffers.has('mask_token')) {
       throw new CheckpointError(
         'CHECKPOINT_TENSORS',
-        'maskedPatches: expected a checkpoint with a mask token (mask_token, or embeddings.mask_token), found one without. Leave maskedPatches out, or load a checkpoint such as facebook/dinov2-small.',
+        'maskedPatches: the checkpoint has no mask token (a tensor mask_token or embeddings.mask_token). Leave maskedPatches out, or load a checkpoint that has a mask token, such as facebook/dinov2-small.',
       );
     }
     return Uint32Array.from(maskedPatches, Number);
   }
 
-  /** The plan of a forward as text, one line per dispatch. */
+  /** Describes a forward pass as text, with one line for each dispatch. */
   async describe(grid: Grid): Promise<string> {
     const { program } = await this.#queue.run(() => this.#programs.get(grid));
     return program.describe();
   }
 
-  /** Times every dispatch of a forward of these pixels, (batch, 3, rows · patchSize, cols · patchSize). */
+  /**
+   * Times every dispatch of a forward pass.
+   *
+   * @param pixels normalised pixels, (batch, 3, rows · patchSize, cols · patchSize)
+   */
   profile(grid: Grid, pixels: GPUBuffer, signal?: AbortSignal): Promise<Profile> {
     return this.#queue.run(async () => {
       const { profileForward } = await import('./profile.js');
@@ -142,7 +151,7 @@ export class Forwards {
     }, signal);
   }
 
-  /** Chooses the fastest kernels for square images of these sizes; see `tuneForwards`. */
+  /** Chooses the fastest kernels for square images with sides of `sizesPx` pixels; see `tuneForwards`. */
   async tune(
     sizesPx: readonly number[],
     store: TuningStore | undefined,
@@ -162,7 +171,9 @@ export class Forwards {
     return { ...report, ms: performance.now() - startMs };
   }
 
-  /** Refuses further work. Resolves when running forwards have ended and all GPU buffers are freed. */
+  /**
+   * Makes later calls throw. Resolves when running forward passes have ended and all GPU buffers are freed.
+   */
   async dispose(): Promise<void> {
     await this.#queue.close();
     await this.#programs.dispose();

@@ -1,4 +1,4 @@
-/** Profiles one forward of a model. */
+/** Profiles one forward pass of a model. */
 import type { Gpu } from '../gpu/device.js';
 import type { Profile } from '../gpu/measure/profile.js';
 import { profileProgram } from '../gpu/measure/profiler.js';
@@ -6,9 +6,9 @@ import type { Grid } from '../model/vit.js';
 import type { ProgramCache } from './programCache.js';
 
 /**
- * Times every dispatch of a forward.
+ * Times every dispatch of a forward pass.
  *
- * @param pixels (batch, 3, rows · patchSize, cols · patchSize), normalised
+ * @param pixels normalised pixels, (batch, 3, rows · patchSize, cols · patchSize)
  * @throws DeviceError; the signal's reason
  */
 export async function profileForward(

@@ -1,4 +1,4 @@
-/** The compiled programs of one model, one for each input size and set of outputs. */
+/** Caches the compiled programs of one model: one program for each input size and set of outputs. */
 import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
 import { Program, SlotPool } from '../gpu/program.js';
@@ -8,19 +8,19 @@ import { buildForward, countTokens, type Forward, type Grid, type ForwardVariant
 import type { Weights } from '../weights/weightMemory.js';
 
 /**
- * Largest number of programs in the cache. Each one has its own table of positions and bind groups. All share
- * their activations.
+ * Largest number of programs in the cache. Each program has its own bind groups and table of position
+ * embeddings. All programs share the buffers of their activations.
  */
 const MAX_PROGRAMS = 8;
 
-/** A program with the graph that it was made from. */
+/** A program with the graph that the program was made from. */
 export interface CachedProgram {
   readonly program: Program;
   readonly forward: Forward;
   dispose(): void;
 }
 
-/** Makes programs when they are first used, and disposes of the least recently used ones. */
+/** Makes a program when it is first needed, and disposes of the least recently used programs. */
 export class ProgramCache {
   /** Buffers that all programs of the model share: inputs and activations. */
   readonly pool: SlotPool;
@@ -28,7 +28,7 @@ export class ProgramCache {
   readonly #config: DINOv2Config;
   #target: Target;
   readonly #weights: Weights;
-  /** By key, in the order of last use. */
+  /** The cached programs by key, the least recently used program first. */
   readonly #programs = new Map<string, Promise<CachedProgram>>();
 
   constructor(gpu: Gpu, config: DINOv2Config, target: Target, weights: Weights) {
@@ -39,19 +39,19 @@ export class ProgramCache {
     this.pool = new SlotPool(gpu);
   }
 
-  /** The target, which decides which kernels are used. */
+  /** The target of new programs. It decides which kernels they use. */
   get target(): Target {
     return this.#target;
   }
 
-  /** Sets the target of later programs, and disposes of all programs of the old target. */
+  /** Sets the target of new programs, and disposes of all cached programs. */
   setTarget(target: Target): void {
     this.#target = target;
     for (const program of this.#programs.values()) void program.then((old) => old.dispose());
     this.#programs.clear();
   }
 
-  /** The program for an input size and a set of outputs. */
+  /** Returns the program for an input size and a set of outputs. Makes it if it is not cached. */
   get(grid: Grid, outputs: ForwardVariant = {}): Promise<CachedProgram> {
     const key = JSON.stringify([
       grid.batch,
@@ -76,7 +76,7 @@ export class ProgramCache {
     return loading;
   }
 
-  /** Frees the programs and the shared buffers. No forward may run. */
+  /** Frees the programs and the shared buffers. Call it only while no forward pass runs. */
   async dispose(): Promise<void> {
     await Promise.all(
       [...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()),
@@ -108,8 +108,8 @@ export class ProgramCache {
   }
 
   /**
-   * Position embeddings at an input size, (1 + rows · cols, embedDim): one for the cls token, then
-   * one for each patch.
+   * The position embeddings for an input size, (1 + rows · cols, embedDim): the first row is for the cls
+   * token, each further row for one patch.
    */
   #positionTable({ rows, cols }: Grid): Float32Array<ArrayBuffer> {
     const { posEmbed } = this.#weights;

@@ -22,10 +22,10 @@ import type { ProgramCache } from './programCache.js';
 import type { JobQueue } from './queue.js';
 
 /**
- * Chooses the fastest of the kernels that give the same bits, for square images of these sizes. Later
- * forwards use them.
+ * Chooses the fastest of the kernels that give the same bits, for square images with sides of `sizesPx`
+ * pixels. Later forward passes use the chosen kernels.
  *
- * @param store where an earlier result is looked up and a new one stored
+ * @param store the store from which an earlier result is read, and in which a new result is stored
  * @throws DeviceError; the signal's reason
  */
 export async function tuneForwards(
@@ -42,11 +42,11 @@ export async function tuneForwards(
   if (!gpu.alternativesAgree || cases.length === 0)
     return { tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] };
   const key = tuningKey(gpu, cases, base);
-  // A store that fails costs a measurement, so its errors are reported instead of thrown.
+  // If the store fails, the kernels are measured again. The error is in the report and is not thrown.
   let storeError: string | undefined;
   const storeFailed = (cause: unknown): void => void (storeError ??= String(cause));
-  // The store is the caller's and may never answer, so it is asked outside of the queue: no forward waits for
-  // it.
+  // The store may be the caller's own and may never answer. It is read outside of the queue, so that no
+  // forward pass waits for the store.
   const stored = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(storeFailed));
   signal?.throwIfAborted();
   const result = await queue.run(async () => {
@@ -63,7 +63,9 @@ export async function tuneForwards(
   return { ...result, storeError };
 }
 
-/** The layers of one block that have more than one kernel, with their sizes, for one image of px × px. */
+/**
+ * The layers of one block that have more than one kernel, with the input size of one image of px × px pixels.
+ */
 function casesOf(config: DINOv2Config, px: number, target: Target): TuningCase[] {
   const side = Math.floor(px / config.patchSize);
   const grid = { batch: 1, rows: side, cols: side };
@@ -72,7 +74,7 @@ function casesOf(config: DINOv2Config, px: number, target: Target): TuningCase[]
   return nodes.filter((node) => isTunable(node, target)).map((node) => ({ node, size }));
 }
 
-/** Whether kernels that only a tuning uses pass the self-test, without which no kernel is used. */
+/** True if the kernels of `target` that are not used without tuning pass the self-test. */
 async function passesSelfTest(
   gpu: Gpu,
   config: DINOv2Config,
@@ -102,7 +104,7 @@ async function applyTuning(
   programs.setTarget(target);
 }
 
-/** The nodes of the smallest forward. Its kernels are those of every input size. */
+/** The nodes of the smallest forward pass. Forward passes of all input sizes use the same kernels. */
 function nodesOf(config: DINOv2Config): readonly Node[] {
   return buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes;
 }

@@ -168,7 +168,7 @@ test(
     expect(samples.every(({ operands }) => operands === 'f32')).toBe(true);
     expect(leftOut[0]).toMatch(/^wantedLanesWidest: Self-test of kernel linear(\.\w+)? with/);
     expect(leftOut[1]).toMatch(
-      /^wantedLanesNarrow: Self-test of kernel linear_small\.\w+: expected the same bits as another kernel/,
+      /^wantedLanesNarrow: Self-test of kernel linear_small\.\w+: expected the same bits as the other kernels/,
     );
     expect(leftOut[2]).toMatch(/^wantedLanesAttention: Self-test of kernel attention/);
     expect(leftOut.slice(3).join()).toMatch(

@@ -154,7 +154,7 @@ describe('GraphBuilder', () => {
     [
       'a duplicate name',
       (g) => [g.input('x', [1, 4]), g.input('x', [1, 4])],
-      /^x: expected a unique name, found a second value with this name/,
+      /^x: expected a unique tensor name, found a second tensor with this name/,
     ],
   ];
   test.each(cases)('rejects %s', (_, build, message) => {

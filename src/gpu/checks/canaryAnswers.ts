@@ -1,6 +1,7 @@
 /**
- * Computes in float64 what kernels should give for the self-test's inputs, row by row, and the largest
- * allowed error of f32. For a wide output, only the columns of the first and the last tile are computed.
+ * Computes in float64, row by row, the values that kernels should give for the self-test's inputs, and the
+ * largest error that f32 arithmetic may cause. For a wide output, only the columns of the first and the last
+ * tile are computed.
  */
 import { HEAD_DIM } from '../../graph/constants.js';
 import type { Node } from '../../graph/graph.js';
@@ -18,8 +19,9 @@ export interface Answer {
 }
 
 /**
- * Allowed error of a sum, relative to the sum of the magnitudes of its terms. It covers f32 rounding in any
- * order of summation, with and without fused multiply-adds, and WGSL's less accurate divisions and roots.
+ * Allowed error of a sum, relative to the sum of the magnitudes of its terms. This bound covers f32 rounding
+ * in any order of summation, with and without fused multiply-adds, and WGSL's less accurate divisions and
+ * roots.
  */
 const ROUNDING = 16 * 2 ** -24;
 /** Allowed relative error of WGSL's exp and exp2: 3 + 2 · |x| units in the last place. */
@@ -32,7 +34,7 @@ const columnsAtEnds = (count: number, width: number): number[] =>
 /**
  * The expected output of a node.
  *
- * @param inputs the node's inputs at `size`; undefined for its weight matrix
+ * @param inputs the node's inputs at `size`, with undefined in the place of the weight matrix
  * @param tileColumns width of the widest tile among the node's kernels
  */
 export function answerOf(
@@ -94,10 +96,10 @@ export function answerOf(
   }
 }
 
-/** Returns the left side of one row of a product. */
+/** Returns one row of the left operand of a matrix product. */
 type Line = (row: number) => Float32Array;
 
-/** x · weightᵀ + bias at some columns, which must come in groups of four neighbours. */
+/** x · weightᵀ + bias at some columns. `columns` must consist of groups of four consecutive columns. */
 function products(
   node: Node,
   weights: CanaryMatrix,
@@ -115,7 +117,7 @@ function products(
   const offsets = new Int32Array(inFeatures);
   return (row, values, allowed) => {
     const line = lineOf(row);
-    let count = 0; // values that are not zero
+    let count = 0; // number of nonzero values in `line`
     for (let k = 0; k < inFeatures; k++) {
       if (line[k] === 0) continue;
       factors[count] = line[k]!;
@@ -195,8 +197,8 @@ function scaleResidual(
 }
 
 /**
- * The slope of gelu is at most 1.13, so doubling the error of its argument covers the error of gelu itself
- * too.
+ * gelu of the values that `sums` computes. The slope of gelu is at most 1.13, so twice the error of the
+ * argument also covers the error of gelu itself.
  */
 function gelu(sums: Answer['row']): Answer['row'] {
   return (row, values, allowed) => {
@@ -210,8 +212,8 @@ function gelu(sums: Answer['row']): Answer['row'] {
 }
 
 /**
- * The error function to 1e-15: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!, a series whose terms have the same
- * sign (Abramowitz and Stegun 7.1.6).
+ * The error function with an error of 1e-15: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!, a series whose terms
+ * all have the same sign (Abramowitz and Stegun 7.1.6).
  */
 function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x);
@@ -224,7 +226,7 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
-/** silu(gate) · up. `sums` computes `count` gates, followed by as many values of `up`. */
+/** silu(gate) · up. `sums` computes `count` gates, followed by `count` values of `up`. */
 function swiglu(sums: Answer['row'], count: number): Answer['row'] {
   const both = new Float64Array(2 * count);
   const errors = new Float64Array(2 * count);
@@ -269,7 +271,9 @@ function attention(
   };
 }
 
-/** Attention of one query in one head. Keys and values of consecutive tokens are `stride` elements apart. */
+/**
+ * Attention for one query in one head. The keys of consecutive tokens, and the values, are `stride` apart.
+ */
 function attend(
   query: Float32Array,
   keys: Float32Array,
@@ -310,7 +314,7 @@ function attend(
       allowed[d]! += ROUNDING * Math.abs(value);
     }
   }
-  // The error of a weight moves the result towards that token's value.
+  // An error in the softmax weight of a token moves the result towards that token's value.
   for (let token = 0; token < numTokens; token++) {
     const error = (1.1 * errors[token]! * weights[token]!) / total;
     for (let d = 0; d < HEAD_DIM; d++)

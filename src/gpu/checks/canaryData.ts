@@ -1,6 +1,7 @@
 /**
- * Inputs of the self-test, computed by formula, and one weight matrix that all layers share. A few values are
- * beyond the range of f16, so that a kernel fails the test if it uses f16 for anything but stored weights.
+ * Provides the inputs of the self-test, computed by formula, and one weight matrix that all layers share. A
+ * few input values are beyond the range of f16, so that a kernel fails the test if it uses f16 for anything
+ * except stored weights.
  */
 import { HEAD_DIM } from '../../graph/constants.js';
 import { elementCount, type Node, type Value } from '../../graph/graph.js';
@@ -10,25 +11,25 @@ import type { Bound, Burst } from '../task.js';
 
 /** Larger than 65,504, the largest f16. */
 const HUGE = 1e5;
-/** Row of tokens that contains HUGE. */
+/** Row of an input that contains the value `HUGE`. */
 const HUGE_ROW = 5;
-/** Row of the query with large logits. */
+/** Row of the qkv matrix whose query has large logits. */
 const HUGE_QUERY_ROW = 33;
 
 /** Two images of 3 × 5 patches. */
 const PATCHES = { batch: 2, rows: 3, cols: 5 } as const;
 
-/** Two images of a few tokens, for operations that do not read the number of patches. */
+/** Two images of `numTokens` tokens each, for operations that do not read the number of patches. */
 const tokensEach = (numTokens: number): ForwardSize => ({ batch: 2, rows: 1, cols: 1, numTokens });
 
 /**
- * The input sizes at which a node is tested. The first is the largest; the others use the first rows of its
- * inputs.
+ * The input sizes at which a node is tested. The first size is the largest. At each other size, the inputs
+ * are the first rows of the inputs at the largest size.
  *
- * The tiled linear layers get 70 rows (full tiles of 64 or 32 rows, and a tail of 6 rows that is summed
- * without a tile) and 12 rows (a partial tile). The linear layers of software adapters have no tail: 22 rows
- * are full groups of 16 or 8 rows, and a partial one. Attention gets 70 keys: a full tile of 64 keys, and a
- * partial one.
+ * Tiled linear layers are tested with 70 rows (full tiles of 64 or 32 rows, and a tail of 6 rows that is
+ * summed without a tile) and with 12 rows (a partial tile). The linear layers for software adapters have no
+ * tail: they are tested with 22 rows, which are full groups of 16 or 8 rows and a partial group. Attention is
+ * tested with 70 keys: a full tile of 64 keys and a partial tile.
  */
 export function sizesOf({ operation }: Node, { software }: Target): readonly [ForwardSize, ...ForwardSize[]] {
   switch (operation.kind) {
@@ -46,17 +47,17 @@ export function sizesOf({ operation }: Node, { software }: Target): readonly [Fo
   }
 }
 
-/** Rows of a node's output. */
+/** Number of rows of a node's output. */
 export const rowsOf = ({ operation }: Node, { batch, rows, cols, numTokens }: ForwardSize): number =>
   batch * (operation.kind === 'patchEmbed' || operation.kind === 'maskPatches' ? rows * cols : numTokens);
 
-/** Length of the pool of random numbers. It is prime, so that no two rows of an input are equal. */
+/** Length of the pool of random numbers. The length is prime, so that no two rows of an input are equal. */
 const POOL_LENGTH = 65_521;
 let pool: Float32Array | undefined;
 
 /**
- * Fills an array with random numbers from -range to range, the same in each run (a linear congruential
- * generator from Numerical Recipes).
+ * Fills an array with pseudo-random numbers from -range to range, the same in each run (the linear
+ * congruential generator from Numerical Recipes).
  */
 function fillRandom<T extends Float32Array | Int8Array>(values: T, range: number): T {
   let state = 1;
@@ -67,7 +68,7 @@ function fillRandom<T extends Float32Array | Int8Array>(values: T, range: number
   return values;
 }
 
-/** Random numbers in [-1, 1), the same in each run. `seed` selects where in the pool they begin. */
+/** Pseudo-random numbers in [-1, 1), the same in each run. `seed` selects the start position in the pool. */
 function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
   pool ??= fillRandom(new Float32Array(POOL_LENGTH), 1);
   const values = new Float32Array(count);
@@ -81,8 +82,8 @@ function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
 }
 
 /**
- * The inputs of a node at its largest size, in the node's order. The weight matrix of a product is
- * `undefined`; see `CanaryMatrix`. Layers of the same width get the same numbers.
+ * The inputs of a node at its largest size, in the order of `node.inputs`. A weight matrix is `undefined`;
+ * see `CanaryMatrix`. Layers of the same width get the same numbers.
  */
 export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuffer> | undefined)[] {
   const { operation, inputs, output } = node;
@@ -90,8 +91,8 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
   const columns = output.shape[1]!;
   switch (operation.kind) {
     case 'patchEmbed': {
-      // Most pixels are zero, so that float64 sums are quick. Each position of a patch is not zero in some
-      // patch.
+      // Most pixels are zero, so that float64 sums are quick. For each position within a patch, some patch
+      // has a nonzero pixel.
       const pixels = uniform(3 * rows * operation.patchSize ** 2, 1);
       for (let i = 0; i < pixels.length; i++) if (i % 11 !== 0) pixels[i] = 0;
       pixels[pixels.length - 1] = HUGE;
@@ -110,19 +111,19 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
       ];
     case 'layerNorm': {
       const x = uniform(rows * columns, 7);
-      // The huge value is near the end of the row, so that few values are added to the huge sum and rounded
-      // coarsely.
+      // The huge value is near the end of the row. So only few values are added to a huge sum, where rounding
+      // is coarse.
       x[HUGE_ROW * columns + columns - 9] = HUGE;
-      // A large mean, with which a variance computed as E[x²] - E[x]² would lose its digits.
+      // The last row has a large mean: a variance computed as E[x²] - E[x]² would lose its digits.
       for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000;
       return [x, uniform(columns, 8), uniform(columns, 9)];
     }
     case 'attention': {
       const qkv = uniform(rows * 3 * columns, 10);
       for (const head of [0, columns - HEAD_DIM]) {
-        // Large logits, so that one key dominates the softmax of this query.
+        // This query gets large logits, so that one key dominates its softmax.
         for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_QUERY_ROW * 3 * columns + head + d]! *= 300;
-        qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // a value
+        qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // in the value of the last token
       }
       return [qkv];
     }
@@ -138,10 +139,13 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
 }
 
 /**
- * Left side of a product. Most rows have 32 values that are not zero, one at each position of a block of
- * PANEL_K input features, each in another block: float64 sums of them are quick. Every fourth row has a
- * single value, up to 6, so that its error bound is tight enough to show small faults, of gelu and silu too.
- * One row of sixteen has no zeros.
+ * Left operand of the test product. The float64 sums are quick, because most values are zero. Three kinds of
+ * rows:
+ * - most rows have one nonzero value at each position within a block of `PANEL_K` input features. These
+ *   values are spread over the blocks;
+ * - every fourth row has a single nonzero value of magnitude at most 6. Its error bound is tight enough to
+ *   reveal small errors, also in gelu and silu;
+ * - every sixteenth row has no zeros.
  */
 function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer> {
   const x = uniform(rows * inFeatures, 14);
@@ -172,15 +176,15 @@ function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer
 export const matrixOf = ({ operation, inputs }: Node): Value | undefined =>
   operation.kind === 'patchEmbed' || operation.kind.startsWith('linear') ? inputs[1] : undefined;
 
-/** Rows and columns of a weight matrix. That of a convolution is flattened. */
+/** Rows and columns of a weight matrix. The weight of a convolution is flattened to a matrix. */
 export const matrixShape = ({ shape }: Value): readonly [outFeatures: number, inFeatures: number] => [
   shape[0]!,
   elementCount(shape) / shape[0]!,
 ];
 
 /**
- * Length of the pattern of weights. It is four times a prime, so that panels and rows, whose lengths are
- * multiples of 32, do not begin with the same numbers.
+ * Length of the repeated pattern of weights. The length is four times a prime, so that panels and rows, whose
+ * lengths are multiples of 32, do not all begin with the same numbers.
  */
 const PATTERN_LENGTH = 4 * 16_381;
 let pattern: Int8Array<ArrayBuffer> | undefined;
@@ -194,13 +198,13 @@ const scaleBytesOf = (matrix: Value): number =>
   4 * PANEL_COLUMNS * Math.ceil(matrix.shape[0]! / PANEL_COLUMNS);
 
 /**
- * One packed matrix (see weights/packing.ts) that all layers share. It is as large as the largest layer's
- * matrix; a smaller layer uses its end. Its weights are a repeated pattern of integers n from -127 to 127,
- * divided by 128, which every storage represents exactly. For int8, n is stored, followed by a scale for each
- * column. The scales are powers of two, so that the products are exact.
+ * One packed weight matrix (see `weights/packing.ts`) that all layers share. It is as large as the matrix of
+ * the largest layer; smaller layers use its end. The weights are n / 128, where n is a repeated pattern of
+ * integers from -127 to 127. Every weight storage represents these numbers exactly. For int8, n is stored,
+ * followed by a scale for each column. The scales are powers of two, so that the products are exact.
  */
 export class CanaryMatrix {
-  /** The pattern. */
+  /** The repeated pattern of integers n. A weight is n / 128, or for int8 n times the scale of its column. */
   readonly numbers: Int8Array;
   readonly #storage: WeightStorage;
   readonly #elements: number;
@@ -215,8 +219,8 @@ export class CanaryMatrix {
   }
 
   /**
-   * Index in `numbers` of a column's first weight. The next k is 64 further; after the end, the pattern
-   * repeats.
+   * Index in `numbers` of the first weight of a column. The weight for the next input feature is 64 elements
+   * further. After the end of `numbers`, the pattern repeats.
    */
   indexOf(matrix: Value, column: number): number {
     const [, inFeatures] = matrixShape(matrix);
@@ -224,12 +228,14 @@ export class CanaryMatrix {
     return (this.#elements - elementsOf(matrix) + panel + (column % PANEL_COLUMNS)) % PATTERN_LENGTH;
   }
 
-  /** The factor of a column's numbers. */
+  /** The factor by which the integers of a column are multiplied to give its weights. */
   scaleOf(column: number): number {
     return this.#storage === 'int8' ? 2 ** (2 * (column % 3) - 9) : 1 / 128;
   }
 
-  /** Uploads the matrix. Returns a function that gives the part of the buffer for a layer's matrix. */
+  /**
+   * Uploads the matrix. Returns a function that returns the part of the buffer to bind for a layer's matrix.
+   */
   upload(burst: Burst): (matrix: Value) => Bound {
     const packed = packPattern(this.numbers, this.#storage);
     const bytes = packed.byteLength / PATTERN_LENGTH;

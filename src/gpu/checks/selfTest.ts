@@ -1,8 +1,8 @@
 /**
  * The self-test: checks that a model's kernels compute correctly on this adapter. The model's own pipelines
- * run three times on a few rows of inputs (canaryData.ts), and their outputs are compared with float64
- * results (canaryAnswers.ts). So a driver that compiles a shader wrongly causes an error, instead of features
- * that are silently wrong.
+ * run three times on a few rows of inputs (`canaryData.ts`), and their outputs are compared with float64
+ * results (`canaryAnswers.ts`). So a driver that compiles a shader wrongly causes an error instead of wrong
+ * features without a warning.
  */
 import { DeviceError } from '../../errors.js';
 import type { Node } from '../../graph/graph.js';
@@ -17,7 +17,7 @@ import type { Bound, Burst } from '../task.js';
 
 /** Number of runs of each kernel. */
 const REPEATS = 3;
-/** Longest time that JavaScript works without a pause. A page can draw in the pauses. */
+/** Longest time in ms that JavaScript works without a pause. The page can draw during a pause. */
 const SLICE_MS = 3;
 /** Width of the tiles of most kernels. */
 const TILE_COLUMNS = 64;
@@ -29,7 +29,7 @@ interface Verdict {
   readonly name: string;
   /** Describes the wrong output. Undefined if the output was correct. */
   readonly fault: string | undefined;
-  /** True if the bits differ from those of the first kernel that was tested for the same node. */
+  /** True if the output differs in a bit from that of the first kernel that was tested for the same node. */
   readonly differs: boolean;
 }
 
@@ -38,8 +38,8 @@ interface DeviceResults {
   /** By `variantKey`. */
   readonly verdicts: Map<string, Promise<Verdict>>;
   /**
-   * Hash of the output of the first kernel that was tested for a node. By `nodeKey`, and by `nodeKey` and
-   * rows.
+   * Hash of the output of the first kernel that was tested for a node. The key is `nodeKey`, or `nodeKey`
+   * with the number of rows.
    */
   readonly bits: Map<string, number>;
 }
@@ -52,7 +52,7 @@ const nodeKey = ({ operation, inputs, output }: Node, { weights }: Target): stri
   return JSON.stringify([operation, output.shape[1], shape, weights]);
 };
 
-/** A node, and its kernels that are to be tested. */
+/** A node with the kernels to test. */
 interface Canary {
   readonly key: string;
   readonly node: Node;
@@ -60,12 +60,12 @@ interface Canary {
 }
 
 /**
- * Tests the kernels of nodes on a target. Each kernel is tested once per device; later calls use the same
- * result.
+ * Tests the kernels of nodes on a target. Each kernel is tested once per device. Later calls use the result
+ * of the first test.
  *
  * @param nodes the nodes of a graph of any input size
- * @param tested a target whose kernels are already verified. They are skipped, except one per node, which
- *   serves as the bitwise reference
+ * @param tested a target whose kernels have already passed the test. These kernels are skipped, except one
+ *   per node, with which the bits of the other kernels are compared
  * @returns the milliseconds that the test took
  * @throws DeviceError KERNEL_WRONG, which names the kernel and a wrong element; KERNEL_COMPILE, DEVICE_LOST,
  *   …
@@ -101,7 +101,8 @@ export async function selfTest(
       required.add(key);
       const verdict = running.then((finished) => finished.get(key)!);
       verdicts.set(key, verdict);
-      // Wrong output is a verdict and is remembered. An error (out of memory, lost device, compiler) is not.
+      // A verdict is cached, also for wrong output. An error (out of memory, lost device, compiler) is not
+      // cached.
       verdict.catch(() => verdicts.delete(key));
     }
   }
@@ -115,7 +116,7 @@ export async function selfTest(
     else if (!faults.has(name))
       faults.set(
         name,
-        `kernel ${name}${operands}: expected the same bits as another kernel of this operation, found others`,
+        `kernel ${name}${operands}: expected the same bits as the other kernels of this operation, found different bits`,
       );
   }
   const [first, ...others] = [...faults];
@@ -155,7 +156,7 @@ async function run(
   for (const { variant } of canaries.flatMap(({ dispatches }) => dispatches)) {
     await slices.rest();
     const kernel = gpu.pipelines.compile(variant);
-    kernel.catch(() => undefined); // awaited below, where an error is thrown
+    kernel.catch(() => undefined); // the promise is awaited below, where its error is thrown
     compiling.push(kernel);
   }
   const weights = new CanaryMatrix(
@@ -282,6 +283,6 @@ function findFault(
   }
   for (let at = 0; at < output.length; at++)
     if (output[at] !== firstRun[at])
-      return `expected ${firstRun[at]} as in the first run at row ${Math.floor(at / width)}, column ${at % width}, found ${output[at]}`;
+      return `expected the value of the first run, ${firstRun[at]}, at row ${Math.floor(at / width)}, column ${at % width}, found ${output[at]}`;
   return undefined;
 }

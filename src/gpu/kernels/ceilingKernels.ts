@@ -1,4 +1,4 @@
-/** Kernels that measure how fast an adapter can be at best. */
+/** Kernels that measure the highest rates of an adapter: arithmetic and copying. */
 import ceilingText from '../../../shaders/ceiling.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
@@ -13,5 +13,5 @@ export const copy: Kernel = defineKernel('ceiling', ceilingText, 'copy', ['read 
 
 /** Lanes of a workgroup of `multiplyAdd` and `copy`. */
 export const CEILING_WORKGROUP = 64;
-/** Multiply-adds of one lane of `multiplyAdd` per round: eight chains of eight steps. */
+/** Multiply-adds of one lane of `multiplyAdd` per round: eight independent sequences of eight steps each. */
 export const MULTIPLY_ADDS_A_ROUND = 64;

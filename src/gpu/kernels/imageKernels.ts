@@ -1,8 +1,8 @@
-/** Kernels that resize an image into normalised pixels. They serve images of all sizes. */
+/** Kernels that resize an image of any size and normalise its pixels. */
 import resizeText from '../../../shaders/resize.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-/** First pass: resizes along one axis to 8 bits. */
+/** First pass: resizes along one axis. The result has 8 bits per channel. */
 export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', [
   'uniform first',
   'read source',

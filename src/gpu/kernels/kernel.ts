@@ -23,7 +23,7 @@ export interface Kernel {
   readonly bindings: readonly Binding[];
   /** Texts of the helper files in shaders/shared that the kernel calls. */
   readonly shared: readonly string[];
-  /** True if the kernel calls subgroup functions, so that the device needs the feature `subgroups`. */
+  /** True if the kernel calls subgroup functions. The device then needs the feature `subgroups`. */
   readonly subgroups: boolean;
 }
 
@@ -38,25 +38,25 @@ export interface KernelVariant {
   /** Values of the shader's constants by name: model dimensions and tile sizes. A number is a u32. */
   readonly constants: Readonly<Record<string, number | string>>;
   /**
-   * How the weights are stored, which selects the helper that defines `Weights4`. Absent if there are no
+   * How the weights are stored. Selects the helper that defines `Weights4`. Undefined if the kernel reads no
    * weights.
    */
   readonly weights?: WeightStorage;
   /**
-   * Element type of weights in workgroup memory, which defines `Operand4`. Absent if the kernel puts no
-   * weights there.
+   * Element type of weights in workgroup memory. Defines `Operand4`. Undefined if the kernel puts no weights
+   * in workgroup memory.
    */
   readonly operands?: OperandType | undefined;
 }
 
-/** A string that differs for different variants. */
+/** A string that is different for each variant. */
 export const variantKey = ({ kernel, ...rest }: KernelVariant): string =>
   JSON.stringify([kernelName(kernel), rest.constants, rest.weights, rest.operands]);
 
 /**
- * Element type of weights in workgroup memory. `f16` takes half the memory and is converted to f32 at every
- * use. It needs the feature `shader-f16`, and is only used for weights that are stored as f16, so nothing is
- * rounded.
+ * Element type of weights in workgroup memory. `f16` takes half the memory; each number is converted to f32
+ * when it is used. `f16` needs the feature `shader-f16`, and is used only for weights that are stored as f16,
+ * so nothing is rounded.
  */
 export type OperandType = 'f32' | 'f16';
 
@@ -64,7 +64,7 @@ export type OperandType = 'f32' | 'f16';
  * How weights are stored on the GPU:
  * - `f32`;
  * - `f16`, which needs the feature `shader-f16`;
- * - `f16-packed`: two f16 in a u32, unpacked with `unpack2x16float`, which every adapter supports;
+ * - `f16-packed`: two f16 numbers in a u32, unpacked with `unpack2x16float`, which every adapter supports;
  * - `int8`: four integers in a u32, with an f32 scale for every output column.
  */
 export type WeightStorage = 'f32' | 'f16' | 'f16-packed' | 'int8';
@@ -91,9 +91,9 @@ export function defineKernel(
 }
 
 /**
- * Concatenates the text of a module: the `enable` line (or an empty line), the kernel, its helpers, the
- * constants. Declarations at module scope may come in any order in WGSL, so the kernel can come first: the
- * line number in a compiler's message minus one is the line in the kernel's file.
+ * Concatenates the text of a WGSL module: the `enable` line (or an empty line), the kernel, its helpers, the
+ * constants. WGSL allows module-scope declarations in any order, so the kernel can come first. The line
+ * number in a compiler's message, minus one, is then the line number in the kernel's file.
  */
 export function assemble(
   { kernel, constants, weights, operands }: KernelVariant,

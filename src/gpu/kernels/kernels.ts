@@ -1,6 +1,6 @@
 /**
- * The kernels of a forward. `lowering.ts` chooses among them. Kernels for software adapters only are in
- * `laneKernels.ts`.
+ * The kernels of a forward pass. `lowering.ts` chooses the kernel for each operation. Kernels for software
+ * adapters only are in `laneKernels.ts`.
  */
 import assembleTokensText from '../../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../../shaders/attention.wgsl';
@@ -27,7 +27,7 @@ export const patchEmbed: Kernel = defineKernel(
   [forwardSize],
 );
 
-/** Cls token and patches with position embeddings, for a model without registers. */
+/** Joins the cls token and patches and adds position embeddings, for a model without registers. */
 export const assembleTokens: Kernel = defineKernel(
   'assemble_tokens',
   assembleTokensText,
@@ -36,7 +36,7 @@ export const assembleTokens: Kernel = defineKernel(
   [forwardSize],
 );
 
-/** Cls token, registers and patches with position embeddings. */
+/** Joins the cls token, registers and patches, and adds position embeddings to the cls token and patches. */
 export const assembleTokensRegisters: Kernel = defineKernel(
   'assemble_tokens',
   assembleTokensText,
@@ -64,7 +64,8 @@ export const attention: Kernel = defineKernel(
 );
 
 /**
- * What a linear layer computes after its matrix product. Each form is an entry point of every linear shader.
+ * The operation that follows the matrix product of a linear layer. Each form is an entry point of every
+ * linear shader.
  */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
@@ -98,7 +99,7 @@ export function linearKernels(
   };
 }
 
-/** The wide tile: 64 rows × 64 columns per workgroup, or 64 × 128 (the widest tile) with LANES_X = 16. */
+/** The wide tile: 64 rows × 64 columns per workgroup. With `LANES_X` = 16, the widest tile: 64 × 128. */
 export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
   helpers: [linearLoad, linearStore],
 });

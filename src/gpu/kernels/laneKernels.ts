@@ -1,6 +1,6 @@
 /**
  * Kernels for software adapters whose subgroups all have 4 lanes (SwiftShader) or 8 lanes (llvmpipe).
- * `device.ts` imports this file on such an adapter only.
+ * `device.ts` imports this file only if the device runs on such an adapter.
  */
 import attentionText from '../../../shaders/attention_lanes.wgsl';
 import layerNormText from '../../../shaders/layer_norm_direct.wgsl';
@@ -23,7 +23,7 @@ export interface LaneKernels {
   readonly linear: Readonly<Record<LinearForm, Kernel>>;
   /** Rows of the output that a workgroup of a linear layer computes. */
   readonly linearRows: number;
-  /** Groups of 4 columns that a lane of a linear layer computes. For SwiGLU: columns of the gate. */
+  /** Groups of 4 columns that a lane of a linear layer computes. For SwiGLU: groups of gate columns. */
   readonly linearGroups: (form: LinearForm) => 1 | 2;
 }
 
@@ -44,7 +44,7 @@ const attention = defineKernel(
   { subgroups: true },
 );
 
-/** By subgroup size. */
+/** The kernels for software adapters, by subgroup size. */
 export const laneKernels: Readonly<Record<4 | 8, LaneKernels>> = {
   4: {
     lanes: 4,

@@ -1,4 +1,4 @@
-/** Kernels for optional inputs and outputs of a forward: masked patches, rows of attention. */
+/** Kernels for optional inputs and outputs of a forward pass: masked patches, rows of attention. */
 import attentionRowsText from '../../../shaders/attention_rows.wgsl';
 import maskPatchesText from '../../../shaders/mask_patches.wgsl';
 import forwardSize from '../../../shaders/shared/forward_size.wgsl';
@@ -13,14 +13,14 @@ export const maskPatches: Kernel = defineKernel(
   [forwardSize],
 );
 
-/** Rows of the attention matrix: the softmax of some queries. */
+/** Computes rows of the attention matrix: the softmax weights of some queries. */
 export const attentionRows: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows', [
   'uniform size',
   'read qkv',
   'write rows',
 ]);
 
-/** Mean of such rows over all heads. */
+/** Computes the mean over all heads of rows of the attention matrix. */
 export const attentionRowsMean: Kernel = defineKernel(
   'attention_rows',
   attentionRowsText,

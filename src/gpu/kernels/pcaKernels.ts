@@ -1,4 +1,4 @@
-/** The kernels of `tasks/pca`. */
+/** The kernels of the principal component analysis (PCA) in `tasks/pca`. */
 import centerText from '../../../shaders/pca_center.wgsl';
 import colorText from '../../../shaders/pca_color.wgsl';
 import orthonormalizeText from '../../../shaders/pca_orthonormalize.wgsl';
@@ -6,7 +6,7 @@ import powerText from '../../../shaders/pca_power.wgsl';
 import pcaSize from '../../../shaders/shared/pca_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-/** Sums of each channel over the chosen patches, chunk by chunk. */
+/** Sums each channel over the chosen patches of each chunk. */
 export const pcaColumnSums: Kernel = defineKernel(
   'pca_center',
   centerText,
@@ -15,7 +15,7 @@ export const pcaColumnSums: Kernel = defineKernel(
   [pcaSize],
 );
 
-/** Subtracts the mean from the chosen patches, and sets the others to zero. */
+/** Subtracts the mean from the chosen patches, and sets all other patches to zero. */
 export const pcaCenter: Kernel = defineKernel(
   'pca_center',
   centerText,
@@ -24,7 +24,7 @@ export const pcaCenter: Kernel = defineKernel(
   [pcaSize],
 );
 
-/** First step of an iteration: x · vectors. */
+/** First step of a PCA iteration: scores = x · vectorsᵀ. */
 export const pcaScores: Kernel = defineKernel(
   'pca_power',
   powerText,
@@ -33,7 +33,7 @@ export const pcaScores: Kernel = defineKernel(
   [pcaSize],
 );
 
-/** Second step: xᵀ · scores, chunk by chunk. */
+/** Second step of a PCA iteration: xᵀ · scores for each chunk of patches. */
 export const pcaPartials: Kernel = defineKernel(
   'pca_power',
   powerText,
@@ -42,7 +42,7 @@ export const pcaPartials: Kernel = defineKernel(
   [pcaSize],
 );
 
-/** Third step: the sum over the chunks. */
+/** Third step of a PCA iteration: the sum of the results of all chunks. */
 export const pcaProduct: Kernel = defineKernel(
   'pca_power',
   powerText,
@@ -51,7 +51,7 @@ export const pcaProduct: Kernel = defineKernel(
   [pcaSize],
 );
 
-/** Fourth step: orthonormal vectors that span the same space as the product. */
+/** Fourth step of a PCA iteration: orthonormal vectors that span the same space as the product. */
 export const pcaOrthonormalize: Kernel = defineKernel(
   'pca_orthonormalize',
   orthonormalizeText,
@@ -59,7 +59,7 @@ export const pcaOrthonormalize: Kernel = defineKernel(
   ['read product', 'write vectors'],
 );
 
-/** The colour of every patch. */
+/** Computes the PCA colour of every patch. */
 export const pcaColor: Kernel = defineKernel('pca_color', colorText, 'pca_color', [
   'uniform image',
   'read x',

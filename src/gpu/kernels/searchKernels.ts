@@ -1,4 +1,4 @@
-/** The kernels of `search/`. */
+/** The kernels of the similarity search (`search/`). A row is a stored vector. */
 import assignText from '../../../shaders/search_assign.wgsl';
 import floorText from '../../../shaders/search_floor.wgsl';
 import pairsText from '../../../shaders/search_pairs.wgsl';
@@ -8,7 +8,7 @@ import searchRows from '../../../shaders/shared/search_rows.wgsl';
 import searchSize from '../../../shaders/shared/search_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-/** Dot products of all rows with one query. */
+/** Dot products of all stored vectors with one query. */
 export const searchScores: Kernel = defineKernel(
   'search_scores',
   scoresText,
@@ -17,7 +17,7 @@ export const searchScores: Kernel = defineKernel(
   [searchRows],
 );
 
-/** Dot products of all rows with four queries. */
+/** Dot products of all stored vectors with four queries. */
 export const searchScores4: Kernel = defineKernel(
   'search_scores',
   scoresText,
@@ -26,7 +26,7 @@ export const searchScores4: Kernel = defineKernel(
   [searchRows],
 );
 
-/** The largest score of each block of rows. */
+/** The largest score of each block of stored vectors. */
 export const searchMaxima: Kernel = defineKernel(
   'search_select',
   selectText,
@@ -35,7 +35,7 @@ export const searchMaxima: Kernel = defineKernel(
   [searchSize],
 );
 
-/** A lower bound of the scores of a query's best rows. */
+/** A lower bound of the scores of a query's best stored vectors. */
 export const searchFloor: Kernel = defineKernel(
   'search_floor',
   floorText,
@@ -44,7 +44,7 @@ export const searchFloor: Kernel = defineKernel(
   [searchSize],
 );
 
-/** All rows with a score of at least that bound. */
+/** Collects all stored vectors whose score is at least the lower bound from `searchFloor`. */
 export const searchCollect: Kernel = defineKernel(
   'search_select',
   selectText,
@@ -53,7 +53,7 @@ export const searchCollect: Kernel = defineKernel(
   [searchSize],
 );
 
-/** Pairs of rows that may have a score above a threshold. */
+/** Pairs of stored vectors whose score may exceed a threshold. */
 export const searchPairs: Kernel = defineKernel(
   'search_pairs',
   pairsText,
@@ -62,7 +62,7 @@ export const searchPairs: Kernel = defineKernel(
   [searchRows],
 );
 
-/** The nearest centre of each row. */
+/** Finds the nearest cluster centre of each stored vector. */
 export const searchAssign: Kernel = defineKernel(
   'search_assign',
   assignText,

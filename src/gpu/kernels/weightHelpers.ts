@@ -1,6 +1,6 @@
 /**
- * Helper shaders through which kernels read weights. They are apart from `kernels.ts` because `pipelines.ts`
- * needs them, but not the kernels of a forward.
+ * Helper shaders through which kernels read weights. They are not in `kernels.ts`, because `pipelines.ts`
+ * needs the helpers but not the kernels of a forward pass.
  */
 import weightsF16 from '../../../shaders/shared/weights_f16.wgsl';
 import weightsF16Packed from '../../../shaders/shared/weights_f16_packed.wgsl';
@@ -8,7 +8,7 @@ import weightsF32 from '../../../shaders/shared/weights_f32.wgsl';
 import weightsInt8 from '../../../shaders/shared/weights_int8.wgsl';
 import type { WeightStorage } from './kernel.js';
 
-/** The helper that defines `Weights4`, `weights4` and `scale4`, by weight storage. */
+/** For each weight storage: the helper that defines `Weights4`, `weights4` and `scale4`. */
 export const weightHelpers: Readonly<Record<WeightStorage, string>> = {
   f32: weightsF32,
   f16: weightsF16,

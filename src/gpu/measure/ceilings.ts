@@ -1,28 +1,31 @@
-/** Measures the best rates of an adapter: multiply-adds in registers, and bytes of a copy. */
+/**
+ * Measures the highest rates that an adapter reaches: multiply-adds in registers, and bytes copied per
+ * second.
+ */
 import { CEILING_WORKGROUP, copy, multiplyAdd, MULTIPLY_ADDS_A_ROUND } from '../kernels/ceilingKernels.js';
 import type { Gpu } from '../device.js';
 import { time, type Work } from './stopwatch.js';
 
-/** The best rates that this adapter reaches in a simple kernel. */
+/** The highest rates that this adapter reaches in simple kernels. */
 export interface Ceilings {
   /** Floating-point operations per second: f32 multiply-adds in registers, each counted as two. */
   readonly flopsPerSecond: number;
-  /** Bytes per second of a copy in a shader, bytes read plus bytes written. */
+  /** Bytes per second of a shader that copies a buffer: bytes read plus bytes written. */
   readonly bytesPerSecond: number;
 }
 
 /**
- * Size of the copy's source. Source and destination together exceed most caches, and every device allows
- * them.
+ * Size of the buffer that is copied. Source and destination together exceed most caches. Every device allows
+ * buffers of this size.
  */
 const COPY_BYTES = 64 * 1024 * 1024;
-/** The same on a software adapter, where a smaller copy takes long enough to be timed. */
+/** Size of the copied buffer on a software adapter, where a smaller copy takes long enough to be timed. */
 const COPY_BYTES_SOFTWARE = 16 * 1024 * 1024;
 const ROUNDS = 32;
 const known = new WeakMap<Gpu, Ceilings>();
 
 /**
- * Measures the ceilings of a device. Later calls return the first result.
+ * Measures the highest rates ("ceilings") of a device. Later calls return the first result.
  *
  * @throws DeviceError; the signal's reason
  */
@@ -39,7 +42,7 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
     pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'false' } }),
     pipelines.compile({ kernel: copy, constants: { ROUNDS, FUSED: 'false' } }),
   ]);
-  // On a GPU, enough lanes to fill a large one many times. On a software adapter, few lanes take long enough.
+  // On a GPU: enough lanes to fill a large GPU many times. On a software adapter, few lanes take long enough.
   const groups = gpu.software ? 64 : 4096;
   const lanes = groups * CEILING_WORKGROUP;
   const flops = 2 * lanes * MULTIPLY_ADDS_A_ROUND * ROUNDS;
@@ -47,7 +50,7 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
   const copyGroups = copyBytes / 16 / CEILING_WORKGROUP;
   return gpu.task('ceilings', signal, async (task) => {
     const [parameters, sums, source, copied] = task.burst((burst) => [
-      burst.storageOf('ceiling parameters', new Float32Array([0.999, 0.001])), // values that keep each chain near 1
+      burst.storageOf('ceiling parameters', new Float32Array([0.999, 0.001])), // results of all steps stay near 1
       burst.storage('ceiling sums', lanes * 4),
       burst.storage('ceiling source', copyBytes),
       burst.storage('ceiling copy', copyBytes),

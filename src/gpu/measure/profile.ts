@@ -1,6 +1,6 @@
 /**
- * The result of `DINOv2.profile`. This file imports types only, because the page's side of a worker uses it
- * too.
+ * Provides `Profile`, the result of `DINOv2.profile`. This file imports types only, because the page uses it
+ * too if the model runs in a worker.
  */
 import type { Ceilings } from './ceilings.js';
 import type { AdapterDescription } from '../adapter.js';
@@ -19,13 +19,13 @@ export interface Throughput {
   /** `bytes` per second, in units of 10⁹. */
   readonly gigabytesPerSecond: number;
   /**
-   * Shortest time that the measured ceilings allow, divided by the time taken: 1 is as fast as this adapter
-   * can be. Caches can make the value larger than 1 if there is little to compute.
+   * Shortest time that the measured highest rates (`ceilings`) allow, divided by the time taken. 1 means as
+   * fast as this adapter can be. The value can exceed 1 for small work, whose data stays in caches.
    */
   readonly share: number;
 }
 
-/** One dispatch of the forward. */
+/** One dispatch of the forward pass. */
 export interface DispatchProfile extends Throughput {
   /** Layer that the dispatch computes, such as `blocks.0.attn.qkv`. */
   readonly label: string;
@@ -48,36 +48,36 @@ export interface KernelProfile extends Throughput {
 /** The data of a `Profile` without its methods. A worker sends it to the page. */
 export type ProfileData = Omit<Profile, 'toString'>;
 
-/** Times of a forward, as `DINOv2.profile` measures them: plain data, and a table as text. */
+/** Times of a forward pass, as `DINOv2.profile` measures them: plain data, and a table as text. */
 export class Profile {
   /** The adapter that was measured. */
   declare readonly adapter: AdapterDescription;
   /** Number of images, and rows and columns of patches of each image. */
   declare readonly size: { readonly batch: number; readonly rows: number; readonly cols: number };
   /**
-   * Which clock was used. With `submits`, the device has no `timestamp-query`, so one dispatch of each kind
-   * was timed with the page's clock.
+   * The clock that was used. `submits`: the device has no `timestamp-query`, so one dispatch of each kind was
+   * timed with the page's clock.
    */
   declare readonly timer: Timer;
-  /** Best rates of the adapter, measured before the forward. */
+  /** Best rates of the adapter, measured before the forward pass. */
   declare readonly ceilings: Ceilings;
-  /** All dispatches in the order in which they run. */
+  /** All dispatches of the forward pass in the order in which they run. */
   declare readonly dispatches: readonly DispatchProfile[];
   /** The dispatches grouped by kernel and layer, the slowest group first. */
   declare readonly kernels: readonly KernelProfile[];
-  /** Sum of the dispatches. */
+  /** Sums of the work and the times of all dispatches. */
   declare readonly total: Throughput;
   /**
-   * Time of the whole forward in milliseconds on the GPU. It is less than the sum of the dispatches if
-   * dispatches overlap or find their inputs in a cache.
+   * Time of the whole forward pass on the GPU, in milliseconds. This time is less than the sum of the
+   * dispatches if dispatches overlap or find their inputs in a cache.
    */
   declare readonly forwardMs: number;
 
   readonly #table: string;
 
   /**
-   * @param table the text that `toString` returns. The caller formats it, so that the page's side of a worker
-   *   needs no code for that
+   * @param table the text that `toString` returns. The caller formats the text, so that a page whose model
+   *   runs in a worker does not load the formatting code
    * @internal
    */
   constructor(data: ProfileData, table: string) {

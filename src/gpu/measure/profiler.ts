@@ -1,6 +1,6 @@
 /**
- * Profiles a forward: times each dispatch on its own, with the inputs that it has in the forward, and
- * compares the time with the adapter's ceilings.
+ * Profiles a forward pass: times each dispatch on its own, with the inputs that the dispatch has in the forward
+ * pass, and compares the time with the highest rates of the adapter (`ceilings.ts`).
  */
 import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { Gpu } from '../device.js';
@@ -19,8 +19,8 @@ import { time, type Work } from './stopwatch.js';
 
 /**
  * Times every dispatch of a program whose inputs are filled. Also adds an entry to the performance timeline
- * for each dispatch (`performance.measure`, named `DINOv2 blocks.0.attn.qkv`), one after the other from the
- * start of the call.
+ * for each dispatch: `performance.measure`, with a name such as `DINOv2 blocks.0.attn.qkv`. The first entry
+ * begins at the start of the call, and each further entry at the end of the entry before.
  *
  * @throws DeviceError; the signal's reason
  */
@@ -38,10 +38,10 @@ export function profileProgram(
   });
   return gpu.task('profile', signal, async (task) => {
     const ceilings = await measureCeilings(gpu, signal);
-    // Cut like a forward, so that pages do not stutter.
+    // The measured work is cut into submits as a forward pass is, so that pages do not stutter.
     const most = gpu.flopsPerSecond * (SUBMIT_MS / 1000);
     const cut = task.burst((burst) => program.cut(burst, most));
-    // The whole forward runs first, so that each activation has the contents that the dispatches read.
+    // The whole forward pass runs first, so that each activation has the contents that the dispatches read.
     const submits = splitByWork(cut, most).map(({ begin, end }) => work(cut.slice(begin, end)));
     const forward = await time(gpu, submits, signal);
     const first = firstOfEachKind(steps);
@@ -80,7 +80,7 @@ export function profileProgram(
   });
 }
 
-/** Dispatches with the same kernel and the same shape are of one kind and take the same time. */
+/** Equal for dispatches with the same kernel and the same shape. Such dispatches take the same time. */
 const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string =>
   JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
 
@@ -100,7 +100,7 @@ function throughput(
   return { ms, flops, bytes, gflopsPerSecond: flops / ms / 1e6, gigabytesPerSecond: bytes / ms / 1e6, share };
 }
 
-/** Sums of several dispatches. The share is their mean, weighted by time. */
+/** Sums the work and time of several dispatches. `share` is the mean of their shares, weighted by time. */
 function together(parts: readonly Throughput[], ceilings: Ceilings): Throughput {
   const sum = (of: (part: Throughput) => number): number => parts.reduce((all, part) => all + of(part), 0);
   const ms = sum((part) => part.ms);
@@ -131,8 +131,7 @@ function byKernel(dispatches: readonly DispatchProfile[], ceilings: Ceilings): K
 const withoutBlock = (label: string): string => label.replace(/^blocks\.\d+\./, 'blocks.*.');
 
 /**
- * Adds the dispatches to the performance timeline. Chrome's performance panel shows them on a track of their
- * own.
+ * Adds the dispatches to the performance timeline. Chrome's performance panel shows them on a separate track.
  */
 function addToTimeline(dispatches: readonly DispatchProfile[], startMs: number): void {
   let start = startMs;

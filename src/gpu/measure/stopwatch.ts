@@ -1,7 +1,7 @@
 /**
- * Times work on the GPU. With the feature `timestamp-query`, the GPU's own clock is read at both ends of a
- * pass. Browsers round that clock to steps of 65.5 µs, so a pass repeats its work until it takes
- * milliseconds. Without the feature, the page's clock is read around whole submits.
+ * Times work on the GPU. With the feature `timestamp-query`, the GPU's own clock is read at the beginning and
+ * the end of a compute pass. Browsers round the GPU's clock to steps of 65.5 µs, so a pass repeats its work
+ * until the pass takes milliseconds. Without the feature, the page's clock is read around whole submits.
  */
 import type { Gpu } from '../device.js';
 import { SUBMIT_MS } from '../submits.js';
@@ -11,49 +11,49 @@ import type { Task } from '../task.js';
 export interface Work {
   /** Encodes the work once. A pass calls it several times, so the work must not read its own output. */
   readonly encode: (pass: GPUComputePassEncoder) => void;
-  /** Estimated time, which keeps submits short until the work is measured. */
+  /** Estimated time in seconds, which keeps submits short until the work is measured. */
   readonly seconds: number;
 }
 
 /**
- * Which clock was read: the GPU's (`timestamp-query`), or the page's around submits (`submits`), which
- * includes a part of the cost of a submit.
+ * The clock that was read. `timestamp-query`: the GPU's clock. `submits`: the page's clock before and after
+ * each submit, so a part of the cost of a submit is included.
  */
 export type Timer = 'timestamp-query' | 'submits';
 
-/** With the GPU's clock, the repeats of a work must take this long: 30 steps of the rounded clock. */
+/** With the GPU's clock, the repeats in one pass must take this long: 30 steps of the rounded clock. */
 const PASS_SECONDS = 0.002;
-/** The same with the page's clock, where a submit and its end take about half a millisecond. */
+/** With the page's clock, the repeats must take this long: an empty submit takes about half a millisecond. */
 const SUBMIT_SECONDS = 0.02;
-/** Largest number of repeats of a work. */
+/** Largest number of repeats in one measurement. */
 const MAX_REPEATS = 4096;
 /**
- * If this many repeats still measure zero, the timer does not work. More repeats could block the GPU for
- * seconds.
+ * If the measured time is still zero with this many repeats, the timer does not work. More repeats could
+ * block the GPU for seconds.
  */
 const CLOCKLESS_REPEATS = 256;
-/** After this many rounds, every result is accepted, because the times do not become steady. */
+/** After this many rounds, every measurement is accepted: the times do not become steady. */
 const MAX_ROUNDS = 32;
-/** Number of measurements of each work after its repeats are known. The result is their median. */
+/** Number of accepted measurements of each `Work`. The result is the median of these measurements. */
 const SAMPLES = 3;
 /** Largest number of passes whose timestamps share a query set. */
 const MAX_PASSES = 512;
 
-/** A work, and its measurements so far. */
+/** A `Work` with its measurements so far. */
 export interface Timing {
   readonly work: Work;
   /** How often a measurement repeats the work. */
   repeats: number;
-  /** Time of one repeat in the last measurement; an estimate before the first. */
+  /** Seconds of one repeat in the last measurement. Before the first measurement: an estimate. */
   seconds: number;
-  /** Results of measurements that were long enough, in seconds for one repeat. */
+  /** Seconds of one repeat, from each measurement that was long enough. */
   readonly samples: number[];
 }
 
 /**
- * Measures the time of each work.
+ * Measures the time of each `Work`.
  *
- * @returns seconds of each work, in the same order, and the clock that was used
+ * @returns the seconds of each `Work`, in the order of `works`, and the clock that was used
  * @throws DeviceError; the signal's reason
  */
 export async function time(
@@ -64,7 +64,7 @@ export async function time(
   return gpu.task('timing', signal, async (task) => {
     if (gpu.device.features.has('timestamp-query')) {
       const seconds = await timeAll(works, (timings) => passSeconds(gpu, task, timings), PASS_SECONDS);
-      // Some drivers report zeros; the page's clock is used then.
+      // Some drivers report zeros. The page's clock is used then.
       if (seconds.every((each) => each > 0)) return { seconds, timer: 'timestamp-query' };
     }
     const seconds = await timeAll(works, (timings) => submitSeconds(task, timings), SUBMIT_SECONDS);
@@ -72,17 +72,19 @@ export async function time(
   });
 }
 
-/** Runs each work `repeats` times. Resolves to the seconds that the repeats took together. */
+/**
+ * Runs each `Work` `repeats` times. Resolves to the seconds that all repeats of each `Work` took together.
+ */
 export type Measure = (timings: readonly Timing[]) => Promise<readonly number[]>;
 
 /**
- * Increases the repeats of each work until they take `enough` seconds, then takes SAMPLES measurements. After
- * the first sample, shorter times are accepted too: the GPU's clock rate may rise, so that the same repeats
- * take less time.
+ * Increases the repeats of each `Work` until they take `enough` seconds, then makes `SAMPLES` measurements.
+ * After the first accepted measurement, shorter times are accepted too: the GPU's clock rate may rise, so
+ * that the same repeats take less time.
  */
 export async function timeAll(works: readonly Work[], measure: Measure, enough: number): Promise<number[]> {
   const timings = works.map((work): Timing => ({ work, repeats: 1, seconds: work.seconds, samples: [] }));
-  await measure(timings); // a warm-up: clock rates rise, drivers compile
+  await measure(timings); // warm-up: the result is not used, because clock rates rise and drivers compile
   for (let round = 1; ; round++) {
     const pending = timings.filter(({ samples }) => samples.length < SAMPLES);
     if (pending.length === 0) break;
@@ -93,7 +95,7 @@ export async function timeAll(works: readonly Work[], measure: Measure, enough: 
       const isLong = seconds >= enough || timing.repeats === MAX_REPEATS || isClockless;
       if (isLong || timing.samples.length > 0 || round >= MAX_ROUNDS)
         timing.samples.push(seconds / timing.repeats);
-      // One measurement of a very long work is precise enough, and more would take too much time.
+      // A single measurement of very long work is precise enough, and more would take too much time.
       if (seconds >= 50 * enough && timing.samples.length === 1)
         timing.samples.push(timing.samples[0]!, timing.samples[0]!);
       if (!isLong)
@@ -108,7 +110,8 @@ export async function timeAll(works: readonly Work[], measure: Measure, enough: 
 }
 
 /**
- * Measures with the GPU's clock: one pass for each work, and as many passes in a submit as SUBMIT_MS allows.
+ * Measures with the GPU's clock: one compute pass for each `Work`, and as many passes in a submit as
+ * `SUBMIT_MS` allows.
  */
 async function passSeconds(gpu: Gpu, task: Task, timings: readonly Timing[]): Promise<number[]> {
   const taken: number[] = [];
@@ -148,7 +151,7 @@ async function passesOf({ device }: Gpu, task: Task, timings: readonly Timing[])
       begin = end;
     }
     const stamps = new BigUint64Array(await task.read(buffer, 0, bytes));
-    // The difference of two timestamps fits into a double. It counts as zero if the clock ran backwards.
+    // The difference of two timestamps fits into a float64. If the clock ran backwards, the difference is 0.
     return timings.map(
       (_, i) => Math.max(0, Number(BigInt.asIntN(64, stamps[2 * i + 1]! - stamps[2 * i]!))) / 1e9,
     );
@@ -158,7 +161,9 @@ async function passesOf({ device }: Gpu, task: Task, timings: readonly Timing[])
   }
 }
 
-/** Measures with the page's clock: one submit for each work, minus the time of an empty submit. */
+/**
+ * Measures with the page's clock: the time of one submit for each `Work`, minus the time of an empty submit.
+ */
 async function submitSeconds(task: Task, timings: readonly Timing[]): Promise<number[]> {
   const wall = async (timing?: Timing): Promise<number> => {
     const startMs = performance.now();
@@ -181,7 +186,7 @@ function encodeRepeats(pass: GPUComputePassEncoder, { work, repeats }: Timing): 
   for (let i = 0; i < repeats; i++) work.encode(pass);
 }
 
-/** The median; of an even number of values, the mean of the two in the middle. */
+/** The median. For an even number of values: the mean of the two middle values. */
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

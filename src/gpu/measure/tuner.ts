@@ -1,7 +1,7 @@
 /**
- * Tunes a model: measures which of the kernels with the same bits are fastest on this adapter, at the model's
- * shapes. No choice changes a result. Kernels that a load does not compile must pass the self-test before the
- * tuner may choose them.
+ * Tunes a model: measures which kernels are fastest on this adapter, at the model's shapes. All kernels that
+ * the tuner may choose for an operation give the same bits, so no choice changes a result. A kernel that was
+ * not compiled when the model was loaded must pass the self-test before the tuner may choose the kernel.
  */
 import { DeviceError } from '../../errors.js';
 import { elementCount, type Node, type Value } from '../../graph/graph.js';
@@ -24,24 +24,28 @@ import { time, type Work } from './stopwatch.js';
 
 /** The result of tuning. Each property is a minimum number of active lanes, or an element type. */
 export interface Tuning {
-  /** A linear layer uses the narrow tile if the wide one would launch fewer lanes than this. */
+  /** A linear layer uses the narrow tile if the wide tile would launch fewer lanes than this. */
   readonly wantedLanes: number;
   /** Element type of f16 weights in workgroup memory. */
   readonly operands: OperandType;
   /**
-   * A linear layer uses the widest tile if it launches at least this many lanes. Undefined: it is never used.
+   * A linear layer uses the widest tile if that tile launches at least this many lanes. Undefined: the widest
+   * tile is never used.
    */
   readonly wantedLanesWidest: number | undefined;
   /**
-   * A linear layer uses the small tile if the narrow one would launch fewer lanes. Undefined: it is never
-   * used.
+   * A linear layer uses the small tile if the narrow tile would launch fewer lanes than this. Undefined: the
+   * small tile is never used.
    */
   readonly wantedLanesNarrow: number | undefined;
-  /** Attention uses 16 queries per workgroup if 32 would launch fewer lanes. Undefined: it always uses 32. */
+  /**
+   * Attention uses 16 queries per workgroup if 32 queries would launch fewer lanes than this. Undefined:
+   * attention always uses 32 queries.
+   */
   readonly wantedLanesAttention: number | undefined;
 }
 
-/** Checks a tuning from a store. Returns undefined if the value is not a tuning. */
+/** Checks a value from a store. Returns undefined if the value is not a `Tuning`. */
 export function parseTuning(stored: unknown): Tuning | undefined {
   const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (stored ??
     {}) as Partial<Tuning>;
@@ -57,7 +61,7 @@ export function parseTuning(stored: unknown): Tuning | undefined {
     : undefined;
 }
 
-/** A target without its tuning. */
+/** A copy of a target without the properties that tuning sets. */
 export const untuned = (target: Target): Target => ({
   ...target,
   operands: undefined,
@@ -96,11 +100,11 @@ export interface TuningResult {
   readonly leftOut: readonly string[];
 }
 
-/** Whether a node has more than one kernel on a target. */
+/** True if more than one kernel can compute a node on a target. */
 export const isTunable = (node: Node, target: Target): boolean =>
   candidates(node, everyKernel(target)).length > 1;
 
-/** A target with every kernel that may be measured. */
+/** A copy of a target that includes every kernel that may be measured. */
 const everyKernel = (target: Target): Target => ({
   ...target,
   ...EVERY_TILE,
@@ -110,13 +114,13 @@ const everyKernel = (target: Target): Target => ({
 /** The smallest element type that weights can have in workgroup memory: f16 needs weights stored as f16. */
 const smallestOperands = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
 
-/** The element types to be measured: both, if the target's `operands` is f16. */
+/** The element types to be measured: f32 and f16 if the target's `operands` is f16, else f32. */
 const operandTypes = ({ operands }: Target): readonly OperandType[] =>
   operands === 'f16' ? ['f32', 'f16'] : ['f32'];
 
 /**
- * The key of a stored tuning: the adapter, the text of every kernel with its constants, and the sizes. A
- * stored tuning is not found again after any of them has changed.
+ * The key of a stored tuning, made from the adapter, the text of every kernel with its constants, and the
+ * sizes. If one of these has changed since a tuning was stored, the stored tuning is not used.
  */
 export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target): string {
   const { vendor, architecture, description } = gpu.info;
@@ -137,10 +141,10 @@ export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target
 }
 
 /**
- * Measures every kernel at every case, and chooses the tuning with the shortest total time. Takes about a
- * second on a GPU.
+ * Measures every kernel for every layer and input size in `cases`, and chooses the tuning with the shortest
+ * total time. Takes about a second on a GPU.
  *
- * @param target without a tuning
+ * @param target a target without a tuning
  * @throws DeviceError; the signal's reason
  */
 export async function tune(
@@ -150,7 +154,7 @@ export async function tune(
   signal?: AbortSignal,
 ): Promise<TuningResult> {
   signal?.throwIfAborted();
-  // All kernels start to compile here, in parallel. The trials below run one after the other.
+  // All kernels start to compile here, in parallel. The self-tests below run one after the other.
   for (const { node } of cases)
     for (const { variant } of candidates(node, everyKernel(target)))
       gpu.pipelines.compile(variant).catch(() => undefined);
@@ -186,8 +190,8 @@ export async function tune(
   const kernels = await Promise.all(entries.map(({ dispatch }) => gpu.pipelines.compile(dispatch.variant)));
   return gpu.task('tuning', signal, async (task) => {
     const buffers = task.burst((burst) => {
-      // All cases share one buffer for each input position. The buffers hold zeros, which take as long to
-      // compute with as other numbers.
+      // All cases share one buffer for each input position. The buffers hold zeros: computing with zeros
+      // takes as long as with other numbers.
       const inputCount = Math.max(...cases.map(({ node }) => node.inputs.length));
       const inputs = Array.from({ length: inputCount }, (_, index) =>
         burst.storage(
@@ -246,7 +250,7 @@ export async function tune(
   });
 }
 
-/** The tuning with the shortest total time of all cases. */
+/** The tuning for which the sum of the times of all cases is smallest. */
 function best(
   cases: readonly TuningCase[],
   allowed: Target,
@@ -263,7 +267,8 @@ function best(
     ),
   }));
   const { operands, wanted, used } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
-  const wide = allowed.wantedLanesWidest === undefined ? 0 : 1; // index of the wide tile among the alternatives
+  // Index of the wide tile among the alternatives.
+  const wide = allowed.wantedLanesWidest === undefined ? 0 : 1;
   return {
     operands,
     wantedLanes: wanted[wide] ?? 0,
@@ -274,11 +279,11 @@ function best(
 }
 
 /**
- * Finds the wanted lanes of each alternative with the shortest total time, by trying all values that make a
- * difference. All cases must have the same number of alternatives.
+ * Finds the numbers of wanted lanes with the shortest total time, by trying all numbers that lead to
+ * different choices. All cases must have the same number of alternatives.
  *
- * @returns the wanted lanes of all alternatives but the last, the total time, and the indices of the
- *   alternatives used
+ * @returns the wanted lanes of all alternatives except the last, the total time, and the indices of the
+ *   alternatives that are used
  */
 function bestLanes(
   cases: readonly TuningCase[],
@@ -306,14 +311,15 @@ function bestLanes(
   return { wanted, ms, used: new Set(measured.map(({ lanes }) => choose(lanes, wanted))) };
 }
 
-/** The kernels that can compute a node with any element type in workgroup memory, each kernel once. */
+/** The kernels that can compute a node, for all element types in workgroup memory, each kernel once. */
 function candidates(node: Node, allowed: Target): Dispatch[] {
   const all = operandTypes(allowed).flatMap((operands) => alternatives(node, { ...allowed, operands }));
   return [...new Map(all.map((dispatch) => [variantKey(dispatch.variant), dispatch])).values()];
 }
 
 /**
- * Upper bound of the bytes of a value: f32, and for a weight the padding of its panels (64 columns, 32 rows).
+ * Upper bound of the bytes of a value: 4 bytes for each element, and for a weight matrix also for the padding
+ * of its panels (at most 64 output features and 32 input features).
  */
 function bytesOf(value: Value | undefined): number {
   if (!value) return 0;

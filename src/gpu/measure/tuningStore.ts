@@ -1,4 +1,4 @@
-/** Stores tunings between visits: in IndexedDB in browsers and workers, in a file in Node. */
+/** Stores the results of tuning for later visits: in IndexedDB in browsers and workers, in a file in Node. */
 import { storageGlobal } from '../../platform/storageGlobal.js';
 import { nodeModule } from '../../platform/node.js';
 
@@ -6,7 +6,7 @@ import { nodeModule } from '../../platform/node.js';
 export interface TuningStore {
   /** Returns the value that was stored under `key`, or undefined. */
   get(key: string): Promise<unknown>;
-  /** Stores a value, which is plain data that JSON can represent. */
+  /** Stores a value under `key`. The value is plain data that JSON can represent. */
   set(key: string, value: unknown): Promise<void>;
 }
 
@@ -22,15 +22,15 @@ interface NodeProcess {
 const nodeProcess = (globalThis as { process?: NodeProcess }).process;
 
 /**
- * The default store: an IndexedDB database of the page's origin, or in Node a file of the user (in
- * `$XDG_CACHE_HOME`, else in `~/.cache`). Undefined if neither is available.
+ * The default store: an IndexedDB database of the page's origin, or in Node a file in the user's cache folder
+ * (`$XDG_CACHE_HOME`, else `~/.cache`). Undefined if neither is available.
  */
 export function defaultStore(): TuningStore | undefined {
   if (storageGlobal('indexedDB')) return new DatabaseStore();
   return nodeProcess?.versions?.node === undefined ? undefined : new FileStore(nodeProcess);
 }
 
-/** An IndexedDB database. */
+/** A tuning store in an IndexedDB database. */
 class DatabaseStore implements TuningStore {
   get(key: string): Promise<unknown> {
     return this.#with('readonly', (store) => store.get(key));
@@ -59,8 +59,8 @@ const done = (request: IDBRequest): Promise<unknown> =>
   });
 
 /**
- * A JSON file with one object of keys and values. It is written to a temporary file and then renamed, so that
- * no reader sees a half-written file.
+ * A tuning store in a JSON file: one object with keys and values. The object is written to a temporary file,
+ * which is then renamed, so that no reader sees a half-written file.
  */
 class FileStore implements TuningStore {
   readonly #process: NodeProcess;
@@ -89,7 +89,7 @@ class FileStore implements TuningStore {
     return { folder, path: `${folder}/tuning.json` };
   }
 
-  /** The file's object. Empty if the file is missing or holds anything else. */
+  /** The object in the file. Empty if the file is missing or does not hold an object. */
   async #read(): Promise<Record<string, unknown>> {
     const { readFile } = files();
     try {
