@@ -62,7 +62,7 @@ async function askFile(
     if (cause instanceof SourceError) throw cause;
     throw new SourceError(
       'SOURCE_FETCH',
-      `${nameOf(resolveUrl(url))}: expected an answer, found ${causeText(signal?.aborted === true ? signal.reason : cause)}. Check the network.`,
+      `${nameOf(resolveUrl(url))}: the request failed (${causeText(signal?.aborted === true ? signal.reason : cause)}). Check the network.`,
       { cause },
     );
   }

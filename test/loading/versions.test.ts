@@ -161,7 +161,7 @@ test('a local folder may contain a checkpoint in several files', async () => {
       pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false }),
     ).rejects.toMatchObject({
       code: 'SOURCE_READ',
-      message: expect.stringMatching(/model\.safetensors: expected a file, found .*ENOENT/) as string,
+      message: expect.stringMatching(/model\.safetensors: the file cannot be read: .*ENOENT/) as string,
     });
     for (const [name, bytes] of shardsOf(3)) writeFileSync(join(folder, name), bytes);
     const { stream } = await pretrained(folder, {}).open({
@@ -180,7 +180,7 @@ test('a revision for a folder URL is an error', () => {
   expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(
     expect.objectContaining({
       code: 'SOURCE_URL',
-      message: expect.stringMatching(/the option revision \(v2\) needs an id of the hub/) as string,
+      message: expect.stringMatching(/the option revision \(v2\) works with a hub id only/) as string,
     }),
   );
   expect(pretrained('a/b', { revision: 'refs/pr/2' }).cache?.folder).toBe(
