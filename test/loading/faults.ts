@@ -355,7 +355,7 @@ export const faults: readonly FaultCase[] = [
   {
     name: 'a body that is always truncated',
     fault: ofWeights((asked) => cut(asked, 0)),
-    error: ['SOURCE_TRUNCATED', /it ended early.*4 attempts failed/],
+    error: ['SOURCE_TRUNCATED', /the source ended early.*4 attempts failed/],
   },
   {
     name: 'parts that always carry more bytes than announced',
@@ -368,7 +368,7 @@ export const faults: readonly FaultCase[] = [
   {
     name: 'a truncated body without ETag or Last-Modified',
     fault: ofWeights((asked) => cut({ ...asked, range: undefined }, 700_000, {})),
-    error: ['SOURCE_TRUNCATED', /it ended early/],
+    error: ['SOURCE_TRUNCATED', /the source ended early/],
   },
   { name: 'bytes after the last tensor', files: longer, error: ['TRAILING_BYTES', /belong to nothing/] },
   {
