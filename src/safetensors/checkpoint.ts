@@ -1,25 +1,27 @@
-/** Opens a checkpoint of one safetensors file or several as one stream of tensors. */
+/** Opens a checkpoint, made of one or several safetensors files, as one stream of tensors. */
 import type { ByteSource, OwnSource } from '../io/sources.js';
 import { loadPart } from '../platform/part.js';
 import type { ShardIndex } from './shards.js';
 import { openTensors, type TensorStream, type TensorStreamOptions } from './tensorStream.js';
 
-/** A file to read, and its expected hash. */
+/** A file to read, with its expected hash. */
 export interface CheckpointFile {
   readonly source: ByteSource | OwnSource;
-  /** For messages. */
+  /** Name of the file in error messages. */
   readonly name: string;
   readonly sha256?: string | undefined;
 }
 
 export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256'> {
-  /** The index of a checkpoint in several files. Default: none. */
+  /** The shard index of a checkpoint in several files. Default: none. */
   readonly index?: ShardIndex | undefined;
 }
 
 /**
- * Opens a checkpoint of one file or several: all headers first, then the tensors of one file after the other.
- * @throws SourceError SOURCE_INDEX if index and files contradict each other; what `openTensors` throws
+ * Opens a checkpoint of one or several files. All headers are read first, then the tensors of one file after
+ * the other.
+ * @throws SourceError SOURCE_INDEX if the shard index and the files contradict each other; the errors of
+ *   `openTensors`
  */
 export async function openCheckpoint(
   files: readonly CheckpointFile[],
