@@ -1,4 +1,4 @@
-/** Reads config.json, and checks the option that replaces a part of it. */
+/** Reads config.json, and checks the option `posEmbed`, which replaces a part of config.json. */
 import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
@@ -8,7 +8,7 @@ import { publishedConfig } from '../model/publishedConfig.js';
 import type { JsonSource } from '../options.js';
 import { loadPart } from '../platform/part.js';
 
-/** @throws OptionError OPTION_VALUE */
+/** Checks the option `posEmbed`. @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   if (['plain', 'antialias', 'offset'].includes(posEmbed)) return;
   throw new OptionError(
@@ -17,7 +17,7 @@ export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   );
 }
 
-/** @param name of the file, for messages. @throws ConfigError CONFIG_JSON */
+/** Parses JSON. `name` is the name of the file, for error messages. @throws ConfigError CONFIG_JSON */
 export function parseJson(text: string, name = 'config.json'): unknown {
   try {
     return JSON.parse(text);
@@ -30,25 +30,25 @@ export function parseJson(text: string, name = 'config.json'): unknown {
   }
 }
 
-/** What config.json says about a model. */
+/** The properties of a model that its config.json states. */
 export interface Described {
   readonly config?: DINOv2Config | undefined;
-  /** Hints for a configuration that follows from the tensors' shapes. */
+  /** Properties from config.json for a configuration that is derived from the tensors' shapes. */
   readonly hints?: ConfigHints | undefined;
-  /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
+  /** Class names of a classifier by index: `id2label`, or timm's `label_names`. */
   readonly labels?: Readonly<Record<string, unknown>> | undefined;
-  /** `problem_type`, unchecked. */
+  /** The field `problem_type`, unchecked. */
   readonly problemType?: unknown;
-  /** `global_pool`: the pooling that timm's `head` expects. */
+  /** The field `global_pool`: the pooling that timm's `head` expects. */
   readonly globalPool?: unknown;
   /** Preprocessing of images. Default: DEFAULT_PREPROCESSING. */
   readonly preprocessing?: Preprocessing | undefined;
 }
 
 /**
- * Reads a JSON file of `fromFiles`: an object, a text that begins with a brace, or a source of bytes (Blob,
- * file handle, bytes, URL, in Node a path).
- * @param what the file's name, for messages
+ * Reads a JSON file that was passed to `fromFiles`: an object, a text that begins with a brace, or a source
+ * of bytes (Blob, file handle, bytes, URL, in Node a path).
+ * @param what the file's name, for error messages
  * @throws ConfigError CONFIG_JSON, SourceError; the signal's reason
  */
 export async function readJson(
@@ -71,7 +71,8 @@ const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStrea
   (typeof source === 'object' && source !== null && 'getFile' in source);
 
 /**
- * Reads a parsed config.json. That of a published model needs no parser.
+ * Reads a parsed config.json. The parser is loaded only if the file differs from those of the published
+ * models.
  * @throws ConfigError
  */
 export async function describe(json: unknown): Promise<Described> {
@@ -81,7 +82,7 @@ export async function describe(json: unknown): Promise<Described> {
   return describedBy(json);
 }
 
-/** Adds what a config.json says of a classifier. */
+/** Adds the fields of config.json that describe a classifier. */
 export function withClassifier(file: ConfigFile, json: unknown): Described {
   const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
   const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);

@@ -1,4 +1,7 @@
-/** Reads a checkpoint's header and config.json: the configuration, and where every tensor goes. Once a load. */
+/**
+ * Derives a model's configuration and the placement of its tensors from a checkpoint's header and
+ * config.json. Runs once a load.
+ */
 import type { DINOv2Config } from '../model/config.js';
 import { withChoices, type TensorChoice } from '../model/checkpointConfig.js';
 import { parameters } from '../model/parameters.js';
@@ -11,21 +14,24 @@ import { placeHuggingFace } from '../weights/huggingFace.js';
 import type { WeightLayout } from '../weights/weights.js';
 import type { Described } from './configFile.js';
 
-/** The part of a `LoadReport` that follows from header and config.json. */
+/** The part of a `LoadReport` that follows from the header and config.json. */
 export type TensorReport = Pick<LoadReport, 'dialect' | 'prefix' | 'setAside' | 'assumed'>;
 
-/** A checkpoint before its weights are read. */
+/** A checkpoint whose configuration and tensor placement are decided, before its weights are read. */
 export interface Settled {
   readonly config: DINOv2Config;
   readonly tensors: TensorReport;
   readonly layout: WeightLayout;
-  /** Wraps the checkpoint's stream to read a classifier's head from it. Undefined: it has no other tensors. */
+  /**
+   * Wraps the checkpoint's stream to read a classifier head from it. Undefined if all tensors belong to the
+   * model.
+   */
   readonly watch?: ((stream: TensorStream) => Watched) | undefined;
 }
 
 /**
- * Settles the configuration of a checkpoint and the positions of its tensors. The result depends on header,
- * config.json and choice alone, so a load from the cache finds the same.
+ * Decides the configuration of a checkpoint and the placement of its tensors. The result depends only on
+ * header, config.json and the caller's options, so a load from the cache gives the same result.
  * @throws ConfigError, CheckpointError for a checkpoint that cannot be loaded
  */
 export async function settle(
@@ -50,6 +56,6 @@ export async function settle(
   return settleAny(header, described, choice);
 }
 
-/** The same report without the tensors of the classifier that was loaded. */
+/** Returns the report without the tensors of the loaded classifier in `setAside`. */
 export const withoutHead = (tensors: TensorReport, head: LinearHead | undefined): TensorReport =>
   head ? { ...tensors, setAside: tensors.setAside.filter((name) => !head.names.includes(name)) } : tensors;

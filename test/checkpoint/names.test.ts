@@ -500,7 +500,7 @@ describe('placeTensors', () => {
     for (const [name, why] of [
       ['blocks.1.attn.q_norm.weight', 'inside a block'],
       ['norm_pre.weight', 'a norm before the blocks'],
-      ['fc_norm.weight', 'a norm behind the pooling'],
+      ['fc_norm.weight', 'a norm after the pooling'],
       ['patch_embed.norm.weight', 'in the patch embedding'],
       ['cls_norm.bias', 'a norm for the class token'],
       ['dist_token', 'a distillation token'],

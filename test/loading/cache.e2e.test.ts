@@ -256,7 +256,7 @@ describe('the cache entry', () => {
         expect(hash).toBe(right);
         expect(loaded).toMatchObject({
           cache: 'none',
-          cacheReason: expect.stringMatching(/expected room for|Quota/) as string,
+          cacheReason: expect.stringMatching(/bytes of storage|Quota/) as string,
         });
         expect(await cached(page)).toEqual([]);
         expect((await storedFiles(page)).filter(([, bytes]) => bytes > 0)).toEqual([]);
