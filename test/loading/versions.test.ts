@@ -136,7 +136,9 @@ describe('integrity', () => {
     if (files > 1) inShards();
     expect(await failed(open({ integrity }).then(({ stream }) => drain(stream)))).toMatchObject({
       code: 'SOURCE_INTEGRITY',
-      message: expect.stringMatching(/^integrity: a hash is given for .*, which this load does not read/) as string,
+      message: expect.stringMatching(
+        /^integrity: a hash is given for .*, which this load does not read/,
+      ) as string,
     });
   });
 
