@@ -5,7 +5,7 @@ import { cropOf } from './crop.js';
 import type { InputSize, Picture } from './state.js';
 
 const PATCH_PX = 14;
-/** The most canvas pixels per side of the photograph. */
+/** Largest number of canvas pixels along a side of the photograph. */
 const MOST_PX = 1036;
 
 const photo = byId('photo', HTMLCanvasElement);
@@ -15,7 +15,7 @@ const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
 
-/** Draws the photograph on the left and beneath the features, in the proportions of the patches. */
+/** Draws the photograph on the left, and again beneath the features, in the proportions of the patch grid. */
 export function drawPhoto(
   { bitmap, name }: Picture,
   input: InputSize,
@@ -76,7 +76,7 @@ export function startPictures(): void {
 function markPatch(frame: HTMLElement, clientX: number, clientY: number): void {
   const { width: cols, height: rows } = pcaCanvas;
   const { left, top, width: side } = frame.getBoundingClientRect();
-  // The picture fills the square frame in one direction, and is centred in the other.
+  // The picture fills the square frame along one axis, and is centred along the other axis.
   const patch = side / Math.max(rows, cols);
   const [marginX, marginY] = [(side - cols * patch) / 2, (side - rows * patch) / 2];
   const [col, row] = [
