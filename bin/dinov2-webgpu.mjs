@@ -18,8 +18,8 @@ const partOf = (path) => `${path}.part`;
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /**
- * Writes a file under a temporary name, and renames it when it is complete. An interrupt (Ctrl-C) leaves no
- * partial file.
+ * Writes a file under a temporary name, and renames the file when it is complete. So an interrupt (Ctrl-C)
+ * leaves no partial file.
  */
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });
@@ -27,9 +27,9 @@ async function writing(path, write) {
   let file;
   const ended = (signal) => {
     rmSync(part, { force: true });
-    process.kill(process.pid, signal); // `once` has removed this listener
+    process.kill(process.pid, signal); // ends the process, because `once` has removed this listener
   };
-  for (const signal of ENDING) process.once(signal, ended); // before the file exists
+  for (const signal of ENDING) process.once(signal, ended); // registered before the file exists
   try {
     file = await open(part, 'w');
     await write(file);
@@ -51,7 +51,7 @@ async function writeAll(file, bytes, position) {
     done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
 }
 
-/** Shows progress on stderr, if that is a terminal. */
+/** Shows progress on stderr, if stderr is a terminal. */
 function progressBar(label) {
   let last = 0;
   return (done, total) => {
@@ -64,7 +64,7 @@ function progressBar(label) {
   };
 }
 
-/** Opens a checkpoint: a file, or a folder with one file or several. */
+/** Opens a checkpoint, given the path of a file, or of a folder with one file or several. */
 async function openIn(path, onProgress) {
   const folder = (await stat(path)).isDirectory();
   if (!folder) return tools.openCheckpoint([{ name: path, source: path }], { onProgress });
@@ -85,7 +85,7 @@ async function openIn(path, onProgress) {
   );
 }
 
-/** Reads a text file of the checkpoint's folder; undefined if it is missing. */
+/** Reads a text file from the checkpoint's folder; undefined if the file is missing. */
 async function textBeside(path, name) {
   const folder = (await stat(path)).isDirectory() ? path : dirname(path);
   return readFile(join(folder, name), 'utf8').catch((error) => {
@@ -94,7 +94,7 @@ async function textBeside(path, name) {
   });
 }
 
-/** Parses a config.json; returns an empty description if there is none. */
+/** Parses the text of a config.json; returns an empty description if there is none. */
 function describe(text) {
   if (text === undefined) return {};
   let json;
@@ -106,9 +106,9 @@ function describe(text) {
   return tools.describedBy(json);
 }
 
-/** Refuses outputs that would overwrite an input, also through a link. */
+/** Throws if an output would overwrite an input, also through a link. */
 async function checkApart(command, inputs, outputs) {
-  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // a missing file is no input
+  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // a file that does not exist cannot be an input
   const taken = await real(inputs);
   const same = (await real(outputs)).findIndex((path) => path !== undefined && taken.includes(path));
   if (same >= 0)
@@ -117,7 +117,7 @@ async function checkApart(command, inputs, outputs) {
     );
 }
 
-/** Refuses to overwrite files without --force. */
+/** Throws if an output file exists, unless --force is given. */
 async function checkFree(command, outputs, force) {
   for (const path of force ? [] : outputs) {
     const there = await lstat(path).catch((error) => {
@@ -164,7 +164,7 @@ async function convert([input, ...rest], { dtype, out, prefix, force }) {
     await file.sync();
     const written = await tools.openCheckpoint([{ name: path, source: resolve(partOf(path)) }]);
     await written.cancel();
-    tools.settleAny(written.header, describe(configText)); // throws unless the new file loads
+    tools.settleAny(written.header, describe(configText)); // throws if the new file could not be loaded
     for (const [to, text] of changed) await writeText(to, text);
   });
   const { header, setAside, assumed } = converted;
@@ -227,7 +227,7 @@ async function openGpu() {
   });
   const gpu = webgpu.create([]);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
-  return gpu; // Dawn ends when this object is collected
+  return gpu; // keep this object: Dawn ends when it is garbage-collected
 }
 
 async function embed(
@@ -253,11 +253,11 @@ async function embed(
   among('pooling', pooling, ['cls', 'mean', 'cls+mean', 'gem']);
   if (!/^[1-9]\d{0,3}$/.test(batch))
     throw new UsageError(`embed: expected --batch to be a whole number from 1, found ${batch}.`);
-  const namesPath = `${out}.txt`; // one name a line: a .npy cannot hold names
+  const namesPath = `${out}.txt`; // one image name for each line, because a .npy file cannot hold names
   const broken = images.find((path) => format === '.npy' && /[\r\n]/.test(path));
   if (broken !== undefined)
     throw new UsageError(
-      `embed: expected image names without line breaks, found ${JSON.stringify(broken)}. Write a .safetensors file.`,
+      `embed: expected image names without line breaks, found ${JSON.stringify(broken)}. Use --out FILE.safetensors.`,
     );
   const outputs = format === '.npy' ? [out, namesPath] : [out];
   await checkApart(

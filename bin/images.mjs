@@ -1,15 +1,18 @@
 // Reads image files for `embed`.
 import { readFile } from 'node:fs/promises';
 
-/** True for JPEG, WebP and TIFF, by their first bytes. `sharp` decodes them to the same pixels as Pillow. */
+/**
+ * Whether a file is JPEG, WebP or TIFF, by its first bytes. `sharp` decodes these formats to the same pixels
+ * as Pillow.
+ */
 const isForSharp = (bytes) =>
   /^(\xff\xd8\xff|RIFF[^]{4}WEBP|II\*\0|MM\0\*)/.test(bytes.toString('latin1', 0, 12));
 const isTiff = (bytes) => bytes[0] === bytes[1] && bytes[0] !== 0xff;
 
 /**
- * Reads an image as Pillow's `Image.open(file).convert('RGB')` does: without its colour profile, and with
- * Exif orientation only for TIFF. `sharp` decodes JPEG, WebP and TIFF; the library decodes or refuses all
- * other files.
+ * Reads an image as Pillow's `Image.open(file).convert('RGB')` does: its colour profile is ignored, and Exif
+ * orientation is applied only to TIFF. `sharp` decodes JPEG, WebP and TIFF. The library decodes all other
+ * files, or rejects them.
  */
 export async function readImage(path) {
   const bytes = await readFile(path);

@@ -1,6 +1,6 @@
 /**
- * The page's state and actions: loads a model, takes a picture, computes and draws features. The newest
- * request wins.
+ * The page's state and actions: loads a model, takes a picture, computes features and draws them. A new
+ * request replaces a running one.
  */
 import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
 import { gridOf, inputText } from './crop.js';
@@ -28,14 +28,17 @@ const decodes = new Latest();
 const runs = new Latest();
 let loaded: Loaded | undefined;
 let picture: Picture | undefined;
-/** The features on the screen, and what they were computed from. */
+/** The features on the screen, with the model, picture and size from which they were computed. */
 let shown: { features: Features; loaded: Loaded; picture: Picture; input: InputSize } | undefined;
-/** Grids for which the model has run a forward. */
+/** Grid sizes for which the model has already run a forward pass. */
 let warm = new Set<string>();
 
 const foreground = byId('foreground', HTMLInputElement);
 const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
-/** A first forward below this time is repeated at once, so that the page shows the time of a warm one. */
+/**
+ * If the first forward pass takes less than this time in ms, it is repeated at once, so that the page shows
+ * the time of a warm forward pass.
+ */
 const QUICK_MS = 400;
 
 export const currentModel = (): Loaded | undefined => loaded;
@@ -72,7 +75,10 @@ export function cancelLoad(): void {
   loads.abort();
 }
 
-/** Replaces the model. The previous one is kept until then, so that a failed load loses nothing. */
+/**
+ * Replaces the model. The previous model is kept until the next model is loaded, so that a failed load loses
+ * nothing.
+ */
 function become(next: Loaded): void {
   const before = loaded;
   loaded = next;
@@ -164,7 +170,10 @@ export async function show(): Promise<void> {
   }
 }
 
-/** Updates `shown` for this model, picture and size. Returns whether this was a quick first run. */
+/**
+ * Computes features and updates `shown` for this model, picture and size. Returns whether this was a quick
+ * first forward pass.
+ */
 async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<boolean> {
   if (shown?.loaded === by && shown.picture === now && shown.input === size) return false;
   view.setStatus(`Computing the features of ${now.name}.`);
@@ -201,11 +210,11 @@ function present({ rows, cols }: Features, name: string, noForeground: boolean):
   view.setStatus(`Done: ${grid} of ${name}, coloured by their features.`);
 }
 
-/** Repeats the forward on the screen to measure its time. */
+/** Repeats the forward pass for the picture on the screen, to measure its time. */
 export async function measure(): Promise<void> {
   if (!shown) return;
   const { loaded: by, picture: now, input: size } = shown;
-  view.setStatus('Measuring the forward.');
+  view.setStatus('Measuring the forward pass.');
   try {
     await runs.start((signal) => timeAgain(by, now, size, signal));
   } catch (error) {

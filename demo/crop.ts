@@ -11,12 +11,12 @@ export interface Crop {
 
 type Sizes = Pick<Preprocessing, 'resize' | 'crop'>;
 
-/** The preprocessing of facebook/dinov2: used before a model is loaded. */
+/** The preprocessing of facebook/dinov2, used until a model is loaded. */
 const USUAL: Sizes = { resize: { shortestEdge: 256 }, crop: { height: 224, width: 224 } };
 
 /**
- * Returns the crop that the model sees. It extends beyond the edges of a picture that the preprocessing pads.
- * For an input with a given longest side it is the whole picture.
+ * Returns the crop that the model sees. If the preprocessing pads the picture, the crop extends beyond the
+ * picture's edges. If the input has a given longest side, the crop is the whole picture.
  */
 export function cropOf(width: number, height: number, input: InputSize, sizes: Sizes = USUAL): Crop {
   if (input !== 'crop') return { left: 0, top: 0, width, height };

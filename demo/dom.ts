@@ -7,7 +7,7 @@ export function byId<T extends Element>(id: string, type: new () => T): T {
   );
 }
 
-/** Sets the text of an element. Markup in it has no effect. */
+/** Sets the text of an element. Markup in the text has no effect. */
 export function setText(id: string, text: string): void {
   byId(id, HTMLElement).textContent = text;
 }
@@ -17,7 +17,10 @@ export function chosen(name: string): string {
   return document.querySelector<HTMLInputElement>(`input[name="${name}"]:checked`)?.value ?? '';
 }
 
-/** Checks the radio button of this name and value. Without one, unchecks all of this name. */
+/**
+ * Checks the radio button with this name and value. If there is none, unchecks all radio buttons with this
+ * name.
+ */
 export function choose(name: string, value: string): void {
   for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`))
     input.checked = input.value === value;

@@ -50,8 +50,7 @@ function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Opti
 
 /**
  * Decodes a picture once, for the page and for the model: upright and without colour management, as the
- * library does with `orientation: 'respect'`. For a file that the browser cannot decode, throws an
- * ImageError.
+ * library does with `orientation: 'respect'`. Throws an ImageError if the browser cannot decode the file.
  */
 export async function decode(blob: Blob, model: DINOv2 | undefined): Promise<ImageBitmap> {
   try {
@@ -75,7 +74,10 @@ export interface Run {
   readonly forwardMs: number;
 }
 
-/** Computes features of a decoded picture. The time includes the upload and reading one small vector. */
+/**
+ * Computes features of a decoded picture. The measured time includes the upload and reading one small
+ * vector.
+ */
 export async function run(
   model: DINOv2,
   { bitmap }: Picture,
@@ -100,7 +102,7 @@ export async function run(
 const WARM_RUNS = 7;
 const WARM_BUDGET_MS = 2500;
 
-/** Returns the median time of up to seven forwards, within a time budget. */
+/** Returns the median time of up to seven forward passes, within a time budget. */
 export async function warmMs(
   model: DINOv2,
   picture: Picture,

@@ -1,4 +1,7 @@
-/** The form for choosing a model. Only its button starts a load, and names the size of the download. */
+/**
+ * The form for choosing a model. A load starts only when its button is pressed; the button shows the size of
+ * the download.
+ */
 import { byId, choose, chosen, setText } from './dom.js';
 import { megabytes } from './format.js';
 import {

@@ -12,7 +12,7 @@ const ownImage = byId('own-image', HTMLImageElement);
 let ownBlob: Blob | undefined;
 let ownName = '';
 
-/** Reads a sample. The page shows the samples, so they come from the browser's cache. */
+/** Reads a sample picture. The page already shows the samples, so the browser's cache has them. */
 export async function sample(name: string): Promise<{ blob: Blob; name: string }> {
   if (name === 'own' && ownBlob) return { blob: ownBlob, name: ownName };
   const image = document.querySelector<HTMLImageElement>(`input[name="sample"][value="${name}"] + img`);
@@ -22,7 +22,7 @@ export async function sample(name: string): Promise<{ blob: Blob; name: string }
   return { blob: await response.blob(), name };
 }
 
-/** Adds the visitor's picture to the samples. Called once the picture is decoded. */
+/** Adds the visitor's picture to the samples. Called after the picture is decoded. */
 export function keepOwn(blob: Blob, name: string): void {
   URL.revokeObjectURL(ownImage.src);
   ownImage.src = URL.createObjectURL(blob);

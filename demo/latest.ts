@@ -1,25 +1,28 @@
 /**
- * Runs one task at a time. Starting a task aborts the previous one, and waits until that has ended, so that
- * two loads or two forwards never overlap.
+ * Runs one task at a time. Starting a task aborts the running task and waits until it has ended, so that two
+ * loads or two forward passes never overlap.
  */
 export class Latest {
   #controller: AbortController | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  /** True while a task runs and is not aborted. */
+  /** True while a task is running and has not been aborted. */
   get busy(): boolean {
     return this.#controller !== undefined;
   }
 
-  /** Aborts the running task. Its `start` resolves at once, even if the task takes a while to stop. */
+  /**
+   * Aborts the running task. The promise that `start` returned resolves at once, even if the task takes a
+   * while to stop.
+   */
   abort(): void {
     this.#controller?.abort();
     this.#controller = undefined;
   }
 
   /**
-   * Runs a task. Returns its result, or undefined if it was aborted or replaced. A task that succeeds after
-   * its abort must free its result itself.
+   * Runs a task. Returns the task's result, or undefined if the task was aborted or replaced. If a task
+   * succeeds after its abort, the task itself must free its result.
    */
   async start<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
     this.abort();

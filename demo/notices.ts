@@ -1,4 +1,7 @@
-/** Shows errors with their code and possible actions. A topic's notice stays until dismissed. */
+/**
+ * Shows errors with their code and possible actions. The notice on a topic stays until it is dismissed or
+ * replaced.
+ */
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
 

@@ -5,7 +5,7 @@ import { cropOf } from './crop.js';
 import type { InputSize, Picture } from './state.js';
 
 const PATCH_PX = 14;
-/** The most canvas pixels per side of the photograph. */
+/** Largest number of canvas pixels along a side of the photograph. */
 const MOST_PX = 1036;
 
 const photo = byId('photo', HTMLCanvasElement);
@@ -16,7 +16,7 @@ const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
 
-/** Draws the photograph on the left and beneath the features, in the proportions of the patches. */
+/** Draws the photograph on the left, and again beneath the features, in the proportions of the patch grid. */
 export function drawPhoto(
   { bitmap, name }: Picture,
   input: InputSize,

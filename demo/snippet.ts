@@ -1,4 +1,4 @@
-/** Returns the code that computes the picture on the screen. */
+/** Returns example code that computes the features on the screen. */
 import { hubId, type InputSize, type ModelChoice } from './state.js';
 
 export function snippet(choice: ModelChoice, input: InputSize, foreground: boolean): string {

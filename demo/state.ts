@@ -28,8 +28,8 @@ export function checkpointAmong(files: readonly File[]): CheckpointFiles | undef
 }
 
 /**
- * `crop`: the checkpoint's own preprocessing, usually a central crop. A number: the whole picture, with this
- * longest side.
+ * The input to the model. `crop`: the checkpoint's own preprocessing, usually a central crop. A number: the
+ * whole picture, resized to this longest side in pixels.
  */
 export type InputSize = 'crop' | 224 | 322 | 448 | 518;
 
@@ -37,7 +37,7 @@ export type InputSize = 'crop' | 224 | 322 | 448 | 518;
 export interface Picture {
   readonly name: string;
   readonly bitmap: ImageBitmap;
-  /** The value of its radio button: the name of a sample, or `own`. */
+  /** The value of the picture's radio button: the name of a sample, or `own`. */
   readonly choice: string;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The service worker of both pages: it serves the files of one build when the network is off. It caches no
- * weights, which the library caches itself, and no photographs. The build (vite.config.ts) emits it as a file
- * of its own, and puts VERSION and FILES in front.
+ * The service worker of both pages. It serves the files of one build when the network is off. It does not
+ * cache weights, which the library caches itself, nor photographs. The build (vite.config.ts) emits this
+ * script as a file of its own, and inserts VERSION and FILES at its start.
  */
 interface Extendable extends Event {
   waitUntil(task: Promise<unknown>): void;
@@ -22,7 +22,7 @@ interface Scope {
 
 /** A hash of the build's files. */
 declare const VERSION: string;
-/** Paths relative to this file. A page is listed as its folder. */
+/** Paths of the build's files, relative to this file. A page is listed as its folder. */
 declare const FILES: readonly string[];
 
 const scope = globalThis as object as Scope;
@@ -37,7 +37,7 @@ function fileOf({ url }: Request): string {
   return origin + pathname.replace(/\/index\.html$/, '/');
 }
 
-/** Caches all files. If one fails, deletes the cache, so that an incomplete version is never used. */
+/** Caches all files. If a file fails, deletes the cache, so that an incomplete version is never used. */
 async function install(): Promise<void> {
   const cache = await caches.open(cacheName);
   try {
@@ -51,14 +51,16 @@ async function install(): Promise<void> {
 async function keep(cache: Cache, url: string): Promise<void> {
   const response = await fetch(url, { cache: 'no-cache' });
   if (!response.ok) throw new Error(`${url}: the server answered ${response.status}.`);
-  // A navigation rejects a redirected response, so its body and headers go into a new one.
+  // A navigation fails if its response was redirected, so the body and headers are copied into a new
+  // response.
   const { status, headers } = response;
   await cache.put(url, response.redirected ? new Response(response.body, { status, headers }) : response);
 }
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(cacheName);
-  // The browser may evict the cache and keep the worker. Then use the network.
+  // The browser may evict the cache but keep the service worker. If a file is not in the cache, the network
+  // is used.
   return (await cache.match(fileOf(request), { ignoreVary: true })) ?? fetch(request);
 }
 
@@ -74,7 +76,8 @@ scope.addEventListener('fetch', (event) => {
   if (event.request.method === 'GET' && urls.has(fileOf(event.request)))
     event.respondWith(answer(event.request));
 });
-// A new version waits until the visitor requests it or no page is open: a page never mixes two versions.
+// A new version waits until the visitor requests it or no page is open, so that a page never mixes files of
+// two versions.
 scope.addEventListener('message', ({ data }) => void (data === 'take over' && scope.skipWaiting()));
 
 export {};

@@ -1,4 +1,7 @@
-/** A weights file of a cache entry: read from its blocks, and from the network where a block is missing. */
+/**
+ * A weights file of a cache entry. It is read from its cached blocks, and from the network where a block is
+ * missing.
+ */
 import { SourceError } from '../errors.js';
 import { Chunks, type ByteStream } from '../io/chunks.js';
 import { startOver } from '../io/part.js';
@@ -9,11 +12,11 @@ import type { CacheFolder } from '../storage/store.js';
 import { BLOCK_BYTES, blockName, readChecked, type Bytes, type CachedFile, type Manifest } from './format.js';
 
 /**
- * Initial size of the block buffer. It grows on demand, because a checkpoint of many shards opens every file
- * before it reads on.
+ * Initial size of the block buffer. The buffer grows on demand, because a checkpoint of many shards opens
+ * all files before it reads them.
  */
 const FIRST_BYTES = 2 ** 19;
-/** Blocks that are read and checked ahead, while one is used. */
+/** Number of blocks that are read and checked ahead, while the current block is used. */
 const BLOCKS_AHEAD = 2;
 
 /** The entry of a `CacheSource`. `CacheEntry` implements it. */
@@ -45,14 +48,17 @@ export class CacheSource implements OwnSource {
   readonly #url: string;
   readonly #sha256: string | undefined;
   readonly #kept: CachedFile | undefined;
-  /** The block that is being filled from the network, its length, and its number. */
+  /**
+   * The block that is being filled from the network; `#filled` is the number of its bytes so far, `#block`
+   * its index.
+   */
   #buffer = new Uint8Array(0);
   #filled = 0;
   #block = 0;
 
   /**
-   * of the whole file. Its last block is written only if the hash is right, so a stored last block means that
-   * the file was checked.
+   * @param sha256 the expected hash of the whole file. The last block is written only if the hash is right,
+   *   so a stored last block means that the file was checked
    */
   constructor(entry: SourceEntry, name: string, url: string, sha256: string | undefined) {
     this.#entry = entry;
@@ -64,7 +70,7 @@ export class CacheSource implements OwnSource {
     this.validator = this.#kept?.validator;
   }
 
-  /** Whether a later load can resume the file. */
+  /** Whether a later load can resume the download of the file. */
   get resumable(): boolean {
     return this.fileBytes !== undefined && (this.validator ?? this.#sha256) !== undefined;
   }
@@ -107,7 +113,7 @@ export class CacheSource implements OwnSource {
     );
   }
 
-  /** @param there names of blocks that are listed; they may be damaged */
+  /** @param there names of the blocks that the entry lists; the blocks may be damaged */
   async *#read(
     there: Set<string>,
     ask: (from: number, to: number | undefined) => Promise<ByteStream>,
@@ -130,7 +136,7 @@ export class CacheSource implements OwnSource {
         block += 1;
         continue;
       }
-      reading.clear(); // the last block may be among them, and is removed next
+      reading.clear(); // the last block may be among these blocks, and is removed next
       if (this.#sha256 !== undefined && this.#kept) {
         there.delete(await this.#unmark(blocks));
         hash ??= await this.#hashUpTo(block);
@@ -162,7 +168,10 @@ export class CacheSource implements OwnSource {
     return readChecked(this.#entry.folder, blockName(this.name, block), this.#position(block));
   }
 
-  /** Removes the last block, which marks a checked file. Returns its name. */
+  /**
+   * Removes the last block, whose presence means that the file was checked against its hash. Returns the
+   * block's name.
+   */
   async #unmark(blocks: number): Promise<string> {
     const name = blockName(this.name, blocks - 1);
     await this.#entry.folder!.remove(name).catch((error: unknown) => void (this.#entry.failure ??= error));
@@ -174,7 +183,12 @@ export class CacheSource implements OwnSource {
     for (let block = 0; block < end; block++) {
       const bytes = await this.#readBlock(block);
       if (!bytes)
-        throw startOver(new SourceError('SOURCE_CHANGED', `${this.name}: the cache changed. Load it again.`));
+        throw startOver(
+          new SourceError(
+            'SOURCE_CHANGED',
+            `${this.name}: the cached copy changed while it was read. Load the model again.`,
+          ),
+        );
       hash.update(bytes);
     }
     return hash;
@@ -182,7 +196,7 @@ export class CacheSource implements OwnSource {
 
   /**
    * Copies bytes from the network into the buffer. A full block is written before more bytes are read, so a
-   * crash loses one block at most.
+   * crash loses at most one block.
    */
   async #add(bytes: Uint8Array): Promise<void> {
     if (this.#entry.failure !== undefined) return;

@@ -1,4 +1,4 @@
-/** The weight cache: locking, listing and removal. */
+/** Lists, removes and checks the models in the weight cache, and locks cache entries. */
 import { withLock } from '../storage/lock.js';
 import { openStore, type CacheStore } from '../storage/store.js';
 import { namesOf, readManifest, weightsBytes, type Manifest } from './format.js';
@@ -9,20 +9,20 @@ import { askSource, type AskOptions, type SourceState } from './revalidate.js';
 export interface CachedModel {
   /** The argument of `fromPretrained`. */
   readonly id: string;
-  /** The URL of its folder, with the revision. */
+  /** The URL of the model's folder, with the revision. */
   readonly url: string;
-  /** Size of its weights files when complete. */
+  /** Size in bytes of the model's weights files when complete. */
   readonly bytes: number;
-  /** False for an interrupted download, which the next load resumes. */
+  /** False if the download was interrupted. The next load resumes it. */
   readonly complete: boolean;
   /** The browser storage that holds the entry. */
   readonly store: 'opfs' | 'cache-api';
 }
 
 /**
- * Runs `task` while no other page works on the entry, so that two pages that load one model download it once.
- * A page that cannot use locks runs `task` all the same: blocks that another page writes meanwhile have other
- * checksums.
+ * Runs `task` while no other page works on the cache entry, so that two pages that load one model download
+ * it once. If the page cannot use locks, `task` runs without one: blocks that a different page writes at the
+ * same time have different checksums, so they are not mistaken for this load's blocks.
  */
 export const exclusively = <T>(
   key: string,
@@ -35,7 +35,7 @@ async function stores(): Promise<CacheStore[]> {
   return opened.filter((store) => typeof store !== 'string');
 }
 
-/** The manifest of an entry; undefined if the entry was removed since it was listed. Writes nothing. */
+/** The manifest of an entry; undefined if the entry has been removed since it was listed. Writes nothing. */
 const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | undefined> =>
   readManifest(await store.existing(key));
 
@@ -61,15 +61,17 @@ export async function listCached(): Promise<CachedModel[]> {
 }
 
 /**
- * Whether an id or a folder's URL means this entry. Different ids may have loaded the same folder.
+ * Whether an entry was loaded with this id, or from the folder with this URL. Several ids can share one
+ * folder.
  */
 const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;
 
 /**
- * Deletes the cached files of one model, or of all models. Waits for loads of the models that it deletes.
- * @param id the id or `url` of a model, as `listCached` gives it. Default: all models
- * @returns how many models were deleted
+ * Deletes the cached files of one model, or of all models. Waits until running loads of these models have
+ * ended.
+ * @param id the `id` or `url` of a model, as in the result of `listCached`. Default: all models
+ * @returns the number of deleted models
  */
 export async function removeCached(id?: string): Promise<number> {
   let removed = 0;
@@ -79,7 +81,7 @@ export async function removeCached(id?: string): Promise<number> {
     for (const key of await store.keys()) {
       if (!(await isMeant(key))) continue;
       removed += await exclusively(key, undefined, async () => {
-        if (!(await isMeant(key))) return 0; // the entry may have changed meanwhile
+        if (!(await isMeant(key))) return 0; // the entry may have changed while this call waited for the lock
         await store.remove(key);
         return 1;
       });
@@ -89,13 +91,13 @@ export async function removeCached(id?: string): Promise<number> {
 }
 
 /**
- * Asks the server of a cached model whether it has a newer version. It requests one byte of each weights
- * file, and all of config.json and preprocessor_config.json. Nothing is loaded or removed. If the result is
+ * Asks the server of a cached model whether it has a newer version. Requests one byte of each weights file,
+ * and all of config.json and preprocessor_config.json. Nothing is loaded or removed. If the result is
  * `changed`, call `removeCached(id)` and load again, or load with `revalidate`.
- * @param id the argument of `fromPretrained`, or the folder's URL; all entries with it are checked
- * @returns `unknown` if nothing is cached, or if the server sends no validator
- * @throws SourceError if the server cannot be asked; OptionError OPTION_VALUE, OPTION_NAME; the signal's
- *   reason
+ * @param id the argument of `fromPretrained`, or the folder's URL; all cache entries with this id or URL are
+ *   checked
+ * @returns `unknown` if nothing is cached, or if the server sends neither ETag nor Last-Modified
+ * @throws SourceError if the request fails; OptionError OPTION_VALUE, OPTION_NAME; the signal's reason
  */
 export async function checkForUpdate(id: string | URL, options: AskOptions = {}): Promise<SourceState> {
   checkOptions('checkForUpdate', options);

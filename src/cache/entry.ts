@@ -15,28 +15,31 @@ import {
   type Manifest,
 } from './format.js';
 
-/** Removes all files except these. */
+/** Removes all files of a cache folder except the named files. */
 async function tidy(folder: CacheFolder, names: readonly string[] = []): Promise<void> {
   const known = new Set(names);
   for (const name of await folder.names()) if (!known.has(name)) await folder.remove(name);
 }
 
-/** Removes entries of older formats. Entries of newer formats belong to another version of the library. */
+/**
+ * Removes entries in older formats. Entries in newer formats belong to a different version of the library,
+ * and are left alone.
+ */
 async function removeOlder(store: CacheStore): Promise<void> {
   for (const key of await store.keys())
     if (Number(/^v(\d+)-/.exec(key)?.[1] ?? Infinity) < CACHE_FORMAT) await store.remove(key);
 }
 
 /**
- * Reads the files of one load: stored blocks from the cache, all others from the network, which are then
- * stored.
+ * Reads the files of one load: stored blocks come from the cache. All other blocks come from the network,
+ * and are then stored.
  */
 export class CacheEntry implements SourceEntry {
   readonly kept: Manifest | undefined;
   readonly nonce: string;
   readonly counts = { fetchedBytes: 0, cachedBytes: 0 };
   failure: unknown;
-  /** The entry's folder; undefined before `begin` if it does not exist yet. */
+  /** The entry's folder. Before `begin`, undefined if the folder does not exist yet. */
   folder: CacheFolder | undefined;
   readonly #store: CacheStore;
   readonly #key: string;
@@ -65,8 +68,8 @@ export class CacheEntry implements SourceEntry {
   }
 
   /**
-   * The bytes of a small file, from the cache or else from `read`.
-   * @throws SourceError with status 404 if the cache says that the source has no such file
+   * The bytes of a small file, from the cache, or from `read` if the cache does not have the file.
+   * @throws SourceError with status 404 if the cache records that the source has no such file
    */
   async text(name: string, read: () => Promise<Bytes>): Promise<Bytes> {
     const known = this.kept?.texts[name];
@@ -87,7 +90,7 @@ export class CacheEntry implements SourceEntry {
     return (this.#names ??= Promise.resolve(found).then((names) => new Set(names)));
   }
 
-  /** A weights file. */
+  /** Makes the reader of a weights file. */
   source(name: string, url: string, sha256: string | undefined): CacheSource {
     return new CacheSource(this, name, url, sha256);
   }
@@ -99,34 +102,36 @@ export class CacheEntry implements SourceEntry {
   absent(name: string): SourceError {
     return new SourceError(
       'SOURCE_FETCH',
-      `${this.#identity.folder}${name}: the server had no such file when the model was cached. Call removeCached for this model to ask again.`,
+      `${this.#identity.folder}${name}: the server had no such file when the model was cached. If the server has the file now, call removeCached for this model and load again.`,
       { status: 404 },
     );
   }
 
   /**
-   * Prepares writing, once all files are open. Never rejects.
-   * @param not why nothing may be cached; undefined: no reason
+   * Prepares the entry for writing, once all files are open. Never rejects.
+   * @param not why nothing may be cached; undefined if caching is allowed
    */
   async begin(not: string | undefined, persist: boolean): Promise<void> {
     this.failure ??= not;
     if (this.failure !== undefined) return;
     const { kept } = this;
     if (kept) {
-      await tidy(this.folder!, namesOf(kept)).catch(() => undefined); // surplus files do no harm
+      await tidy(this.folder!, namesOf(kept)).catch(() => undefined); // a failure is ignored, because surplus files do no harm
       return;
     }
     try {
       const storage: Partial<StorageManager> = globalThis.navigator?.storage ?? {}; // workers lack `persist`
       if (persist) void storage.persist?.().catch(() => undefined); // some browsers ask the user; no load waits for the answer
       this.folder ??= await this.#store.folder(this.#key);
-      await tidy(this.folder); // frees the space of another version first
+      await tidy(this.folder); // first frees the space that an older version takes
       await removeOlder(this.#store);
       const bytes = this.#sources.reduce((sum, { fileBytes = 0 }) => sum + fileBytes, 0);
       const { quota = Infinity, usage = 0 } = (await storage.estimate?.()) ?? {};
-      // The quota is an estimate, and a write may still fail; but an entry that cannot fit is not begun.
-      if (quota - usage < bytes) this.failure = `expected room for ${bytes} bytes, found ${quota - usage}`;
-      // A file without a version cannot be resumed; its manifest is written last.
+      // The quota is an estimate, so a write may still fail later. But no entry is begun that cannot fit.
+      if (quota - usage < bytes)
+        this.failure = `the weights need ${bytes} bytes of storage, and the browser grants ${quota - usage}`;
+      // If a file has no validator, an interrupted download cannot be resumed, so the manifest is written
+      // last.
       else if (this.#sources.every((source) => source.resumable)) await this.#writeManifest();
     } catch (error) {
       this.failure = error;
@@ -143,7 +148,10 @@ export class CacheEntry implements SourceEntry {
     await this.#writing;
   }
 
-  /** Completes the entry after everything was read, or removes it if a write has failed. Never rejects. */
+  /**
+   * Completes the entry after everything was read, or removes the entry if a write has failed. Never
+   * rejects.
+   */
   async finish(): Promise<void> {
     try {
       if (!this.kept && this.failure === undefined) await this.#writeManifest();

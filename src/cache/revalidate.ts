@@ -1,5 +1,6 @@
 /**
- * Compares a cache entry with its server. Requests one byte of each weights file, and all of the small files.
+ * Compares a cache entry with the files on its server. Requests one byte of each weights file, and all of
+ * each small file.
  */
 import { SourceError } from '../errors.js';
 import { announcedBytes, contentRange, statusMessage, validatorOf } from '../io/answer.js';
@@ -8,20 +9,23 @@ import { causeText, release } from '../io/chunks.js';
 import { isMissing, readAll } from '../io/sources.js';
 import { nameOf, resolveUrl } from '../io/url.js';
 
-/** The server's files compared with the cached ones. `unknown`: the server sends no validator. */
+/**
+ * Result of comparing the server's files with the cached files. `unknown`: the server sends neither ETag nor
+ * Last-Modified.
+ */
 export type SourceState = 'current' | 'changed' | 'unknown';
 
 /** Options of `checkForUpdate`. */
 export interface AskOptions {
-  /** Stops the requests. */
+  /** Aborts the requests. */
   readonly signal?: AbortSignal | undefined;
   /** Replaces the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch | undefined;
 }
 
-/** Time after which a silent server counts as unreachable. */
+/** Time in ms after which a server that does not answer counts as unreachable. */
 const ANSWER_MS = 10_000;
-/** Size limit of a small file; an index of shards is the largest. */
+/** Size limit in bytes for a small file. The largest small file is a shard index. */
 const MAX_TEXT_BYTES = 2 ** 24;
 
 /**
@@ -62,15 +66,15 @@ async function askFile(
     if (cause instanceof SourceError) throw cause;
     throw new SourceError(
       'SOURCE_FETCH',
-      `${nameOf(resolveUrl(url))}: expected an answer, found ${causeText(signal?.aborted === true ? signal.reason : cause)}. Check the network.`,
+      `${nameOf(resolveUrl(url))}: the request failed (${causeText(signal?.aborted === true ? signal.reason : cause)}). Check the network.`,
       { cause },
     );
   }
 }
 
-/** @param text the cached text; null: there was no such file */
+/** @param text the cached text; null if the file did not exist when the model was cached */
 async function sameText(url: string, text: string | null, options: AskOptions): Promise<SourceState> {
-  const optional = text === null || url.endsWith('/preprocessor_config.json'); // a file that was removed is a change, not an error
+  const optional = text === null || url.endsWith('/preprocessor_config.json'); // if the server has removed the file, that is a change and not an error
   const reading = readAll(url, {
     ...options,
     reload: true,
@@ -88,8 +92,8 @@ async function sameText(url: string, text: string | null, options: AskOptions): 
 }
 
 /**
- * Requests one byte as the download does. A HEAD request may give another validator, and signed addresses
- * often allow GET only.
+ * Compares the version of a weights file. Requests one byte with GET, as the download does: a HEAD request
+ * may give a different validator, and signed URLs often allow GET only.
  */
 async function sameVersion(
   url: string,

@@ -1,4 +1,4 @@
-/** Reads an HTTP answer: whether it is the file, its length and its version. */
+/** Reads an HTTP answer: whether the answer is the requested file, the file's length and its version. */
 import { SourceError } from '../errors.js';
 import { untilAborted } from '../platform/abort.js';
 import { concat, release, type Reader } from './chunks.js';
@@ -10,14 +10,14 @@ export function statusMessage(name: string, { status, statusText, headers }: Res
     case 401:
     case 403:
       return (
-        `${found}: the server does not give it to you. The repository may be private, gated or misspelt: pass a fetch that sends an ` +
+        `${found}: the server refuses access to the file. The repository may be private, gated or misspelt: pass a fetch that sends an ` +
         'Authorization header, or download the file and pass it as a File.'
       );
     case 404:
     case 410:
       return `${found}: there is no such file. Check the address, the name of the repository and the revision.`;
     case 206:
-      return `${found}: only a part of the file, although the whole file was requested. Check your service worker or your own fetch.`;
+      return `${found}: the server sent a part of the file, although the whole file was requested. Check your service worker or your own fetch.`;
     case 429: {
       const wait = headers.get('retry-after');
       return `${found}: too many requests. Try again ${wait !== null && /^\d{1,6}$/.test(wait) ? `in ${wait} seconds` : 'later'}.`;
@@ -30,11 +30,11 @@ export function statusMessage(name: string, { status, statusText, headers }: Res
 export function isHtml(name: string, found: string): SourceError {
   return new SourceError(
     'SOURCE_IS_HTML',
-    `${name}: expected a file, found ${found}. The address leads to a login, an error page or the page of a website: use the address of the file itself.`,
+    `${name}: expected a file, found ${found}. The address leads to a login form, an error page or another web page: use the address of the file itself.`,
   );
 }
 
-/** The length of the body; undefined if the headers do not state it reliably. */
+/** The length of the body in bytes; undefined if the headers do not state the length reliably. */
 export function announcedBytes(response: Response): number | undefined {
   const { headers, type } = response;
   const length = headers.get('content-length') ?? '';
@@ -52,10 +52,10 @@ export const isCompressed = (headers: Headers): boolean =>
   !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
 
 /**
- * A text that is equal for two answers only if their bytes are: a strong ETag, or else Last-Modified with a
- * weak ETag. Equal weak ETags do not prove equal bytes, but different ones prove different files. A date has
- * a resolution of a second: a file that was written in the second of the answer may change without changing
- * its date, so it has no validator.
+ * The validator of an answer: two answers with equal validators have equal bytes. It is a strong ETag, or
+ * else Last-Modified followed by the weak ETag. Equal weak ETags do not prove equal bytes, but different weak
+ * ETags prove different files. Last-Modified has a resolution of one second. A file that was written in the
+ * same second as the answer may change again without changing its date, so such an answer has no validator.
  */
 export function validatorOf(headers: Headers): string | undefined {
   const etag = headers.get('etag')?.trim() ?? '';
@@ -65,10 +65,10 @@ export function validatorOf(headers: Headers): string | undefined {
   return `${date} ${etag}`.trim();
 }
 
-/** The part of a validator that If-Range accepts: the strong ETag, or the date. */
+/** The part of a validator that the If-Range header accepts: the strong ETag, or the date. */
 export const conditionOf = (validator: string): string => validator.replace(/ W\/.*/, '');
 
-/** `bytes 0-99/1234`; `totalBytes` is undefined if the server does not know it. */
+/** Parses Content-Range (`bytes 0-99/1234`). `totalBytes` is undefined if the server does not know it. */
 export function contentRange(
   headers: Headers,
 ): { begin: number; end: number; totalBytes: number | undefined } | undefined {
@@ -84,7 +84,7 @@ export function contentRange(
     : undefined;
 }
 
-/** Whether the same request may succeed later. */
+/** Whether a request that failed with this status may succeed if it is repeated later. */
 export const isPassing = (status: number): boolean =>
   status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 
@@ -94,7 +94,7 @@ export function checkKind(name: string, url: URL, response: Response): void {
     const target = nameOf(new URL(response.url));
     throw new SourceError(
       'SOURCE_URL',
-      `${name}: expected to stay on https, found a redirect to ${target}. Use an address that stays there.`,
+      `${name}: the server redirected from https to ${target}. Use an address that is not redirected to http.`,
     );
   }
   const type = response.headers.get('content-type') ?? '';
@@ -105,7 +105,7 @@ export function checkKind(name: string, url: URL, response: Response): void {
 /** Enough bytes to distinguish a web page from a safetensors file. */
 const PEEK_BYTES = 16;
 
-/** Reads the first bytes. Returns them, and a reader that delivers them again. */
+/** Reads the first `PEEK_BYTES` bytes. Returns these bytes, and a reader that delivers them again. */
 export async function peek(reader: Reader, signal: AbortSignal | undefined): Promise<[Reader, Uint8Array]> {
   const parts: Uint8Array[] = [];
   let length = 0;
@@ -125,7 +125,7 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
     release(reader, error);
     throw error;
   }
-  const last = parts.at(-1) ?? new Uint8Array(0); // only the last part can be long: those before it are shorter than PEEK_BYTES together
+  const last = parts.at(-1) ?? new Uint8Array(0); // only the last part can be long: all earlier parts together are shorter than PEEK_BYTES
   const head = parts.slice(0, -1);
   const headBytes = length - last.length;
   const start = concat([...head, last.subarray(0, PEEK_BYTES - headBytes)], Math.min(length, PEEK_BYTES));
@@ -136,9 +136,9 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
 }
 
 /**
- * Whether the bytes begin with an HTML tag. `<` alone proves nothing: a safetensors file with a header of 60
- * bytes begins with this character. But a safetensors file has zeros among its first 8 bytes, and a page has
- * none.
+ * Whether the bytes begin with an HTML tag. `<` (code 60) alone proves nothing: a safetensors file with a
+ * header of 60 bytes also begins with this byte. But a safetensors file has zeros among its first 8 bytes,
+ * and a web page has none.
  */
 export function beginsWithTag(start: Uint8Array): boolean {
   const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');

@@ -1,6 +1,6 @@
 /**
- * Reads the body of an answer into one reused buffer, if the stream supports that. So a download makes no
- * garbage that waits for V8's collector.
+ * Reads the body of an HTTP answer into one reused buffer, if the stream supports reading into a caller's
+ * buffer. So a download leaves no garbage for V8 to collect.
  */
 
 const BUFFER_BYTES = 2 ** 18;
@@ -12,18 +12,18 @@ export class BodyReader {
   /** Undefined while the stream owns the buffer, and after the stream has failed. */
   #buffer: ArrayBuffer | undefined;
 
-  /** @param spare buffers that earlier answers have returned, and that later answers reuse */
+  /** @param spare buffers that finished answers have returned, for reuse by later answers */
   constructor(stream: ReadableStream<Uint8Array>, spare: ArrayBuffer[]) {
     this.#spare = spare;
     try {
       this.#byob = stream.getReader({ mode: 'byob' });
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      this.#plain = stream.getReader(); // older browsers and a caller's own fetch may give a stream without byte support
+      this.#plain = stream.getReader(); // streams from older browsers or from a caller's own fetch may have no byte support
     }
   }
 
-  /** The next bytes, which are valid until the next call; undefined at the end. */
+  /** The next bytes; undefined at the end. The bytes are valid until the next call. */
   async read(): Promise<Uint8Array | undefined> {
     if (!this.#byob) {
       for (;;) {

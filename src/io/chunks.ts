@@ -6,43 +6,42 @@ export const MAX_CHUNK_BYTES: number = 4 * 2 ** 20;
 
 /** A stream of bytes. */
 export interface ByteStream {
-  /** Name for messages: the URL without its query, the name of the file, or the kind of source. */
+  /** Name for messages: the URL without its query, the file name, or the kind of source. */
   readonly name: string;
-  /** The number of bytes in the stream; undefined if it is uncertain. */
+  /** The number of bytes in the stream; undefined if the number is uncertain. */
   readonly totalBytes: number | undefined;
   /**
-   * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES. It can be iterated once. Leaving the loop early
+   * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES. They can be iterated once. Leaving the loop early
    * releases the source.
    *
-   * A chunk may be a view of the caller's own bytes: do not write to it. It is valid until the next chunk is
-   * requested, because its memory is reused: copy bytes that are needed longer.
+   * A chunk may be a view of the caller's own bytes: do not write to it. A chunk is valid until the next
+   * chunk is requested, because its memory is reused: copy bytes that are needed longer.
    *
-   * Rejects with SourceError: SOURCE_FETCH, SOURCE_READ, SOURCE_TRUNCATED, SOURCE_TOO_LONG; with
-   * `signal.reason` after an abort, with the reason of `cancel`, or an AbortError where none was given, after
-   * that.
+   * Rejects with SourceError: SOURCE_FETCH, SOURCE_READ, SOURCE_TRUNCATED, SOURCE_TOO_LONG; after an abort
+   * with `signal.reason`; after `cancel` with its reason, or with an AbortError if no reason was given.
    */
   readonly chunks: AsyncIterable<Uint8Array>;
   /**
-   * Identifies the version of the file on its server (`validatorOf`); undefined if the server sends no
-   * validator.
+   * Identifies the version of the file on its server (`validatorOf`); undefined if the server sends neither
+   * a usable ETag nor a usable Last-Modified.
    */
   readonly validator: string | undefined;
   /**
-   * Releases the source. A pending read rejects with `reason`. Calling it after the end, or again, has no
-   * effect.
+   * Releases the source. A pending read rejects with `reason`. A call after the end, or a second call, has
+   * no effect.
    */
   cancel(reason?: unknown): Promise<void>;
 }
 
-/** Reads one kind of source. It throws SourceErrors, and its chunks may have any length. */
+/** Reads one kind of source. A reader throws SourceErrors, and its chunks may have any length. */
 export interface Reader {
-  /** The next bytes, or undefined at the end. Earlier bytes may be overwritten. */
+  /** The next bytes, or undefined at the end. Bytes from an earlier call may be overwritten. */
   read(): Promise<Uint8Array | undefined>;
   /** Releases the source without waiting for a pending `read`. */
   cancel(reason: unknown): Promise<void>;
 }
 
-/** A ByteStream on a Reader. */
+/** A ByteStream that takes its bytes from a Reader. */
 export class Chunks implements ByteStream {
   readonly name: string;
   readonly totalBytes: number | undefined;
@@ -51,7 +50,7 @@ export class Chunks implements ByteStream {
   readonly #signal: AbortSignal | undefined;
   readonly #validator: () => string | undefined;
   readonly #onAbort = (): void => void this.cancel(this.#signal?.reason);
-  /** Set once nothing more will be read. */
+  /** Set once the stream is read to its end, cancelled or aborted. */
   #stopped: { readonly reason: unknown } | undefined;
   #rejectRead: ((reason: unknown) => void) | undefined;
 
@@ -68,8 +67,8 @@ export class Chunks implements ByteStream {
     this.#signal = signal;
     this.#validator = validator;
     this.chunks = once(() => this.#iterate(), name);
-    // The listener stays for the whole life of the stream, so that an abort also releases a source that is
-    // not being read.
+    // The listener stays until the stream has ended, so that an abort also releases a source that is not
+    // being read.
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) {
       this.#onAbort();
@@ -123,13 +122,13 @@ export class Chunks implements ByteStream {
         this.#stop(undefined); // everything is read: nothing is left to cancel
       }
     } finally {
-      void this.cancel(); // after an error or an early exit of the loop; the error is not delayed by the cancellation
+      void this.cancel(); // after an error or an early exit of the loop; not awaited, so that the error is not delayed
     }
   }
 
   /**
-   * Reads, and rejects as soon as the stream is stopped. Promise.race with one long-lived promise would keep
-   * every chunk alive, so the promise is built by hand.
+   * Reads, and rejects as soon as the stream is stopped. The promise is built by hand, because Promise.race
+   * with one long-lived promise would keep every chunk alive.
    */
   async #read(): Promise<Uint8Array | undefined> {
     if (this.#stopped !== undefined) {
@@ -141,7 +140,7 @@ export class Chunks implements ByteStream {
         this.#reader.read().then(resolve, reject);
       });
     } catch (error) {
-      // A cancelled stream may fail before the abort's reason reaches it.
+      // A cancelled stream may fail before the reason of the abort reaches it.
       if (this.#signal?.aborted === true) {
         throw this.#signal.reason;
       }
@@ -153,8 +152,8 @@ export class Chunks implements ByteStream {
 }
 
 /**
- * An iterable that can be iterated once and throws the second time. Without this check a second loop would
- * silently find nothing.
+ * An iterable that can be iterated once; a second iteration throws. Without this check a second loop would
+ * end at once, without an error.
  */
 export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIterable<T> {
   let used = false;
@@ -163,7 +162,7 @@ export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIte
       if (used) {
         throw new SourceError(
           'SOURCE_READ',
-          `${name}: it was read before, and can be read only once. Open the source again.`,
+          `${name}: the source was read before, and can be read only once. Open the source again.`,
         );
       }
       used = true;
@@ -172,7 +171,7 @@ export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIte
   };
 }
 
-/** Copies `parts` one after the other into one array. */
+/** Copies `parts` one after the other into one array of `length` bytes. */
 export function concat(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   let at = 0;
@@ -183,9 +182,7 @@ export function concat(parts: readonly Uint8Array[], length: number): Uint8Array
   return bytes;
 }
 
-/**
- * Cancels a source that is not needed any more, and ignores the result.
- */
+/** Cancels a source that is not needed any more, and ignores the result. */
 export function release(source: { cancel(reason: unknown): Promise<void> } | null, reason: unknown): void {
   source?.cancel(reason).catch(() => undefined);
 }
@@ -193,7 +190,7 @@ export function release(source: { cancel(reason: unknown): Promise<void> } | nul
 export function truncated(name: string, expected: number, found: number, cause?: unknown): SourceError {
   return new SourceError(
     'SOURCE_TRUNCATED',
-    `${name}: expected ${expected} bytes, found ${found}: it ended early. Try again.`,
+    `${name}: expected ${expected} bytes, found ${found}: the source ended early. Try again.`,
     cause === undefined ? {} : { cause },
   );
 }

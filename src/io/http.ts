@@ -1,6 +1,6 @@
 /**
- * Downloads a URL. The first part shows whether the server supports ranges; if so, several parts follow in
- * parallel and are delivered in order. A part that breaks off is resumed.
+ * Downloads a URL. The first request shows whether the server supports ranges. If so, the rest of the file
+ * is downloaded in parts, several in parallel, and delivered in order. A part that breaks off is resumed.
  */
 import { SourceError } from '../errors.js';
 import { beginsWithTag, isHtml, peek } from './answer.js';
@@ -10,7 +10,7 @@ import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sourceTypes.js';
 import { nameOf } from './url.js';
 
-/** Parallel requests. With the largest parts, at most 9 MiB wait to be delivered. */
+/** Number of parallel requests. With parts of the largest size, at most 9 MiB wait to be delivered. */
 const PARTS_AT_ONCE = 3;
 const SMALLEST_PART_BYTES = 2 ** 19;
 const LARGEST_PART_BYTES = 3 * 2 ** 20;
@@ -22,8 +22,8 @@ const QUICK_MS = 100;
 const SLOW_MS = 500;
 
 /**
- * Bytes of a waiting part that are delivered at once. Progress is reported, and a load can be stopped,
- * between deliveries.
+ * Bytes of a waiting part that one read delivers. Between two reads progress is reported, and the load can
+ * be stopped.
  */
 const HANDED_ON_BYTES = 2 ** 18;
 
@@ -52,7 +52,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     throw startOver(
       new SourceError(
         'SOURCE_CHANGED',
-        `${name}: the server sends no validator, so the rest of the file cannot be matched with its beginning. Load the file again.`,
+        `${name}: the download was interrupted and cannot be resumed: the server sends neither ETag nor Last-Modified, so the file may have changed. Load it again from the start.`,
       ),
     );
   }
@@ -78,11 +78,11 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
 class Download implements Reader {
   readonly #file: RemoteFile;
   readonly #ending: AbortController;
-  /** Parts in the file's order; the first is being read. */
+  /** Parts in the order of the file. The first one is being read. */
   readonly #parts: (Part | Prefetched)[] = [];
-  /** Buffers of parts that have been delivered. */
+  /** Buffers of parts that have been delivered, for reuse. */
   readonly #spare: ArrayBuffer[] = [];
-  /** Where the download ends; undefined: at the end of the file. */
+  /** Position at which the download ends; undefined for the end of the file. */
   readonly #to: number | undefined;
   #next: number;
   #partBytes = SMALLEST_PART_BYTES;
@@ -119,7 +119,10 @@ class Download implements Reader {
     this.#ending.abort(reason ?? new DOMException('Reading was cancelled.', 'AbortError'));
   }
 
-  /** Requests a part up to the end of the file, whose length is unknown. */
+  /**
+   * Requests the part from the last requested byte to `end`. If `end` is undefined, the part reaches to the
+   * end of the file.
+   */
   #ask(end: number | undefined): Part {
     const part = new Part(this.#file, this.#next, end);
     this.#parts.push(part);
@@ -146,9 +149,12 @@ class Download implements Reader {
   }
 }
 
-/** A part that is downloaded before it is needed. Its length bounds the memory it takes. */
+/**
+ * A part that is downloaded before its bytes are requested. The part's length bounds the memory that it
+ * takes.
+ */
 class Prefetched {
-  /** How long the part took to arrive. */
+  /** How long the part took to arrive, in ms. */
   ms = 0;
   /** Memory for the part, reused after the part has been delivered. */
   readonly buffer: ArrayBuffer;

@@ -5,7 +5,7 @@ import { SourceError } from '../errors.js';
 export interface HubOptions {
   /** Branch, tag or commit on the hub. Default: `main`. */
   readonly revision?: string | undefined;
-  /** A mirror of the hub, with the same paths. Default: https://huggingface.co. */
+  /** Base URL of a mirror of the hub, with the hub's paths. Default: https://huggingface.co. */
   readonly baseUrl?: string | URL | undefined;
   /** Replaces the global `fetch`, for example to send an Authorization header. */
   readonly fetch?: typeof globalThis.fetch | undefined;
@@ -15,15 +15,15 @@ const HUB = 'https://huggingface.co';
 const hubHosts = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co', 'www.hf.co']);
 
 /**
- * The URL, or in Node the path, of the folder with config.json and model.safetensors. It ends with a slash.
- * The address of a page on the hub means the repository that the page shows.
+ * The URL, or in Node the path, of the folder that holds config.json and model.safetensors. It ends with a
+ * slash. The address of a page on the hub stands for the repository that the page shows.
  * @throws SourceError SOURCE_URL
  */
 export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions = {}): string {
   if (typeof id === 'string' && /^[\w-][\w-]*$/.test(id)) {
     throw new SourceError(
       'SOURCE_URL',
-      `${id}: expected an id of the hub with its owner, such as facebook/dinov2-small, or the URL of a folder. For a folder beside the page, write ./${id}.`,
+      `${id}: expected a hub id with its owner, such as facebook/dinov2-small, or the URL of a folder. For a folder beside the page, write ./${id}.`,
     );
   }
   const page: HubPage | undefined = isHubId(id) ? { id, revision: undefined, folder: '' } : pageOfHub(id);
@@ -31,7 +31,7 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
     if (page.revision !== undefined && revision !== undefined && page.revision !== revision)
       throw new SourceError(
         'SOURCE_URL',
-        `${String(id)}: the address names the revision ${page.revision}, and the option revision is ${revision}. Pass the id ${page.id} with one revision.`,
+        `${String(id)}: the address names the revision ${page.revision}, but the option revision is ${revision}. Pass the id ${page.id} and one revision.`,
       );
     const chosen = encodeURIComponent(page.revision ?? revision ?? 'main');
     return `${String(baseUrl).replace(/\/$/, '')}/${page.id}/resolve/${chosen}/${page.folder}`;
@@ -39,33 +39,34 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
   if (revision !== undefined)
     throw new SourceError(
       'SOURCE_URL',
-      `${String(id)}: the option revision (${revision}) needs an id of the hub. For a URL, pass the folder of that revision.`,
+      `${String(id)}: the option revision (${revision}) works with a hub id only. For a URL, pass the URL of that revision's folder.`,
     );
   return withSlash(id);
 }
 
 /**
- * Whether a text is `owner/name` in the characters that the hub allows. A path begins with `/` or a dot, a
- * URL has a colon.
+ * Whether a text is `owner/name` in the characters that the hub allows. A path is no hub id, because it
+ * begins with `/` or a dot; neither is a URL, because it has a colon.
  */
 const isHubId = (id: string | URL): id is string =>
   typeof id === 'string' && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id);
 
-/** The repository that an address on the hub names. */
+/** The repository that the address of a page on the hub shows. */
 interface HubPage {
   readonly id: string;
   readonly revision: string | undefined;
-  /** A folder within the repository, with a slash at its end; or empty. */
+  /** A folder within the repository, with a slash at its end; empty for the root. */
   readonly folder: string;
 }
 
-/** First path segments of the hub that are no owner of models. */
+/** First path segments on the hub that are not owners of model repositories. */
 const noModels = new Set(['datasets', 'spaces', 'api', 'docs', 'papers', 'collections', 'blog', 'buckets']);
 
 /**
  * The repository that an address shows: `/owner/name`, `/owner/name/tree/main`,
  * `/owner/name/blob/main/config.json`, `/owner/name/resolve/main/`. Undefined for other sites and for pages
- * that show no model. @throws SourceError SOURCE_URL for a file whose name no load reads
+ * that show no model.
+ * @throws SourceError SOURCE_URL for a file that no load reads
  */
 function pageOfHub(address: string | URL): HubPage | undefined {
   const text = String(address);
@@ -84,7 +85,7 @@ function pageOfHub(address: string | URL): HubPage | undefined {
   if (isFile && !/^(model\.safetensors|[\w.-]+\.json|README\.md|model-\d+-of-\d+\.safetensors)$/.test(file))
     throw new SourceError(
       'SOURCE_URL',
-      `${text}: expected the address of a repository, found one of the file ${file}, which fromPretrained does not read. ` +
+      `${text}: expected the address of a repository, found the address of a file, ${file}, which fromPretrained does not read. ` +
         `Load this file with fromFiles({ weights: '${HUB}/${id}/resolve/${revision}/${path.join('/')}' }).`,
     );
   const folder = (isFile ? path.slice(0, -1) : path).map((part) => `${part}/`).join('');
@@ -96,7 +97,7 @@ function withSlash(folder: string | URL): string {
   if (/[?#]/.test(text))
     throw new SourceError(
       'SOURCE_URL',
-      `${text}: expected the URL of a folder that holds config.json and model.safetensors, found one with a query or a fragment. Give the folder.`,
+      `${text}: expected the URL of a folder that holds config.json and model.safetensors, found a URL with a query or a fragment. Remove the query and the fragment.`,
     );
   return text.endsWith('/') ? text : `${text}/`;
 }

@@ -1,16 +1,21 @@
-/** The SHA-256 hashes that a caller demands: reading, computing and comparing them. */
+/** Parses, computes and compares the SHA-256 hashes with which a caller pins files. */
 import { SourceError } from '../errors.js';
 import { hexOf } from '../numerics/hex.js';
 import { loadPart } from '../platform/part.js';
 import type { Sha256 } from './sha256.js';
 
-/** Starts a hash of bytes that arrive in portions. @throws SourceError SOURCE_FETCH if its code does not arrive */
+/**
+ * Starts the hash of bytes that arrive in portions. @throws SourceError SOURCE_FETCH if the module with
+ * SHA-256 cannot be loaded
+ */
 export async function startSha256(): Promise<Sha256> {
   const { Sha256: Hash } = await loadPart(import('./sha256.js'));
   return new Hash();
 }
 
-/** @throws SourceError SOURCE_INTEGRITY unless both are equal. Both are undefined if the caller demands no hash. */
+/**
+ * @throws SourceError SOURCE_INTEGRITY if the hashes differ. Both are undefined if the caller pins no hash.
+ */
 export function checkDigest(name: string, expected: string | undefined, found: string | undefined): void {
   if (found === expected) return;
   throw new SourceError(
@@ -20,8 +25,8 @@ export function checkDigest(name: string, expected: string | undefined, found: s
 }
 
 /**
- * Reads a hash as callers write it: 64 hexadecimal digits, as the hub shows it, or `sha256-` and base64, as in
- * HTML's `integrity`.
+ * Parses a SHA-256 hash: 64 hexadecimal digits, as the hub shows them, or `sha256-` followed by base64, as
+ * in HTML's `integrity` attribute.
  * @returns 64 lower-case hexadecimal digits; undefined for any other text
  */
 export function parseSha256(text: string): string | undefined {

@@ -1,11 +1,9 @@
-/**
- * Opens files by path in Node. No module of Node is imported before a path is opened.
- */
+/** Opens files by path in Node. Modules of Node are loaded only when a path is opened. */
 import { SourceError } from '../errors.js';
 import { nodeModule } from '../platform/node.js';
 import { causeText, type Reader } from './chunks.js';
 
-/** The parts of node:fs/promises that are used. */
+/** The part of `node:fs/promises` that this file uses. */
 interface FileSystem {
   open(path: string | URL): Promise<FileHandle>;
 }
@@ -21,7 +19,7 @@ interface FileHandle {
   close(): Promise<void>;
 }
 
-/** Bytes of one read. */
+/** Bytes that one read requests. */
 const READ_BYTES = 2 ** 20;
 
 /** @throws SourceError SOURCE_READ */
@@ -29,13 +27,13 @@ export async function openPath(path: string | URL): Promise<{ reader: Reader; to
   const { open } = nodeModule('node:fs/promises') as FileSystem;
   let file: FileHandle | undefined;
   const failed = (cause: unknown, found = causeText(cause)): SourceError =>
-    new SourceError('SOURCE_READ', `${String(path)}: expected a file, found ${found}. Check the path.`, {
+    new SourceError('SOURCE_READ', `${String(path)}: the file cannot be read: ${found}. Check the path.`, {
       cause,
     });
   try {
     file = await open(path);
     const stat = await file.stat();
-    if (!stat.isFile()) throw failed(undefined, 'a folder');
+    if (!stat.isFile()) throw failed(undefined, 'the path leads to a folder or device');
     return { reader: fileReader(file, stat.mtimeMs, failed), totalBytes: stat.size };
   } catch (cause) {
     await file?.close();
@@ -44,9 +42,9 @@ export async function openPath(path: string | URL): Promise<{ reader: Reader; to
 }
 
 /**
- * Reads a file and checks at the end that it was not written meanwhile, even if its length is the same. Two
- * buffers alternate: one is filled while the other is used. Allocating new ones would double the time,
- * because they are cleared and mapped.
+ * Reads a file, and checks at the end that the file was not written meanwhile, even if its length is the
+ * same. Two buffers alternate: one is filled while the caller uses the other. New buffers for each read
+ * would double the time, because the system must clear and map their memory.
  */
 function fileReader(
   handle: FileHandle,
@@ -72,11 +70,11 @@ function fileReader(
         if (bytes.length > 0) {
           [used, spare] = [spare, used];
           ahead = fill(spare);
-          ahead.catch(() => undefined); // reported by the read that awaits it
+          ahead.catch(() => undefined); // the read that awaits the promise reports the error
           return bytes;
         }
         if ((await handle.stat()).mtimeMs !== mtimeMs)
-          throw failed(undefined, 'one that was written while it was read');
+          throw failed(undefined, 'it was written while it was read');
       } catch (cause) {
         throw cause instanceof SourceError ? cause : failed(cause);
       }

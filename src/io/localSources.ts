@@ -6,8 +6,8 @@ import { blobReader, describe, memoryReader, streamReader } from './readers.js';
 import type { ByteSource } from './sourceTypes.js';
 
 /**
- * Opens a source; a string or URL is a path of the machine. See `openSource`.
- * @throws SourceError SOURCE_READ; TypeError if `source` is none of these things
+ * Opens a source. A string or URL is a path of the local file system. See `openSource`.
+ * @throws SourceError SOURCE_READ; TypeError if `source` is not a ByteSource
  */
 export async function openLocal(source: ByteSource, signal: AbortSignal | undefined): Promise<ByteStream> {
   if (typeof source === 'string' || source instanceof URL) {
@@ -26,7 +26,7 @@ export async function openLocal(source: ByteSource, signal: AbortSignal | undefi
     if (source.locked) {
       throw new SourceError(
         'SOURCE_READ',
-        'ReadableStream: the stream is locked by another reader. A stream can be read once: open a new one.',
+        'ReadableStream: the stream is locked by another reader. A stream can be read only once: open a new stream.',
       );
     }
     return new Chunks('ReadableStream', undefined, streamReader(source, 'ReadableStream'), signal);
@@ -43,7 +43,10 @@ export async function openLocal(source: ByteSource, signal: AbortSignal | undefi
   );
 }
 
-/** Tests for the method: the class is missing in Node, and differs between frames. */
+/**
+ * Whether an object is a file handle. Tests for the method, because the class `FileSystemFileHandle` is
+ * missing in Node and differs between frames.
+ */
 function isFileHandle(source: object): source is FileSystemFileHandle {
   return 'kind' in source && source.kind === 'file' && 'getFile' in source;
 }

@@ -1,4 +1,6 @@
-/** Requests a range of a file on a server, with retries that resume where an answer broke off. */
+/**
+ * Requests a range of a file on a server. A request that breaks off is retried from the first missing byte.
+ */
 import { SourceError } from '../errors.js';
 import {
   announcedBytes,
@@ -22,28 +24,28 @@ export interface RemoteFile {
   readonly name: string;
   readonly fetch: typeof globalThis.fetch;
   readonly retry: RetryPolicy;
-  /** Ends every request and every wait. */
+  /** Its abort ends every request for the file and every wait before a retry. */
   readonly signal: AbortSignal;
-  /** Whether the file is on another origin, where a custom header would cause a CORS preflight. */
+  /** Whether the file is on a different origin, where a custom header would cause a CORS preflight. */
   readonly crossOrigin: boolean;
   /**
    * Whether the bytes are checked against a hash at the end. If so, parts may be joined even if the server
-   * sends no validator.
+   * sends no validator (ETag or Last-Modified).
    */
   readonly pinned: boolean;
   /**
-   * The browser's HTTP cache may hold a part of an older version; `reload` bypasses it. Small files are
-   * always revalidated (`no-cache`), which costs a 304 answer: they have no other parts whose validators
-   * would differ.
+   * Cache mode of every fetch. `reload` bypasses the browser's HTTP cache, which may hold a part of an older
+   * version. Small files are read in one answer, without validators of other parts to compare, so they are
+   * always revalidated (`no-cache`) at the cost of a 304 answer.
    */
   readonly cache: RequestCache;
-  /** Reusable buffers for answers. */
+  /** Buffers for the bytes of answers, for reuse. */
   readonly spare: ArrayBuffer[];
   /** Whether to request ranges; false once the server has ignored one. */
   ranges: boolean;
   /**
-   * Set once the server has answered. Before that, a failed fetch is more likely a missing CORS permission
-   * than a bad connection.
+   * Whether the server has answered. Before the first answer, a failed fetch is more likely to mean a
+   * missing CORS permission than a bad connection.
    */
   answered: boolean;
   totalBytes: number | undefined;
@@ -55,13 +57,13 @@ export interface RemoteFile {
 const restartable = new WeakSet<object>();
 
 /**
- * Whether a load that failed with this error may succeed from its start: the file changed, or broke off and
- * cannot be resumed.
+ * Whether a load that failed with this error may succeed if it starts again: the file changed, or the
+ * download broke off and cannot be resumed.
  */
 export const mayStartOver = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && restartable.has(error);
 
-/** Marks an error for `mayStartOver`. */
+/** Marks an error, so that `mayStartOver` returns true for it. */
 export function startOver(error: SourceError): SourceError {
   restartable.add(error);
   return error;
@@ -80,31 +82,31 @@ class Passing extends Error {
 
 interface Body {
   readonly reader: BodyReader | undefined;
-  /** Position of its first byte in the file. */
+  /** Position in the file of the body's first byte. */
   readonly begin: number;
-  /** Position behind the last byte that the answer announced; undefined if it announced none. */
+  /** Position behind the last byte that the answer announced; undefined if it announced no length. */
   readonly end: number | undefined;
-  /** Whether the answer is a part of the file, which must not be longer than announced. */
+  /** Whether the answer is a range of the file. A range must not be longer than announced. */
   readonly part: boolean;
-  /** Bytes at the front that were received before. */
+  /** Number of bytes to drop from the front, because they were received before. */
   skip: number;
   readonly abort: AbortController;
 }
 
 /**
- * Attempts before any server has answered. Waiting longer does not repair a wrong address or a missing
- * permission.
+ * Limit for attempts before any server has answered. More attempts would not help against a wrong address or
+ * a missing permission.
  */
 const FIRST_ATTEMPTS = 2;
-/** After this much progress, the count of failures starts again. */
+/** After this many received bytes, the count of failures starts again. */
 const PROGRESS_BYTES = 2 ** 18;
 
-/** Bytes [begin, end) of a file, or from `begin` to its end. */
+/** The bytes [begin, end) of a file, or all bytes from `begin` on. */
 export class Part {
   readonly begin: number;
-  /** Undefined: to the end of the file. */
+  /** Position behind the last byte; undefined for the end of the file. */
   end: number | undefined;
-  /** The next byte. */
+  /** Position of the next byte to deliver. */
   at: number;
   readonly #file: RemoteFile;
   #body: Body | undefined;
@@ -118,8 +120,8 @@ export class Part {
   }
 
   /**
-   * The next bytes, valid until the next call; undefined at the end. @throws SourceError; the reason of the
-   * file's signal
+   * The next bytes, valid until the next call; undefined at the end.
+   * @throws SourceError; the reason of the file's `signal` after an abort
    */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
@@ -141,7 +143,7 @@ export class Part {
           if (this.end === undefined) return undefined;
           if (this.at === body.begin && this.at !== this.#file.totalBytes)
             throw new Passing(truncated(this.#file.name, this.end, this.at));
-          continue; // a server may send less than was requested
+          continue; // a server may send a shorter range than was requested
         }
         if (body.part && this.at + bytes.length > (body.end ?? Infinity))
           throw new Passing(this.#offRange('more'));
@@ -166,7 +168,7 @@ export class Part {
     body.abort.abort(reason);
   }
 
-  /** Waits before the next attempt, or throws. */
+  /** Waits before the next attempt. Throws if the error is final or no attempt is left. */
   async #failed(error: unknown): Promise<void> {
     const file = this.#file;
     this.cancel(error);
@@ -182,7 +184,7 @@ export class Part {
         status: error.error.status,
       });
     }
-    if (this.at > 0 && file.validator === undefined && !file.pinned) throw startOver(error.error); // without a validator the rest may belong to another version
+    if (this.at > 0 && file.validator === undefined && !file.pinned) throw startOver(error.error); // without a validator the rest of the file may belong to a different version
     await wait(backOffMs(file.retry, this.#failures, error.waitMs), file.signal);
   }
 
@@ -192,13 +194,13 @@ export class Part {
       const value = await this.#patiently(
         () => reader.read(),
         (cause) => {
-          // Browsers and Node report a body that ends before its Content-Length as a network error. This
-          // message is more precise.
+          // Browsers and Node report a body that ends before its Content-Length as a network error. The
+          // message that the source was truncated is more precise.
           const { name } = this.#file;
           if (end !== undefined && this.at < end) return truncated(name, end, this.at, cause);
           return new SourceError(
             'SOURCE_FETCH',
-            `${name}: expected more after ${this.at} bytes, found ${causeText(cause)}. Check the network and try again.`,
+            `${name}: the download broke off after ${this.at} bytes (${causeText(cause)}). Check the network and try again.`,
             { cause },
           );
         },
@@ -216,7 +218,7 @@ export class Part {
     }
   }
 
-  /** Awaits a network operation, at most `retry.stallMs`. */
+  /** Awaits a network operation for at most `retry.stallMs`. */
   async #patiently<T>(
     run: () => Promise<T>,
     failed: (cause: unknown) => SourceError,
@@ -225,7 +227,7 @@ export class Part {
     const { signal, retry } = this.#file;
     const stalled = new AbortController();
     const timer = setTimeout(
-      () => stalled.abort(new Error(`nothing for ${retry.stallMs / 1000} s`)),
+      () => stalled.abort(new Error(`no data for ${retry.stallMs / 1000} s`)),
       retry.stallMs,
     );
     const stop = (): void => stalled.abort(signal.reason);
@@ -244,19 +246,19 @@ export class Part {
 
   async #open(): Promise<Body> {
     const file = this.#file;
-    const { name, url, crossOrigin, validator, fetch } = file; // called without an object: the browser's fetch rejects another `this`
+    const { name, url, crossOrigin, validator, fetch } = file; // called without an object, because the browser's fetch throws if `this` is an object other than the window
     const partly = this.at > 0 || (file.ranges && this.end !== undefined);
     const headers: Record<string, string> = {};
     if (partly) headers['range'] = `bytes=${this.at}-${this.end === undefined ? '' : this.end - 1}`;
-    // Across origins If-Range would need a CORS permission that few servers give. There the answers'
-    // validators are compared instead.
+    // On a different origin, an If-Range header would need a CORS permission that few servers give. For such
+    // files the validators of the answers are compared instead.
     const conditional = partly && validator !== undefined && !crossOrigin;
     if (conditional) headers['if-range'] = conditionOf(validator);
     const abort = new AbortController();
     const signal = AbortSignal.any([file.signal, abort.signal]);
     const ask = async (): Promise<Response> => {
       const response = await fetch(url.href, { headers, signal, cache: file.cache });
-      if (signal.aborted) release(response.body, signal.reason); // the answer came too late: nothing will read it
+      if (signal.aborted) release(response.body, signal.reason); // the answer came after the abort, so nobody reads it
       return response;
     };
     let response: Response;
@@ -266,8 +268,8 @@ export class Part {
         (cause) =>
           new SourceError(
             'SOURCE_FETCH',
-            `${name}: expected an answer, found ${causeText(cause)}. Check the network; if the address opens in a tab of its own, its server does ` +
-              'not allow other pages to read it (CORS).',
+            `${name}: the request failed (${causeText(cause)}). Check the network. If the address opens in a tab of its own, its server does ` +
+              'not allow other pages to read the file (CORS).',
             { cause },
           ),
         abort,
@@ -275,7 +277,7 @@ export class Part {
     } catch (error) {
       if (!(partly && crossOrigin && this.at === 0 && error instanceof Passing && !file.answered))
         throw error;
-      file.ranges = false; // perhaps only the Range header is forbidden
+      file.ranges = false; // perhaps the server forbids only the Range header
       return this.#open();
     }
     file.answered = true;
@@ -311,28 +313,29 @@ export class Part {
       skip,
       abort,
     });
-    // A server on another origin may hide Content-Range; if it is visible, it must be right.
+    // A server on a different origin may hide Content-Range. If the header is visible, it must match the
+    // request.
     const isPart = partly && status === 206 && (range !== undefined || response.type === 'cors');
     if (partly && status === 416 && file.totalBytes === undefined && this.at > 0) {
       file.totalBytes = this.at;
       return { reader: undefined, begin: this.at, end: this.at, part: true, skip: 0, abort };
     }
-    if (partly && status === 416 && this.at === 0) return this.#openWhole(response); // an empty file has no first byte
+    if (partly && status === 416 && this.at === 0) return this.#openWhole(response); // the file may be empty, so that even byte 0 does not exist
     if (!response.ok || (status === 206 && !isPart)) {
       if (this.at > 0 && status === 416)
-        throw startOver(this.#changed('status 416: these bytes do not exist any more'));
+        throw startOver(this.#changed('status 416 (the requested bytes do not exist any more)'));
       throw new SourceError('SOURCE_FETCH', statusMessage(name, response), { status });
     }
     checkKind(name, file.url, response);
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
     const encoded = isCompressed(headers);
-    // Without a validator, the next part may be of another version. A part of an encoded file is no part of
-    // the file.
+    // If there is no validator, the next range may belong to a different version. A range of an encoded
+    // answer is not a range of the decoded file.
     if (isPart && fresh && ((found === undefined && !file.pinned) || encoded))
       return this.#openWhole(response);
-    // A range of an encoded answer may count encoded bytes, and fetch passes on an encoding that it does not
-    // know.
+    // A range of an encoded answer may count encoded bytes. fetch delivers bytes undecoded if it does not
+    // know their encoding.
     if (this.at === 0 && !isPart) file.encoded = encoded;
     else if (encoded && (isPart || !file.encoded)) throw startOver(this.#changed('a Content-Encoding'));
     if (isPart) {
@@ -356,8 +359,8 @@ export class Part {
     file.ranges = false;
     const totalBytes = announcedBytes(response);
     if (this.at > 0) {
-      // The whole file came: it has changed, or the server does not support ranges. In the second case the
-      // known bytes are skipped.
+      // The server sent the whole file: either the file has changed, or the server does not support ranges.
+      // If the server does not support ranges, the bytes received before are skipped.
       if (found !== file.validator || (found === undefined && !file.pinned))
         throw startOver(this.#changed(found ?? 'none'));
       return body(totalBytes, this.at);
@@ -370,7 +373,7 @@ export class Part {
     return body(totalBytes);
   }
 
-  /** Requests the whole file in one answer instead. */
+  /** Requests the whole file in one answer instead of a range. */
   #openWhole({ body }: Response): Promise<Body> {
     release(body, undefined);
     this.#file.ranges = false;
@@ -381,14 +384,14 @@ export class Part {
   #offRange(found: string): SourceError {
     return new SourceError(
       'SOURCE_FETCH',
-      `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server answered a Range request with other bytes. Use a server that supports range requests.`,
+      `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server answered a Range request with a different range. Use a server that supports range requests.`,
     );
   }
 
   #changed(found: string): SourceError {
     return new SourceError(
       'SOURCE_CHANGED',
-      `${this.#file.name}: expected the version ${this.#file.validator ?? 'of the first part'}, found ${found}: the file changed while it was read. Load it again.`,
+      `${this.#file.name}: the file changed while it was read: expected the version ${this.#file.validator ?? 'of the first part'}, found ${found}. Load it again.`,
     );
   }
 }

@@ -1,10 +1,10 @@
-/** The retry policy of downloads. */
+/** The retry policy of downloads: number of attempts, delays and time limits. */
 import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 
 /** When and how often a failed request is repeated. */
 export interface RetryOptions {
-  /** Attempts for one request, from 1. Progress resets the count. Default: 5. */
+  /** Attempts for one request, from 1. Received data resets the count. Default: 5. */
   readonly attempts?: number | undefined;
   /**
    * Delay before the second attempt, in ms. The delay doubles with each attempt, up to 30 s, with 25 %
@@ -17,7 +17,7 @@ export interface RetryOptions {
 
 export type RetryPolicy = { readonly [Key in keyof RetryOptions]-?: number };
 
-/** @throws OptionError OPTION_VALUE where a number is out of range, OPTION_NAME */
+/** @throws OptionError OPTION_VALUE if a number is out of range, OPTION_NAME if an option is unknown */
 export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
   const { attempts = 5, delayMs = 500, stallMs = 30_000 } = checkOptions('retry', options);
   if (!Number.isInteger(attempts) || attempts < 1)
@@ -28,28 +28,29 @@ export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
   if (!(delayMs >= 0) || !(stallMs > 0))
     throw new OptionError(
       'OPTION_VALUE',
-      `retry: expected delayMs from 0 and stallMs above 0, found ${String(delayMs)} and ${String(stallMs)}.`,
+      `retry: expected delayMs of at least 0 and stallMs above 0, found ${String(delayMs)} and ${String(stallMs)}.`,
     );
   return { attempts, delayMs, stallMs };
 }
 
-/** The longest wait. If a server asks for a longer one, the request fails at once. */
+/** The longest wait before a retry. If the server's Retry-After is longer, the request fails at once. */
 export const MAX_WAIT_MS = 60_000;
 
 const LONGEST_BACKOFF_MS = 30_000;
 
-/** The wait in ms after `failures` failures in a row, at least one. */
+/** The wait in ms after `failures` (1 or more) failures in a row. */
 export function backOffMs(
   { delayMs }: RetryPolicy,
   failures: number,
   retryAfterMs: number | undefined,
 ): number {
   const doubled = Math.min(delayMs * 2 ** (failures - 1), LONGEST_BACKOFF_MS);
-  return retryAfterMs ?? doubled * (0.75 + Math.random() / 2); // jitter: clients that were cut off together do not return together
+  return retryAfterMs ?? doubled * (0.75 + Math.random() / 2); // random jitter, so that clients that were cut off together do not return together
 }
 
 /**
- * Retry-After in ms. A date is counted from the answer's own Date header; undefined if that is missing.
+ * Retry-After in ms. If the header is a date, the wait is counted from the answer's own Date header;
+ * undefined if Date is missing.
  */
 export function retryAfterMs(headers: Headers): number | undefined {
   const text = headers.get('retry-after')?.trim();

@@ -1,7 +1,11 @@
 /**
- * SHA-256 of bytes that arrive in portions (FIPS 180-4): crypto.subtle wants them all at once.
+ * SHA-256 (FIPS 180-4) of bytes that arrive in portions. crypto.subtle can hash only bytes that are all in
+ * memory.
  */
-/** Cube roots of the first 64 primes, square roots of the first 8: 32 bits of their fractions. */
+/**
+ * `round`: the fractions of the cube roots of the first 64 primes; `start`: those of the square roots of the
+ * first 8; 32 bits each.
+ */
 let constants: { readonly round: Int32Array; readonly start: readonly number[] } | undefined;
 
 function makeConstants(): { readonly round: Int32Array; readonly start: readonly number[] } {
@@ -43,7 +47,7 @@ export class Sha256 {
     this.#rest.set(bytes.subarray(whole));
   }
 
-  /** 64 hexadecimal digits. Nothing may be added afterwards. */
+  /** Ends the hash, and returns its 64 hexadecimal digits. `update` must not be called afterwards. */
   digest(): string {
     const bits = this.#length * 8;
     const padding = new Uint8Array((this.#length % 64 < 56 ? 64 : 128) - (this.#length % 64));
@@ -77,8 +81,8 @@ export class Sha256 {
         f = h[5]!,
         g = h[6]!,
         z = h[7]!;
-      // Eight rounds at once: after eight, every word is back under its own name, and nothing is moved about
-      // (a third faster).
+      // Eight rounds at once: the eight working variables rotate by one place a round, so after eight rounds
+      // each is in its own variable again, and none has to be copied (a third faster).
       for (let i = 0; i < 64; i += 8) {
         z =
           (z +
@@ -197,7 +201,7 @@ export class Sha256 {
   }
 }
 
-/** Of bytes that are all there, in hexadecimal digits. */
+/** The SHA-256 of `bytes`, in hexadecimal digits. */
 export function sha256(bytes: Uint8Array): string {
   const hash = new Sha256();
   hash.update(bytes);

@@ -1,6 +1,6 @@
 /**
- * Opens any source of bytes (URL, File, Blob, bytes in memory, stream) as one kind of stream, with one way to
- * stop it and one class of error.
+ * Opens any source of bytes (URL, File, Blob, bytes in memory, stream) as a `ByteStream`, with one way to
+ * cancel and one error class.
  */
 import { SourceError } from '../errors.js';
 import { hasPaths } from '../platform/node.js';
@@ -15,18 +15,18 @@ export type { ByteSource, OwnSource, SourceOptions } from './sourceTypes.js';
 
 const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
 
-/** Whether a string is a URL and not a path in Node. */
+/** Whether a string or URL is fetched. In Node, any other string is a path. */
 export const isUrl = (source: string | URL): boolean => isHttp(source) || !hasPaths();
 
 /**
- * Opens a source. A URL is requested at once, and the promise resolves when the first bytes have arrived and
- * the answer is checked.
+ * Opens a source. A URL is requested at once. The promise resolves when the first bytes have arrived and the
+ * answer has been checked.
  *
  * @param source see ByteSource; a ReadableStream is consumed
- * @throws SourceError SOURCE_URL (no such URL may be fetched), SOURCE_FETCH (no answer, or an error status),
- * SOURCE_IS_HTML (a page came), SOURCE_READ (the stream is in use or failed)
+ * @throws SourceError SOURCE_URL (the URL may not be fetched), SOURCE_FETCH (no answer, or an error status),
+ *   SOURCE_IS_HTML (the answer is a web page), SOURCE_READ (the stream is in use or failed)
  * @throws `signal.reason` after an abort
- * @throws TypeError if `source` is none of these things
+ * @throws TypeError if `source` is not a ByteSource
  */
 export async function openSource(
   source: ByteSource | OwnSource,
@@ -41,25 +41,26 @@ export async function openSource(
   return openLocal(source, signal);
 }
 
-/** Whether an error proves that a file does not exist: status 404 or 410, on a disk ENOENT. */
+/** Whether an error proves that a file does not exist: status 404 or 410, or ENOENT on a disk. */
 export const isAbsent = (error: unknown): boolean =>
   error instanceof SourceError &&
   ([404, 410].includes(error.status ?? 0) ||
     (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
 
 /**
- * Whether an error may mean that a file does not exist: also status 403 (buckets without listing) and a web
- * page (single-page applications send one for every address).
+ * Whether an error may mean that a file does not exist: besides the errors of `isAbsent`, status 403
+ * (storage buckets without permission to list) and a web page (single-page applications send one for every
+ * address).
  */
 export const isMissing = (error: unknown): boolean =>
   isAbsent(error) ||
   (error instanceof SourceError && (error.status === 403 || error.code === 'SOURCE_IS_HTML'));
 
 /**
- * All bytes of a small file, such as config.json.
+ * Reads all bytes of a small file, such as config.json.
  *
- * @param maxBytes the most to read; default 1 MiB
- * @throws what openSource and the stream throw; SourceError SOURCE_TOO_LONG beyond `maxBytes`
+ * @param maxBytes the most bytes to read. Default: 1 MiB
+ * @throws the errors of `openSource` and of the stream; SourceError SOURCE_TOO_LONG if there are more bytes
  */
 export async function readAll(
   source: ByteSource,

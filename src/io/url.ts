@@ -1,8 +1,8 @@
-/** Resolves and checks URLs, and names them for messages. */
+/** Resolves and checks URLs, and makes names for error messages from them. */
 import { SourceError } from '../errors.js';
 import { baseUrl } from '../platform/baseUrl.js';
 
-/** @throws SourceError SOURCE_URL */
+/** Resolves a URL against the page and checks it. @throws SourceError SOURCE_URL */
 export function resolveUrl(source: string | URL): URL {
   const base = baseUrl();
   let url: URL;
@@ -11,7 +11,7 @@ export function resolveUrl(source: string | URL): URL {
   } catch (cause) {
     const advice =
       base === undefined
-        ? 'A relative URL needs a page: pass an absolute URL, or the bytes.'
+        ? 'Outside a page there is no base for a relative URL: pass an absolute URL, or the bytes.'
         : 'Check the address.';
     const found = JSON.stringify(
       String(source)
@@ -23,11 +23,11 @@ export function resolveUrl(source: string | URL): URL {
   if (url.protocol !== 'https:' && url.protocol !== 'http:' && url.protocol !== 'blob:') {
     throw new SourceError(
       'SOURCE_URL',
-      `source: expected a URL of http, https or blob, found ${url.protocol}. Read the file yourself, and pass a Blob or the bytes.`,
+      `source: expected an http, https or blob URL, found ${url.protocol}. Read the file yourself, and pass a Blob or the bytes.`,
     );
   }
   if (url.username !== '' || url.password !== '') {
-    // The message must not repeat the credentials.
+    // The message must not repeat the user name or the password.
     throw new SourceError(
       'SOURCE_URL',
       `${nameOf(url)}: the URL has a user name or password, which fetch refuses. Pass a fetch that sends an Authorization header.`,
@@ -37,8 +37,8 @@ export function resolveUrl(source: string | URL): URL {
 }
 
 /**
- * A URL for messages, which end up in logs. The query is left out, because signed addresses carry secrets in
- * it.
+ * A URL for messages, which may end up in logs. The query is left out, because the query of a signed URL
+ * contains secrets.
  */
 export function nameOf(url: URL): string {
   return url.protocol === 'blob:' ? url.href : `${url.origin}${url.pathname}`;

@@ -1,6 +1,7 @@
 /**
- * Settles checkpoints of any dialect, prefix or element type, with or without a config.json or a classifier.
- * Loaded only for a checkpoint that is not exactly what Hugging Face's own files are, see settle.ts.
+ * Settles checkpoints of any naming convention (Hugging Face, facebookresearch, timm), prefix or element
+ * type, with or without config.json or a classifier. This module is loaded only for checkpoints that differ
+ * from Hugging Face's own files, see settle.ts.
  */
 import type { DINOv2Config } from '../model/config.js';
 import type { TensorChoice } from '../model/checkpointConfig.js';
@@ -20,7 +21,7 @@ import { readQuantized, RowScales } from '../weights/quantized.js';
 import type { Described } from './described.js';
 import type { Settled } from './settled.js';
 
-/** Settles a checkpoint, see `settle`. @throws ConfigError, CheckpointError */
+/** Settles a checkpoint, see `settle` in settle.ts. @throws ConfigError, CheckpointError */
 export function settleAny(
   header: SafetensorsHeader,
   described: Pick<Described, 'config' | 'hints'>,
@@ -39,7 +40,7 @@ export function settleAny(
   };
 }
 
-/** The widths that a classifier of this model may have. */
+/** The input widths that a classifier of this model may have. */
 export const headWidths = ({ embedDim, depth }: DINOv2Config): HeadWidths => ({
   token: embedDim,
   pooled: depth < 4 ? [2 * embedDim] : [2 * embedDim, 5 * embedDim],
@@ -53,7 +54,8 @@ export interface NamedHead {
 }
 
 /**
- * A head with what config.json says of it. Undefined for timm's `head` of another pooling than the class token.
+ * Adds to a head the class names and problem type from config.json. Undefined if it is timm's `head` for a
+ * pooling other than the class token.
  */
 export async function namedHead(
   head: LinearHead,
@@ -63,6 +65,6 @@ export async function namedHead(
   return {
     head,
     labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)),
-    problemType: isProblemType(problemType) ? problemType : undefined, // transformers takes any other value for none
+    problemType: isProblemType(problemType) ? problemType : undefined, // transformers treats any other value as missing
   };
 }

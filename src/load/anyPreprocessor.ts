@@ -1,4 +1,7 @@
-/** Reads any preprocessor_config.json. Loaded only for a file that is not the one of facebook/dinov2. */
+/**
+ * Reads any preprocessor_config.json. This module is loaded only if the file differs from that of
+ * facebook/dinov2.
+ */
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
 import { parsePreprocessorConfig, timmPreprocessing } from '../image/preprocessorConfig.js';
 

@@ -26,9 +26,9 @@ export interface LoadContext {
   readonly gpu: Gpu;
   readonly choice: PrecisionChoice;
   readonly posEmbed: PosEmbedConvention | undefined;
-  /** Prefix of the model's tensors. Undefined: the only one with a complete model. */
+  /** Prefix of the model's tensor names. Undefined: the only prefix with a complete model. */
   readonly prefix: string | undefined;
-  /** Fires with the caller's signal, and with an error of `onProgress`. */
+  /** Aborted with the caller's signal, or with an error that `onProgress` threw. */
   readonly signal: AbortSignal;
   readonly report: (news: Partial<LoadProgress>) => void;
   readonly reload: boolean;
@@ -36,7 +36,8 @@ export interface LoadContext {
 }
 
 /**
- * All parts of a model. The owner frees the weights, the preprocessor, and the device with `gpu.release()`.
+ * All parts of a model. The owner frees the weights and the preprocessor, and releases the device with
+ * `gpu.release()`.
  */
 export interface LoadedModel {
   readonly gpu: Gpu;
@@ -57,17 +58,21 @@ export interface Loaded {
   readonly report: Omit<LoadReport, keyof TensorReport>;
 }
 
-/** Starts compiling and testing the kernels of a model, which decides how its weights are stored. */
+/**
+ * Starts compiling and testing the kernels of a model. The result decides how the model's weights are
+ * stored.
+ */
 export function decide({ choice }: LoadContext, config: DINOv2Config): PrecisionDecision {
-  // No kernel depends on the input's size, so the smallest forward uses them all. A later call may use a
-  // mask.
+  // No kernel depends on the input's size, so the smallest forward pass uses all kernels. The graph includes
+  // a mask, because a later call may use one.
   return choice.decide(buildForward(config, { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes);
 }
 
 /**
- * Builds a model of this configuration. `load` loads the weights while the kernels are compiled and tested,
- * or afterwards if the test decides their storage. Its signal fires with the caller's, or when another part
- * has failed. On any failure every resource is freed.
+ * Builds a model with this configuration. `load` loads the weights while the kernels are compiled and
+ * tested, or afterwards if the self-test decides the storage layout. The signal that `load` receives is
+ * aborted with the caller's signal, or when a different part of the build has failed. After any failure
+ * every resource is freed.
  */
 export async function build(
   { gpu, posEmbed, signal }: LoadContext,
@@ -95,7 +100,7 @@ export async function build(
     return made;
   });
   const [{ weights, report }, preprocessor, precision, head] = await all.catch(async (error: unknown) => {
-    // One part failed: free what the other parts make.
+    // One part failed, so the results of the other parts are freed.
     givingUp.abort(error);
     const disposing = preparing.then(
       (unused) => unused.dispose(),
@@ -103,11 +108,11 @@ export async function build(
     );
     const [late] = await Promise.allSettled([loading]);
     if (late.status === 'fulfilled') late.value.weights.destroy();
-    if (!signal.aborted) await disposing; // compiling its kernels may take long, and an abort does not wait
+    if (!signal.aborted) await disposing; // after an abort the caller does not wait, because compiling kernels may take long
     throw error;
   });
-  // Computed again, because the self-test may have found kernels that round differently; then the input's
-  // size must not choose among kernels.
+  // The target is computed again, because the self-test may have found kernels that round differently. If
+  // so, the choice of kernels must not depend on the input's size.
   return {
     gpu,
     config,
@@ -121,7 +126,7 @@ export async function build(
   };
 }
 
-/** Loads weights and a classifier from a stream. */
+/** Loads weights, and a classifier if there is one, from a stream. */
 export async function fill(
   { gpu, report }: LoadContext,
   stream: TensorStream,
@@ -141,7 +146,7 @@ export async function fill(
   }
 }
 
-/** Passes progress on, and counts the bytes that have arrived. */
+/** Passes progress on to `report`, and counts the bytes that have arrived. */
 export function counting(report: LoadContext['report']): { onProgress: ByteProgress; fetched: () => number } {
   let loaded = 0;
   return {

@@ -1,4 +1,7 @@
-/** Loads a checkpoint through the cache: stored blocks are read, and fetched blocks are stored. */
+/**
+ * Loads a checkpoint through the cache: stored blocks are read, all other blocks are fetched and then
+ * stored.
+ */
 import { exclusively } from '../cache/cachedModels.js';
 import { CacheEntry } from '../cache/entry.js';
 import { cacheKey, readManifest, type Manifest } from '../cache/format.js';
@@ -22,7 +25,7 @@ export async function loadCached(
   return exclusively(key, signal, async () => {
     const folder = await store.existing(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
     if (typeof folder === 'string') return loadFrom(source, context, folder);
-    const kept = reload ? undefined : await readManifest(folder); // on a reload the stored entry is replaced
+    const kept = reload ? undefined : await readManifest(folder); // a reload replaces the stored entry
     const known = kept && sameIntegrity(kept.integrity, cache.integrity) ? kept : undefined;
     const { state, reason } = known && cache.ask ? await ask(cache.ask, known, signal) : NOT_ASKED;
     const changed = state === 'changed';
@@ -33,7 +36,7 @@ export async function loadCached(
       return { ...model, report: { ...model.report, cacheReason: model.report.cacheReason + reason } };
     } catch (error) {
       await entry.stop();
-      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to report
+      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // a second error must not hide the first
       throw error;
     }
   });
@@ -47,7 +50,10 @@ interface Asked {
 
 const NOT_ASKED: Asked = { reason: '' };
 
-/** Asks a source about an entry, and describes the answer. No answer is a result too. */
+/**
+ * Asks the server whether a cache entry is current, and describes the answer in words. A failed request is
+ * no error, but part of the description.
+ */
 async function ask(
   question: NonNullable<CacheRequest['ask']>,
   manifest: Manifest,
@@ -67,14 +73,14 @@ async function ask(
   }
 }
 
-/** Whether an entry was checked against every hash that this load demands. */
+/** Whether a cache entry was checked against every hash that this load expects. */
 function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
   return Object.entries(b).every(([file, hash]) => a[file] === hash);
 }
 
 /**
- * Whether the stored blocks are good and a later load can resume: also after a login page of the network, or
- * its redirect.
+ * Whether a failed load leaves good blocks, from which a later load can resume. True also if the network
+ * answered with a login page or redirected to one.
  */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof DeviceError) return true;

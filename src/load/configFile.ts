@@ -1,4 +1,4 @@
-/** Reads config.json, and checks the option that replaces a part of it. */
+/** Reads config.json, and checks the option `posEmbed`, which replaces a part of config.json. */
 import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { PosEmbedConvention } from '../model/config.js';
@@ -7,7 +7,7 @@ import type { JsonSource } from '../options.js';
 import { loadPart } from '../platform/part.js';
 import { withClassifier, type Described } from './described.js';
 
-/** @throws OptionError OPTION_VALUE */
+/** Checks the option `posEmbed`. @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   if (['plain', 'antialias', 'offset'].includes(posEmbed)) return;
   throw new OptionError(
@@ -16,7 +16,7 @@ export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   );
 }
 
-/** @param name of the file, for messages. @throws ConfigError CONFIG_JSON */
+/** Parses JSON. `name` is the name of the file, for error messages. @throws ConfigError CONFIG_JSON */
 export function parseJson(text: string, name = 'config.json'): unknown {
   try {
     return JSON.parse(text);
@@ -30,9 +30,9 @@ export function parseJson(text: string, name = 'config.json'): unknown {
 }
 
 /**
- * Reads a JSON file of `fromFiles`: an object, a text that begins with a brace, or a source of bytes (Blob,
- * file handle, bytes, URL, in Node a path).
- * @param what the file's name, for messages
+ * Reads a JSON file that was passed to `fromFiles`: an object, a text that begins with a brace, or a source
+ * of bytes (Blob, file handle, bytes, URL, in Node a path).
+ * @param what the file's name, for error messages
  * @throws ConfigError CONFIG_JSON, SourceError; the signal's reason
  */
 export async function readJson(
@@ -55,7 +55,8 @@ const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStrea
   (typeof source === 'object' && source !== null && 'getFile' in source);
 
 /**
- * Reads a parsed config.json. That of a published model needs no parser.
+ * Reads a parsed config.json. The parser is loaded only if the file differs from those of the published
+ * models.
  * @throws ConfigError
  */
 export async function describe(json: unknown): Promise<Described> {

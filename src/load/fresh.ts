@@ -6,7 +6,8 @@ import { settle } from './settle.js';
 import type { CheckpointSource } from './source.js';
 
 /**
- * @param cache the entry to read and write; or a text that says why nothing is cached
+ * Loads a checkpoint.
+ * @param cache the cache entry to read and write; or a text that says why nothing is cached
  */
 export async function loadFrom(
   source: CheckpointSource,
@@ -31,7 +32,7 @@ export async function loadFrom(
       return { ...loaded, report: entry?.report ?? report };
     });
   } catch (error) {
-    await stream.cancel(error).catch(() => undefined); // the first error is the one to report
+    await stream.cancel(error).catch(() => undefined); // a second error must not hide the first
     throw error;
   }
 }

@@ -12,12 +12,12 @@ import { checkPosEmbed } from './configFile.js';
 import { loadFrom } from './fresh.js';
 import type { CheckpointSource } from './source.js';
 
-/** Attempts in all, if the file changes during the load or cannot be resumed. */
+/** Largest number of attempts, if the file changes during the load or a download cannot be resumed. */
 const LOADS = 3;
 
 /**
- * Loads a checkpoint. After any failure or abort no GPU resource stays allocated, once a running self-test
- * has ended. An abort does not wait for the self-test.
+ * Loads a checkpoint. After any failure or abort no GPU resource stays allocated once a running self-test
+ * has ended; an abort does not wait for the self-test.
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
@@ -26,7 +26,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
   if (prefix !== undefined && typeof prefix !== 'string')
     throw new OptionError('OPTION_VALUE', `prefix: expected a string, found ${typeof prefix}.`);
-  const gpu = await acquireGpu(options.device); // first, so that nothing is downloaded without a GPU
+  const gpu = await acquireGpu(options.device); // comes first, so that nothing is downloaded if there is no GPU
   const stopping = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
   let choice: PrecisionChoice | undefined;
@@ -44,7 +44,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         try {
           onProgress?.(progress);
         } catch (error) {
-          stopping.abort(error); // the caller's error; stored blocks stay valid, as after an abort
+          stopping.abort(error); // an error that the caller's function threw; stored blocks stay valid, as after an abort
           throw error;
         }
       };

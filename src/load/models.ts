@@ -1,4 +1,7 @@
-/** Loads models from the hub, from files or by formula. `DINOv2` imports this file when a load begins. */
+/**
+ * Loads models from the hub, from files, or with synthetic weights. `DINOv2` imports this module when a load
+ * begins.
+ */
 import { DEFAULT_PREPROCESSING } from '../image/preprocessing.js';
 import { isUrl, type ByteSource } from '../io/sources.js';
 import type { DINOv2Config } from '../model/config.js';
@@ -14,12 +17,12 @@ import { givenPreprocessing, PREPROCESSOR, preprocessingOf } from './preprocesso
 import { pretrained } from './pretrained.js';
 import type { CheckpointSource } from './source.js';
 
-/** See `DINOv2.fromPretrained`. */
+/** Implements `DINOv2.fromPretrained`. */
 export async function loadPretrained(id: string | URL, options: PretrainedOptions): Promise<LoadedModel> {
   return loadModel(pretrained(id, options, await givenPreprocessing(options.preprocessor)), options);
 }
 
-/** See `DINOv2.fromFiles`. */
+/** Implements `DINOv2.fromFiles`. */
 export function loadFiles(
   { config, preprocessor, weights }: ModelFiles,
   options: LoadOptions,
@@ -46,7 +49,7 @@ export function loadFiles(
   return loadModel({ open, local }, options);
 }
 
-/** See `DINOv2.synthetic`. */
+/** Implements `DINOv2.synthetic`. */
 export async function loadSynthetic(config: DINOv2Config, options: LoadOptions): Promise<LoadedModel> {
   const { syntheticStream } = await loadPart(import('../weights/synthetic.js'));
   const tensors = huggingFaceTensors(parameters(config));

@@ -1,6 +1,6 @@
 /**
- * Finds weights of other formats in a folder without model.safetensors, and says how to convert them. Used
- * only after such a load has failed.
+ * Finds weights in formats other than safetensors in a folder, and explains how to convert them. Used only
+ * after a load has failed because the folder has no model.safetensors.
  */
 import { SourceError } from '../errors.js';
 import { release } from '../io/chunks.js';
@@ -18,7 +18,7 @@ const reexport =
   `python -c "from transformers import AutoModel; AutoModel.from_pretrained('facebook/dinov2-small').save_pretrained('folder')" ` +
   '(with the id of that model). Then load that folder.';
 
-/** Files to look for, in this order, with the text for the first that exists. */
+/** File names to look for, in this order, each with the message for a folder that has this file. */
 const others: readonly (readonly [file: string, says: string])[] = [
   ['pytorch_model.bin', pickle('pytorch_model.bin')],
   [
@@ -36,10 +36,10 @@ const others: readonly (readonly [file: string, says: string])[] = [
 ];
 
 /**
- * The weights that a folder has instead of model.safetensors, and what to do; undefined if there are none of
- * a known format.
+ * Names the weights that a folder has instead of model.safetensors, with advice; undefined if the folder has
+ * no weights in a known format.
  *
- * @param names of the files in the folder
+ * @param names names of the files in the folder
  */
 export function otherFormat(names: readonly string[]): string | undefined {
   const known = others.find(([file]) => names.includes(file.split('/')[0]!));
@@ -49,8 +49,8 @@ export function otherFormat(names: readonly string[]): string | undefined {
 }
 
 /**
- * The error for a folder without model.safetensors: the given one, or one that names the other format in the
- * folder.
+ * Returns the error for a folder without model.safetensors. If the folder has weights in a known format, the
+ * error names them; otherwise the given error is returned.
  */
 export async function explainMissing(
   folder: string,
@@ -71,7 +71,7 @@ export async function explainMissing(
   );
 }
 
-/** Whether a file exists; false if that is unknown. */
+/** Whether a file exists; false if the request gives no clear answer. */
 async function exists(
   file: string,
   { signal, fetch = globalThis.fetch }: Pick<SourceOptions, 'signal' | 'fetch'>,
@@ -85,6 +85,6 @@ async function exists(
     release(response.body, undefined);
     return response.ok && !/text\/html/i.test(response.headers.get('content-type') ?? '');
   } catch {
-    return false; // only advice depends on it
+    return false; // the result affects only the advice in the message
   }
 }

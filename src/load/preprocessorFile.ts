@@ -1,4 +1,4 @@
-/** Reads preprocessor_config.json, and gives the preprocessing of checkpoints without it. */
+/** Reads preprocessor_config.json, and chooses the preprocessing of checkpoints without this file. */
 import { mayStartOver } from '../io/part.js';
 import { SourceError } from '../errors.js';
 import { IMAGENET } from '../image/normalization.js';
@@ -9,8 +9,8 @@ import { parseJson } from './configFile.js';
 export const PREPROCESSOR = 'preprocessor_config.json';
 
 /**
- * preprocessor_config.json of facebook/dinov2-small, -base, -large and -giant, in the order of keys that
- * `save_pretrained` writes. It is the common case, and needs no parser.
+ * preprocessor_config.json of facebook/dinov2-small, -base, -large and -giant, with the keys in the order
+ * that `save_pretrained` writes. This common case needs no parser.
  */
 const FACEBOOK = JSON.stringify({
   crop_size: { height: 224, width: 224 },
@@ -29,8 +29,9 @@ const FACEBOOK = JSON.stringify({
 
 /**
  * The preprocessing that a checkpoint's files describe.
- * @param file the value of preprocessor_config.json; undefined: the checkpoint has none
- * @param config the value of config.json, which holds timm's preprocessing; undefined: the checkpoint has none
+ * @param file the parsed preprocessor_config.json; undefined if the checkpoint has none
+ * @param config the parsed config.json, which may hold timm's preprocessing; undefined if the checkpoint has
+ *   none
  * @throws ConfigError
  */
 export async function preprocessingOf(
@@ -47,7 +48,8 @@ const hasTimmFields = (config: unknown): boolean =>
   typeof config === 'object' && config !== null && ('pretrained_cfg' in config || 'architecture' in config);
 
 /**
- * The preprocessing of a checkpoint whose preprocessor_config.json is this text; null: it has none.
+ * The preprocessing of a checkpoint.
+ * @param text the text of preprocessor_config.json; null if the checkpoint has none
  * @throws ConfigError
  */
 export async function preprocessingOfText(text: string | null, config: unknown): Promise<Preprocessing> {
@@ -58,7 +60,8 @@ export async function preprocessingOfText(text: string | null, config: unknown):
 }
 
 /**
- * The preprocessing that a caller gives instead of the file. Null stands for the default; undefined: none given.
+ * The preprocessing that the caller passes instead of the file: null is the default preprocessing; undefined
+ * means that the caller passes none.
  * @throws ConfigError
  */
 export async function givenPreprocessing(
@@ -69,8 +72,8 @@ export async function givenPreprocessing(
 }
 
 /**
- * Adds advice to an error of reading the file. If a server sends CORS headers with existing files only, the
- * browser hides its 404, and a missing file looks like a broken network.
+ * Adds advice to an error that reading the file gave. If a server sends CORS headers only with existing
+ * files, the browser hides the status 404, and a missing file looks like a network failure.
  */
 export function adviseOn(error: unknown): unknown {
   if (!(error instanceof SourceError) || error.code !== 'SOURCE_FETCH' || mayStartOver(error)) return error;

@@ -21,12 +21,12 @@ import type { CheckpointSource } from './source.js';
 const WEIGHTS = 'model.safetensors';
 const CONFIG = 'config.json';
 const INDEX = `${WEIGHTS}.index.json`;
-/** Limit for an index of shards. That of the giant model would have 100 kB. */
+/** Size limit in bytes for a shard index. The index of the giant model would have 100 kB. */
 const MAX_INDEX_BYTES = 2 ** 24;
 
 /**
- * A checkpoint on a server, or in Node in a folder.
- * @param preprocessing the preprocessing that the caller gives; undefined: the checkpoint's own
+ * Makes the source of a checkpoint on a server, or in Node in a folder.
+ * @param preprocessing the preprocessing that the caller passes; undefined: the checkpoint's own
  * @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME
  */
 export function pretrained(
@@ -37,7 +37,7 @@ export function pretrained(
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry, cache = 'auto' } = options;
-  retryPolicy(retry); // checked now, because a load from the cache makes no request
+  retryPolicy(retry); // checked now, because a load from the cache makes no request that would check the option
   if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
     throw new OptionError(
       'OPTION_VALUE',
@@ -84,7 +84,7 @@ export function pretrained(
       };
       const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array> =>
         entry ? entry.text(name, () => fetchSmall(name, maxBytes)) : fetchSmall(name, maxBytes);
-      const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // requested in parallel, so that no load takes longer
+      const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // requested in parallel with the weights
       const explained = async (error: unknown): Promise<unknown> => {
         if (!isMissing(error)) return error;
         return import('./otherFormats.js').then(
@@ -130,7 +130,7 @@ export function pretrained(
         if (unread !== undefined)
           throw new SourceError(
             'SOURCE_INTEGRITY',
-            `integrity: the hash of ${unread} belongs to no file that is read. The files are: ${names.join(', ').slice(0, 200)}.`,
+            `integrity: a hash is given for ${unread}, which this load does not read. The files of this load are: ${names.join(', ').slice(0, 200)}.`,
           );
         const uncachedReason =
           unreadable === undefined
@@ -151,7 +151,10 @@ export function pretrained(
   };
 }
 
-/** The file's text, null if it does not exist, or the error of reading it. Never rejects. */
+/**
+ * The text of preprocessor_config.json, null if the file does not exist, or the error that reading gave.
+ * Never rejects.
+ */
 async function readPreprocessor(
   read: () => Promise<Uint8Array>,
 ): Promise<{ readonly text: string | null } | { readonly error: unknown }> {
@@ -162,7 +165,7 @@ async function readPreprocessor(
   }
 }
 
-/** The absolute URL: the key of a cache entry must not depend on the page. */
+/** The absolute URL of a folder. The key of a cache entry must not depend on the page's URL. */
 const absolute = (folder: string): string => new URL(folder, baseUrl()).href;
 
 function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {

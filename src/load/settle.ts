@@ -9,8 +9,8 @@ import type { Described } from './described.js';
 import type { Settled, TensorReport } from './settled.js';
 
 /**
- * Settles the configuration of a checkpoint and the positions of its tensors. The result depends on header,
- * config.json and choice alone, so a load from the cache finds the same.
+ * Decides the configuration of a checkpoint and the placement of its tensors. The result depends only on
+ * header, config.json and the caller's options, so a load from the cache gives the same result.
  * @throws ConfigError, CheckpointError for a checkpoint that cannot be loaded
  */
 export async function settle(
@@ -35,6 +35,6 @@ export async function settle(
   return settleAny(header, described, choice);
 }
 
-/** The same report without the tensors of the classifier that was loaded. */
+/** Returns the report without the tensors of the loaded classifier in `setAside`. */
 export const withoutHead = (tensors: TensorReport, head: LinearHead | undefined): TensorReport =>
   head ? { ...tensors, setAside: tensors.setAside.filter((name) => !head.names.includes(name)) } : tensors;

@@ -8,9 +8,12 @@ import type { Preprocessing } from '../image/preprocessing.js';
 import type { LoadProgress } from '../options.js';
 import type { Described } from './described.js';
 
-/** A checkpoint before its tensors are read. If it has no configuration, the tensors' shapes give it. */
+/**
+ * A checkpoint before its tensors are read. Without a configuration, the configuration is derived from the
+ * tensors' shapes.
+ */
 export interface Checkpoint extends Described {
-  /** Why the checkpoint must not be cached; undefined: no reason. */
+  /** Why the checkpoint must not be cached; undefined if it may be cached. */
   readonly uncachedReason?: string | undefined;
   readonly stream: TensorStream;
 }
@@ -19,22 +22,25 @@ export type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalB
 
 export interface OpenOptions {
   readonly onProgress: ByteProgress;
-  /** Whether to bypass the browser's HTTP cache, which gave parts of two versions. */
+  /**
+   * Whether to bypass the browser's HTTP cache, because an earlier attempt got parts of two versions from
+   * it.
+   */
   readonly reload: boolean;
-  /** Whether to read one answer, because parts were of several versions. */
+  /** Whether to read each file in one answer, because an earlier attempt got parts of several versions. */
   readonly whole: boolean;
   /** The cache entry to read through. Default: none. */
   readonly entry?: CacheEntry | undefined;
 }
 
-/** Where a checkpoint comes from. */
+/** The origin of a checkpoint. */
 export interface CheckpointSource {
-  /** The caller's preprocessing, which replaces the checkpoint's. */
+  /** The caller's preprocessing, which replaces the checkpoint's preprocessing. */
   readonly preprocessing?: Preprocessing | undefined;
   open(options: OpenOptions): Promise<Checkpoint>;
   /** Whether the files are local, so that nothing is fetched. */
   readonly local?: boolean | undefined;
-  /** How the checkpoint is cached; undefined: it is not cached. */
+  /** How to cache the checkpoint; undefined if it is not cached. */
   readonly cache?: CacheRequest | undefined;
 }
 
@@ -43,6 +49,9 @@ export interface CacheRequest extends CacheIdentity {
   readonly kind: CacheKind;
   /** Whether to ask the browser not to evict the origin's storage. */
   readonly persist: boolean;
-  /** Asks whether a cached entry has changed at its source; undefined: the entry is used without asking. */
+  /**
+   * Asks the server whether the files of a cached entry have changed. Undefined: the entry is used without
+   * asking.
+   */
   readonly ask?: ((manifest: Manifest) => Promise<SourceState>) | undefined;
 }

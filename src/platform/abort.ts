@@ -1,4 +1,7 @@
-/** Runs a function. Rejects with `signal.reason` as soon as the signal fires, even if the function ignores it. */
+/**
+ * Runs a function. Rejects with `signal.reason` as soon as the signal is aborted, even if the function
+ * ignores the signal.
+ */
 export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   signal?.throwIfAborted();
   let onAbort: (() => void) | undefined;

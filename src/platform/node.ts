@@ -1,4 +1,4 @@
-/** Access to Node without `import`, which bundlers for pages would follow. */
+/** Accesses built-in modules of Node without `import`, which bundlers for pages would follow. */
 
 /** Returns a built-in module, such as `node:fs/promises`. Needs Node 20.16; undefined in a page. */
 export function nodeModule(name: string): unknown {
@@ -6,7 +6,10 @@ export function nodeModule(name: string): unknown {
   return process?.getBuiltinModule(name);
 }
 
-/** Whether strings are file paths: in Node, unless a `document` or `location` makes them relative URLs. */
+/**
+ * Whether strings are file paths. True in Node, unless a global `document` or `location` makes strings
+ * relative URLs.
+ */
 export function hasPaths(): boolean {
   const { process, document, location } = globalThis as {
     process?: { versions?: { node?: string } };

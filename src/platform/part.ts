@@ -1,8 +1,9 @@
-/** Loads parts of the library that are separate files, on first use. */
+/** Loads the modules of the library that are separate files, on first use. */
 import { SourceError } from '../errors.js';
 
 /**
- * Waits for `import('./part.js')`. Chromium never retries a failed import, so the advice is to reload.
+ * Waits for `import('./part.js')`. If the import fails, the error advises to reload the page, because
+ * Chromium never retries a failed import.
  * @throws SourceError SOURCE_FETCH if the file cannot be fetched or run
  */
 export async function loadPart<T>(loading: Promise<T>): Promise<T> {

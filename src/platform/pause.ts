@@ -1,6 +1,9 @@
-/** Pauses: short ones that let a page handle input during long work, and waits of a given time. */
+/** Pauses during long work, so that the page can handle input, and waits for a given time. */
 
-/** Lets other tasks of the event loop run. Faster than a timer, which waits 4 ms, or 1 s in a hidden tab. */
+/**
+ * Lets other tasks of the event loop run. Faster than a timer, which waits at least 4 ms, or 1 s in a hidden
+ * tab.
+ */
 export function pause(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
@@ -14,7 +17,7 @@ export function pause(): Promise<void> {
 
 /**
  * Waits for `ms` milliseconds.
- * @throws `signal.reason` as soon as the signal fires
+ * @throws `signal.reason` as soon as the signal is aborted
  */
 export function wait(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -32,14 +35,17 @@ export function wait(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** Splits long work into slices with a pause between them. Work between two calls of `rest` must be short. */
+/**
+ * Divides long work into slices with a pause between them. Call `rest` often: the work between two calls
+ * must be short.
+ */
 export class Slices {
   readonly #sliceMs: number;
   readonly #signal: AbortSignal | undefined;
   #sinceMs = performance.now();
 
   /**
-   * @param sliceMs the length of a slice
+   * @param sliceMs the length of a slice in ms
    * @param signal ends the work at its next pause
    */
   constructor(sliceMs: number, signal?: AbortSignal) {

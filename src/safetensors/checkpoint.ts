@@ -4,8 +4,10 @@ import type { CheckpointFile, CheckpointOptions } from './checkpointFiles.js';
 import { openTensors, type TensorStream } from './tensorStream.js';
 
 /**
- * Opens a checkpoint of one file or several: all headers first, then the tensors of one file after the other.
- * @throws SourceError SOURCE_INDEX if index and files contradict each other; what `openTensors` throws
+ * Opens a checkpoint of one or several files. All headers are read first, then the tensors of one file after
+ * the other.
+ * @throws SourceError SOURCE_INDEX if the shard index and the files contradict each other; the errors of
+ *   `openTensors`
  */
 export async function openCheckpoint(
   files: readonly CheckpointFile[],

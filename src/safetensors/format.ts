@@ -58,13 +58,14 @@ export type SafetensorsDtype =
 export const MAX_HEADER_BYTES = 100_000_000;
 
 /**
- * The reader's default limit for the length of a header: 16 MiB. The header of DINOv2-L has 50 KB.
+ * The reader's default limit for the length of a header: 16 MiB. For comparison, the header of DINOv2-L has
+ * 50 KB.
  */
 export const DEFAULT_MAX_HEADER_BYTES: number = 16 * 2 ** 20;
 
 /**
- * The reader's limit for dimensions; the format sets none. No real tensor has more, and a limit keeps a
- * hostile shape short.
+ * The reader's limit for the number of a tensor's dimensions; the format sets none. No real tensor has more
+ * dimensions, and the limit protects from huge shapes in hostile files.
  */
 export const MAX_RANK = 8;
 
@@ -77,11 +78,11 @@ export const REWRITE =
 export interface TensorInfo {
   /** Element type. */
   readonly dtype: SafetensorsDtype;
-  /** Outermost dimension first; `[]` is a scalar. A dimension may be 0, and then the tensor has no bytes. */
+  /** Outermost dimension first; `[]` is a scalar. If a dimension is 0, the tensor has no bytes. */
   readonly shape: readonly number[];
   /**
-   * First byte, counted from the start of the file: `bytes.subarray(begin, end)` is the tensor. It may be
-   * unaligned.
+   * Position of the first byte, counted from the start of the file: `bytes.subarray(begin, end)` is the
+   * tensor. The position may be unaligned.
    */
   readonly begin: number;
   /** Position behind the last byte, counted from the start of the file. */
@@ -90,19 +91,19 @@ export interface TensorInfo {
 
 /** The parsed header of a file. */
 export interface SafetensorsHeader {
-  /** By name, in the order of the header, which need not be the order of the data. */
+  /** Tensors by name, in the order of the header, which may differ from the order of the data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** The strings under `__metadata__`; empty if there are none. */
+  /** The strings under `__metadata__`; empty if the header has no metadata. */
   readonly metadata: ReadonlyMap<string, string>;
   /** Position of the first tensor: 8 + the header's length, in bytes. */
   readonly dataBegin: number;
-  /** The size of the whole file by its header, in bytes. */
+  /** The size of the whole file in bytes, according to its header. */
   readonly fileBytes: number;
 }
 
 /** Options of `parseSafetensors`. */
 export interface SafetensorsOptions {
-  /** Reject a longer header, in bytes: 1 to 100,000,000. Default: 16 MiB. */
+  /** Limit for the length of a header in bytes, 1 to 100,000,000. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
   /** Name of the file in messages. Default: `safetensors`. */
   readonly name?: string | undefined;
@@ -149,7 +150,7 @@ export function tensorBytes(
 ): number {
   const width = knownBits(dtype, name, where);
   // The product of two safe integers is exact, or above 2^53 - 1 also after rounding, so no BigInt is needed.
-  // Zeros are left out, so that [0, 2^52, 4] and [2^52, 4, 0] are treated alike.
+  // Zero dimensions are left out, so that [0, 2^52, 4] and [2^52, 4, 0] are treated alike.
   let bits = width;
   let empty = false;
   for (const size of shape) {
@@ -192,8 +193,8 @@ export function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   if (ArrayBuffer.isView(bytes)) {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  // Checked by tag, so that buffers of other frames are accepted. Without a check, a Blob or a Response would
-  // silently become an empty array.
+  // Checked by tag, so that buffers from other frames are accepted. Without this check, a Blob or a Response
+  // would silently become an empty array.
   const tag = Object.prototype.toString.call(bytes);
   if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
     return new Uint8Array(bytes);
@@ -203,7 +204,7 @@ export function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   );
 }
 
-/** Quotes a name from a file, which may have any length and any characters. */
+/** Quotes a name from a file for a message. The name may have any length and any characters. */
 export function quote(text: string): string {
   return JSON.stringify(shorten(text));
 }

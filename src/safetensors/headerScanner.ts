@@ -1,6 +1,6 @@
 /**
- * Scans the JSON of a safetensors header: stricter than JSON.parse, in one pass, with the format's nesting
- * only.
+ * Scans the JSON of a safetensors header in one pass. The scanner is stricter than JSON.parse, and accepts
+ * only the nesting that the format has.
  */
 import { SafetensorsError } from '../errors.js';
 import type { SafetensorsCode } from '../errors.js';
@@ -30,7 +30,8 @@ const CLOSE_BRACE = 0x7d;
 const isDigit = (char: number): boolean => char >= 0x30 && char <= 0x39;
 
 /**
- * Reads the JSON of a header from left to right. At the end of the text `charCodeAt` gives NaN.
+ * Reads the JSON of a header from left to right. At the end of the text `charCodeAt` returns NaN, which
+ * equals no character.
  */
 export class HeaderScanner {
   readonly tensors: Map<string, TensorInfo> = new Map();
@@ -49,10 +50,10 @@ export class HeaderScanner {
   header(): void {
     const first = this.#skipSpace();
     if (Number.isNaN(first)) {
-      this.#fail('HEADER_EMPTY', 'a header', 'nothing but white space');
+      this.#fail('HEADER_EMPTY', 'a JSON object as header', 'only white space');
     }
     if (first !== OPEN_BRACE) {
-      this.#fail('HEADER_NOT_OBJECT', 'a header that is a JSON object');
+      this.#fail('HEADER_NOT_OBJECT', 'a JSON object as header');
     }
     this.#object('the header', (name) => {
       if (name === METADATA) {
@@ -62,7 +63,7 @@ export class HeaderScanner {
       }
     });
     if (!Number.isNaN(this.#skipSpace())) {
-      this.#fail('HEADER_TRAILING', 'only white space behind the header\'s last "}"');
+      this.#fail('HEADER_TRAILING', 'only white space behind the last "}" of the header');
     }
   }
 
@@ -152,8 +153,8 @@ export class HeaderScanner {
   }
 
   /**
-   * Reads an object, at its `{`. Calls `member` at each value, to read it. No two unescaped keys may be
-   * equal.
+   * Reads an object; the position is at its `{`. At each value, calls `member`, which must read the value.
+   * Two keys that are equal after unescaping are an error.
    */
   #object(what: string, member: (key: string, keyAt: number) => void): void {
     const keys = new Set<string>();
@@ -170,7 +171,7 @@ export class HeaderScanner {
       const keyAt = this.#at;
       const key = this.#string();
       if (keys.has(key)) {
-        this.#fail('DUPLICATE_KEY', `every key of ${what} once`, `${quote(key)} again`, keyAt);
+        this.#fail('DUPLICATE_KEY', `every key of ${what} only once`, `the key ${quote(key)} again`, keyAt);
       }
       keys.add(key);
       if (this.#skipSpace() !== COLON) {
@@ -220,7 +221,8 @@ export class HeaderScanner {
   }
 
   /**
-   * Reads 0 or [1-9][0-9]*. The format forbids 2.0, 2e0 and -0, which JSON.parse takes for integers.
+   * Reads an unsigned integer: 0 or [1-9][0-9]*. The format forbids 2.0, 2e0 and -0, which JSON.parse
+   * accepts as integers.
    */
   #integer(name: string, field: string): number {
     const start = this.#at;
@@ -270,7 +272,7 @@ export class HeaderScanner {
     return value;
   }
 
-  /** Reads a string, at its opening quote. */
+  /** Reads a string; the position is at its opening quote. */
   #string(): string {
     const opening = this.#at;
     let value = '';
@@ -290,12 +292,15 @@ export class HeaderScanner {
       } else if (Number.isNaN(char)) {
         this.#fail('HEADER_JSON', 'a closing quote', 'the end of the header', opening);
       } else {
-        this.#fail('HEADER_JSON', 'control characters in strings to be escaped');
+        this.#fail('HEADER_JSON', 'control characters in strings as escape sequences');
       }
     }
   }
 
-  /** Reads an escape, at its backslash; both halves of a pair of surrogates at once. */
+  /**
+   * Reads an escape sequence; the position is at its backslash. Reads both halves of a surrogate pair at
+   * once.
+   */
   #escape(): string {
     const start = this.#at;
     const letter = this.#text[start + 1];
@@ -315,7 +320,8 @@ export class HeaderScanner {
     if (unit < 0xd800 || unit > 0xdfff) {
       return String.fromCharCode(unit);
     }
-    // A lone surrogate cannot be encoded as UTF-8, so two names that differ in it would become equal.
+    // A lone surrogate has no UTF-8 encoding: names that differ only in lone surrogates would become equal
+    // in UTF-8.
     if (unit < 0xdc00 && this.#text.startsWith('\\u', this.#at)) {
       const low = this.#hex();
       if (low >= 0xdc00 && low <= 0xdfff) {
@@ -324,13 +330,13 @@ export class HeaderScanner {
     }
     this.#fail(
       'HEADER_JSON',
-      'both halves of a pair of surrogates',
+      'both halves of a surrogate pair',
       quote(this.#text.slice(start, start + 6)),
       start,
     );
   }
 
-  /** Reads \uXXXX. */
+  /** Reads the four hexadecimal digits of \uXXXX. */
   #hex(): number {
     const digits = this.#text.slice(this.#at + 2, this.#at + 6);
     if (!/^[0-9a-fA-F]{4}$/.test(digits)) {
@@ -341,8 +347,8 @@ export class HeaderScanner {
   }
 
   /**
-   * Checks that the value here begins with `char`. Any other JSON value is a type error with `code`; other
-   * text is a JSON error.
+   * Checks that the next JSON value begins with `char`. If it is a JSON value of a different type, the error
+   * has `code`; if it is no JSON value, the error is HEADER_JSON.
    */
   #require(char: number, code: SafetensorsCode, expected: string | (() => string)): void {
     const found = this.#text.charCodeAt(this.#at);

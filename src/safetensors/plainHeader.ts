@@ -1,6 +1,6 @@
 /**
- * Reads the headers that writers of the safetensors format write, with JSON.parse. It accepts less than the
- * strict reader (reader.ts), which reads every other header and says what is wrong with it.
+ * Reads ordinary safetensors headers with JSON.parse. All other headers are left to the strict reader
+ * (reader.ts), which also reports what is wrong with an invalid header.
  */
 import {
   DEFAULT_MAX_HEADER_BYTES,
@@ -14,7 +14,7 @@ import {
 } from './format.js';
 
 /**
- * The length of a header's JSON in bytes, from the first 8 bytes of a file.
+ * The length of a header's JSON in bytes, read from the first 8 bytes of a file.
  * @returns undefined if the length is 0, above 16 MiB, or does not fit into `fileBytes`
  */
 export function plainHeaderLength(first8: Uint8Array, fileBytes: number = Infinity): number | undefined {
@@ -26,11 +26,11 @@ export function plainHeaderLength(first8: Uint8Array, fileBytes: number = Infini
 }
 
 /**
- * Reads a header that stands alone. The result is that of `parseSafetensorsHeader`.
- * @param bytes the header, from the file's first byte to the last of its JSON
+ * Reads a header without the tensors behind it. Gives the same result as `parseSafetensorsHeader`.
+ * @param bytes the header, from the first byte of the file to the last byte of the header's JSON
  * @param fileBytes the size of the file, if it is known
- * @returns undefined for a header that JSON.parse could read in another way than the strict reader, and for
- *   every wrong one
+ * @returns undefined for every invalid header, and for a header that JSON.parse might read differently than
+ *   the strict reader
  */
 export function readPlainHeader(bytes: Uint8Array, fileBytes?: number): SafetensorsHeader | undefined {
   let json: unknown;
@@ -42,8 +42,9 @@ export function readPlainHeader(bytes: Uint8Array, fileBytes?: number): Safetens
     while (padded[end - 1] === ' ') end--; // the padding that writers add
     const text = padded.slice(0, end);
     json = JSON.parse(text);
-    // The same text comes out again, so JSON.parse has dropped no second key and rounded no number. Escapes
-    // are left to the strict reader: of some, both spellings are the same.
+    // JSON.stringify gives the same text, so JSON.parse has dropped no duplicate key and rounded no number.
+    // Headers with escapes are left to the strict reader, because JSON.stringify may spell a character in a
+    // different way.
     if (text.includes('\\') || JSON.stringify(json) !== text) return undefined;
   } catch {
     return undefined;
@@ -87,7 +88,8 @@ function tensorInfo(fields: Readonly<Record<string, unknown>>, dataBegin: number
     return undefined;
   const [begin, end] = offsets as readonly [number, number];
   const bits = shape.reduce((product, size) => product * size, DTYPE_BITS[dtype as SafetensorsDtype]);
-  // A product of integers that stays below 2^53 is exact. Sizes next to a 0 are left to the strict reader.
+  // A product of integers that stays below 2^53 is exact. Shapes with a 0 beside other dimensions are left
+  // to the strict reader.
   if (!Number.isSafeInteger(bits) || (bits === 0 && shape.length > 1) || bits !== 8 * (end - begin))
     return undefined;
   if (!Number.isSafeInteger(dataBegin + end)) return undefined;

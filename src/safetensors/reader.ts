@@ -2,17 +2,18 @@
  * A strict reader of the safetensors format (writer.ts writes it):
  * https://github.com/huggingface/safetensors#format.
  *
- *     bytes 0 … 8 N, the length of the header: unsigned, 64 bits, little-endian bytes 8 … 8 + N the header,
- *     JSON: { "name": { "dtype", "shape", "data_offsets": [begin, end] }, "__metadata__": { … } } the rest
- *     the tensors: no hole between them, no overlap, nothing behind the last
+ *     bytes 0 … 7        N, the length of the header: unsigned, 64 bits, little-endian
+ *     bytes 8 … 7 + N    the header, JSON:
+ *                      { "name": { "dtype", "shape", "data_offsets": [begin, end] }, "__metadata__": { … } }
+ *     the rest           the tensors, without gap or overlap, and nothing behind the last tensor
  *
- * It rejects every file that the reference (safetensors 0.8.0, Rust) rejects, and also some that the format's
- * text forbids and the reference accepts: duplicate names, unknown fields, a tensor written as an array,
- * `"__metadata__": null`. JSON.parse cannot do that: it keeps the last of two equal keys, turns 2.0 into 2
- * and 9007199254740993 into …992, and recurses. So the header has its own scanner, which reads the text once
- * and nests no deeper than the format.
+ * The reader rejects every file that the reference implementation (safetensors 0.8.0, Rust) rejects. It also
+ * rejects files that the reference accepts although the format's text forbids them: duplicate names, unknown
+ * fields, a tensor written as an array, `"__metadata__": null`. JSON.parse cannot find such faults: it keeps
+ * the last of two equal keys, turns 2.0 into 2 and 9007199254740993 into …992, and recurses without limit. So
+ * the header has its own scanner, which reads the text once and nests no deeper than the format.
  *
- * A name may be `__proto__`, so names are keys of Maps, never of objects.
+ * A tensor name may be `__proto__`, so tensor names are keys of Maps, never of objects.
  */
 import { SafetensorsError } from '../errors.js';
 import { HeaderScanner } from './headerScanner.js';
@@ -33,12 +34,12 @@ import type {
 } from './format.js';
 
 /**
- * Reads the header of a whole file and checks all of it against the bytes.
+ * Reads the header of a whole file, and checks the header against the size of the file.
  *
- * @param bytes the file; it is neither kept nor changed
- * @returns where each tensor lies in `bytes`
- * @throws SafetensorsError if the bytes break a rule; `code` says which
- * @throws TypeError if `bytes` holds no bytes; RangeError if an option is out of range
+ * @param bytes the file; the bytes are neither kept nor changed
+ * @returns the position of each tensor in `bytes`
+ * @throws SafetensorsError if the file breaks a rule of the format; `code` identifies the rule
+ * @throws TypeError if `bytes` is no array of bytes; RangeError if an option is out of range
  */
 export function parseSafetensors(
   bytes: Uint8Array | ArrayBuffer,
@@ -49,11 +50,11 @@ export function parseSafetensors(
 }
 
 /**
- * The length of the header's JSON in bytes, read from the first 8 bytes of a file, for reading a stream. The
- * tensors begin at 8 + this length.
+ * The length of the header's JSON in bytes, read from the first 8 bytes of a file. For reading a file as a
+ * stream. The first tensor begins at byte 8 + this length.
  *
  * @throws SafetensorsError FILE_TOO_SMALL, HEADER_EMPTY, HEADER_TOO_LARGE or HEADER_PAST_EOF. The message
- * names the usual mistakes: a web page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
+ *   names usual mistakes: a web page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
  */
 export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptions = {}): number {
   const { fileBytes, name: where = 'safetensors', maxHeaderBytes = DEFAULT_MAX_HEADER_BYTES } = options;
@@ -66,17 +67,17 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
   if (available < PREFIX_BYTES) {
     throw new SafetensorsError(
       'FILE_TOO_SMALL',
-      `${where}: expected at least ${PREFIX_BYTES} bytes, found ${available}. The file is empty or was cut: download it again.`,
+      `${where}: expected at least ${PREFIX_BYTES} bytes, found ${available}. The file is empty or incomplete: download it again.`,
     );
   }
   const low = uint32(first8, 0);
   const high = uint32(first8, 4);
-  // Inexact from 2^53 on, which is too large in any case.
+  // The sum is inexact from 2^53 on, but such a length is too large in any case.
   const length = high * 2 ** 32 + low;
   if (length === 0) {
     throw new SafetensorsError(
       'HEADER_EMPTY',
-      `${where}: expected a header, found one of 0 bytes. ${REWRITE}`,
+      `${where}: expected a non-empty header, found a header of 0 bytes. ${REWRITE}`,
     );
   }
   // The order of the checks decides the message: first the format's limit, then the file's size, then the
@@ -97,18 +98,18 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
     throw new SafetensorsError(
       'HEADER_TOO_LARGE',
       `${where}: expected a header of at most ${maxHeaderBytes} bytes, found a length of ${length}. ` +
-        `${whatElse(first8, 'A model has a header of some hundred kilobytes: get the file again.')}`,
+        `${whatElse(first8, 'The header of a model has some hundred kilobytes: get the file again.')}`,
     );
   }
   return length;
 }
 
 /**
- * Reads a header alone, for reading a stream.
+ * Reads the header without the tensors behind it. For reading a file as a stream.
  *
  * @param headerBytes the first 8 + `headerLength()` bytes of a file; later bytes are ignored
- * @throws SafetensorsError if the header breaks a rule; DATA_TRUNCATED and TRAILING_BYTES only if
- *   `fileBytes` is given
+ * @throws SafetensorsError if the header breaks a rule of the format; DATA_TRUNCATED and TRAILING_BYTES only
+ *   if `fileBytes` is given
  */
 export function parseSafetensorsHeader(
   headerBytes: Uint8Array | ArrayBuffer,
@@ -133,8 +134,8 @@ export function parseSafetensorsHeader(
   return { tensors: scanner.tensors, metadata: scanner.metadata, dataBegin, fileBytes };
 }
 /**
- * Checks that the tensors are contiguous from `dataBegin` on, in any order of the header. Returns where they
- * end.
+ * Checks that the tensors fill the bytes from `dataBegin` on without gap or overlap, in any order of the
+ * header. Returns the position behind the last tensor.
  */
 function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataBegin: number, where: string): number {
   let at = dataBegin;
@@ -164,7 +165,7 @@ function checkFileBytes(
   if (found > expected) {
     throw new SafetensorsError(
       'TRAILING_BYTES',
-      `${where}: expected ${expected} bytes, found ${found}: ${found - expected} bytes behind the last tensor belong to nothing. ${REWRITE}`,
+      `${where}: expected ${expected} bytes, found ${found}: ${found - expected} bytes behind the last tensor belong to no tensor. ${REWRITE}`,
     );
   }
   if (found < expected) {
@@ -184,13 +185,11 @@ function exactLength(first8: Uint8Array): bigint {
   return (BigInt(uint32(first8, 4)) << 32n) | BigInt(uint32(first8, 0));
 }
 
-/**
- * A strict decoder. The default one replaces invalid UTF-8 and drops a byte order mark.
- */
+/** Decodes UTF-8 strictly. A default TextDecoder would replace invalid bytes and drop a byte order mark. */
 const utf8 = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function decode(file: Uint8Array, dataBegin: number, where: string): string {
-  // Browsers do not decode shared memory, so it is copied.
+  // Browsers do not decode shared memory, so the header is copied.
   const json =
     file.buffer instanceof ArrayBuffer
       ? file.subarray(PREFIX_BYTES, dataBegin)
@@ -200,7 +199,7 @@ function decode(file: Uint8Array, dataBegin: number, where: string): string {
   } catch (cause) {
     throw new SafetensorsError(
       'HEADER_UTF8',
-      `${where}: expected UTF-8, found something else at byte ${PREFIX_BYTES + notUtf8(json)}. ${REWRITE}`,
+      `${where}: expected a header in UTF-8, found invalid bytes at byte ${PREFIX_BYTES + notUtf8(json)}. ${REWRITE}`,
       {
         cause,
       },
@@ -216,11 +215,11 @@ function notUtf8(bytes: Uint8Array): number {
     const middle = (good + bad) >>> 1;
     let start = good;
     while (start > 0 && (bytes[start]! & 0xc0) === 0x80) {
-      start--; // to the first byte of a character
+      start--; // back to the first byte of a character
     }
     try {
-      // A new decoder each time: with `stream`, the bytes may end inside a character, which the decoder would
-      // keep.
+      // A new decoder for each test: with `stream`, a decoder keeps the bytes of an incomplete last
+      // character for its next call.
       new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(start, middle), {
         stream: true,
       });
@@ -232,12 +231,15 @@ function notUtf8(bytes: Uint8Array): number {
   return good;
 }
 
-/** Guesses the type of a file with an impossible header from its first 8 bytes, and says what to do. */
+/**
+ * Detects the type of a file with an impossible header length from its first 8 bytes. Returns a sentence
+ * with advice.
+ */
 function whatElse(first8: Uint8Array, otherwise = REWRITE): string {
   const text = String.fromCharCode(...first8.subarray(0, PREFIX_BYTES));
   const start = text.replace(/^\xef\xbb\xbf/, '').trimStart();
   if (start.startsWith('<')) {
-    return 'This is a page (HTML or XML), not a safetensors file: the address is wrong, or the server asks for a login.';
+    return 'This is a web page (HTML or XML), not a safetensors file: the address is wrong, or the server asks for a login.';
   }
   if (text === 'version ') {
     return 'This is a git-lfs pointer, not the file it points to: run "git lfs pull", or download the file itself.';

@@ -9,8 +9,8 @@ import type { CheckpointFile, CheckpointOptions, ShardIndex } from './checkpoint
 import { openTensors, type TensorPiece, type TensorStream } from './tensorStream.js';
 
 /**
- * Limit for files of a checkpoint. DINOv2's largest model has one file; more than 64 are a mistake or an
- * attack.
+ * Limit for the number of files of a checkpoint. DINOv2's largest model has one file; an index with more
+ * than 64 files is a mistake or an attack.
  */
 const MAX_SHARDS = 64;
 /** Number of files whose headers are read in parallel. */
@@ -22,7 +22,10 @@ const broken = (found: string): SourceError =>
     `model.safetensors.index.json: ${found}. Get the files again, or save the model as one file.`,
   );
 
-/** @throws SourceError SOURCE_INDEX if it is no index, or names a file that may not be fetched */
+/**
+ * Parses a shard index. @throws SourceError SOURCE_INDEX if the file is no shard index, or names a file
+ * outside its folder
+ */
 export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   let json: unknown;
   try {
@@ -44,7 +47,7 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   for (const [tensor, file] of Object.entries(map)) {
     if (typeof file !== 'string' || !isPlainName(file))
       throw broken(
-        `expected the name of a .safetensors file in the same folder for ${quote(tensor)}, found ${shown(file)}`,
+        `expected for tensor ${quote(tensor)} the name of a .safetensors file in the same folder, found ${shown(file)}`,
       );
     weightMap.set(tensor, file);
   }
@@ -56,14 +59,17 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   return { files, weightMap, totalBytes: typeof size === 'number' ? size : undefined };
 }
 
-/** Whether a name stays in the folder, however a server reads it. */
+/** Whether a file name stays in the folder, whatever way a server interprets it. */
 const isPlainName = (file: string): boolean =>
   file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
 
 const shown = (value: unknown): string =>
   typeof value === 'string' ? quote(value) : (JSON.stringify(value)?.slice(0, 110) ?? 'none');
 
-/** `model-00001-of-00003.safetensors`: if the names are numbered, all files must be listed. */
+/**
+ * Checks file names such as `model-00001-of-00003.safetensors`: if they are numbered, the index must list
+ * all files.
+ */
 function checkNumbering(files: readonly string[]): void {
   const counted = files.flatMap((file) => {
     const match = /-(\d+)-of-(\d+)\.safetensors$/.exec(file);
@@ -72,13 +78,15 @@ function checkNumbering(files: readonly string[]): void {
   const wrong = counted.find(({ k, n }) => n !== files.length || k < 1 || k > n);
   if (wrong)
     throw broken(
-      `the index lists ${files.length} files, and the name ${quote(wrong.file)} has another number`,
+      `the index lists ${files.length} files, but the file name ${quote(wrong.file)} states a different number`,
     );
 }
 
 /**
- * Opens a checkpoint of several files: all headers first, then the tensors of one file after the other.
- * @throws SourceError SOURCE_INDEX if index and files contradict each other; what `openTensors` throws
+ * Opens a checkpoint of several files. All headers are read first, then the tensors of one file after the
+ * other.
+ * @throws SourceError SOURCE_INDEX if the shard index and the files contradict each other; the errors of
+ *   `openTensors`
  */
 export async function openShards(
   files: readonly CheckpointFile[],
@@ -113,7 +121,7 @@ export async function openShards(
     headers.forEach((header, i) => (totals[i] = header.fileBytes));
     return merged(files, streams, merge(files, headers, index));
   } catch (error) {
-    for (const stream of streams) void stream.cancel(error).catch(() => undefined); // the first error is the one to report
+    for (const stream of streams) void stream.cancel(error).catch(() => undefined); // a second error must not hide the first
     throw error;
   }
 }
@@ -121,7 +129,7 @@ export async function openShards(
 const sum = (numbers: readonly (number | undefined)[]): number =>
   numbers.reduce<number>((total, number) => total + (number ?? 0), 0);
 
-/** Merges the headers. Offsets stay those of each tensor's own file. */
+/** Merges the headers of all files. A tensor's offsets still count from the start of its own file. */
 function merge(
   files: readonly CheckpointFile[],
   headers: readonly SafetensorsHeader[],
@@ -134,7 +142,7 @@ function merge(
     for (const [tensor, info] of header.tensors) {
       const other = homes.get(tensor);
       if (other !== undefined)
-        throw broken(`expected every tensor once, found ${quote(tensor)} in ${other} and in ${name}`);
+        throw broken(`expected every tensor in one file, found ${quote(tensor)} in ${other} and in ${name}`);
       homes.set(tensor, name);
       tensors.set(tensor, info);
     }
@@ -142,13 +150,15 @@ function merge(
   if (index) {
     for (const [tensor, file] of index.weightMap)
       if (homes.get(tensor) !== file)
-        throw broken(`expected ${quote(tensor)} in ${file}, found it in ${homes.get(tensor) ?? 'no file'}`);
+        throw broken(
+          `expected tensor ${quote(tensor)} in ${file}, found it in ${homes.get(tensor) ?? 'no file'}`,
+        );
     for (const [tensor, file] of homes)
       if (!index.weightMap.has(tensor))
-        throw broken(`expected only what it lists, found ${quote(tensor)} in ${file}`);
+        throw broken(`the index does not list the tensor ${quote(tensor)} of ${file}`);
     const bytes = headers.reduce((total, header) => total + header.fileBytes - header.dataBegin, 0);
     if (index.totalBytes !== undefined && index.totalBytes !== bytes)
-      throw broken(`expected tensors of ${index.totalBytes} bytes (total_size), found ${bytes}`);
+      throw broken(`expected tensors with a total of ${index.totalBytes} bytes (total_size), found ${bytes}`);
   }
   return {
     tensors,

@@ -1,7 +1,7 @@
 /**
  * Reads a checkpoint while it arrives: first the header, then each tensor in pieces, in the order of the
- * file. So a checkpoint of a gigabyte needs two chunks of memory, and its first weights are on the GPU before
- * the last have arrived.
+ * file. So even a checkpoint of a gigabyte needs memory for two chunks only, and its first weights are on
+ * the GPU before the last weights have arrived.
  */
 import { SafetensorsError, SourceError } from '../errors.js';
 import {
@@ -22,63 +22,64 @@ import type { ByteSource, ByteStream, OwnSource, SourceOptions } from '../io/sou
 export interface TensorPiece {
   readonly name: string;
   readonly info: TensorInfo;
-  /** Position of the piece in its tensor, in bytes; a multiple of the element's size. */
+  /** Position in bytes of the piece within its tensor; a multiple of the element's size. */
   readonly offset: number;
   /**
    * 1 to MAX_CHUNK_BYTES bytes, whole elements only. `bytes.byteOffset` is a multiple of the element's size,
-   * so a typed array can view the bytes. They are read-only, and valid until the next piece is requested,
-   * because the memory is reused.
+   * so a typed array can view the bytes. The bytes are read-only, and valid until the next piece is
+   * requested, because their memory is reused.
    */
   readonly bytes: Uint8Array;
 }
 
-/** A file of tensors that is read once. */
+/** The tensors of a file or checkpoint, which can be read once. */
 export interface TensorStream {
-  /** The checked header: the tensors fill the file without hole or overlap. */
+  /** The header, already checked: the tensors fill the file without gap or overlap. */
   readonly header: SafetensorsHeader;
   /**
-   * Every byte of every tensor, once, in the order of the file. It can be iterated once. Tensors without
-   * bytes have no piece. Leaving the loop early releases the source. Only a loop that runs to its end has
-   * checked the whole file.
+   * All bytes of all tensors in the order of the file, each byte once. The pieces can be iterated once.
+   * Tensors without bytes have no piece. Leaving the loop early releases the source. Only a loop that runs
+   * to its end has checked the whole file.
    *
    * Rejects with SourceError SOURCE_TRUNCATED if the bytes end inside a tensor, with SafetensorsError
-   * TRAILING_BYTES if they go on behind the last, and with the errors of a ByteStream.
+   * TRAILING_BYTES if more bytes follow the last tensor, and with the errors of a ByteStream.
    */
   readonly pieces: AsyncIterable<TensorPiece>;
   /** Releases the source. A pending read rejects with `reason`. */
   cancel(reason?: unknown): Promise<void>;
 }
 
-/** Progress of reading. */
+/** Progress of reading a file. */
 export interface ReadProgress {
   readonly loadedBytes: number;
-  /** The size of the file, from its source or from its header; undefined while neither is known. */
+  /** The size of the file in bytes, from its source or from its header; undefined while both are unknown. */
   readonly totalBytes: number | undefined;
 }
 
 export interface TensorStreamOptions extends SourceOptions {
-  /** Called with every chunk. If it throws, reading ends with that error. */
+  /** Called after every chunk. If the function throws, reading ends with that error. */
   readonly onProgress?: ((progress: ReadProgress) => void) | undefined;
   /** Limit for the header's length, in bytes. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
   /**
-   * The expected SHA-256 of the whole file, 64 hexadecimal digits. A mismatch is SOURCE_INTEGRITY, thrown
-   * after the last piece.
+   * The expected SHA-256 of the whole file, 64 hexadecimal digits. If the hash differs, the loop over the
+   * pieces ends with SOURCE_INTEGRITY after the last piece.
    */
   readonly sha256?: string | undefined;
 }
 
-/** Shorter runs of bytes are gathered with the following ones, because each piece costs an upload. */
+/** Shorter runs of bytes are gathered with the bytes that follow, because each piece costs an upload. */
 const MIN_VIEW_BYTES = 2 ** 18;
-/** The most bytes that are gathered. */
+/** The longest piece of gathered bytes. */
 const GATHERED_BYTES = 2 ** 20;
 
 /**
  * Opens a safetensors file and reads its header.
  *
  * @param source a URL, File, Blob, bytes or a stream
- * @throws SafetensorsError if the header is wrong, or does not fit the size of the source where that is known
- * @throws SourceError as openSource, and as the stream while the header is read
+ * @throws SafetensorsError if the header is invalid, or does not match the size of the source where this
+ *   size is known
+ * @throws SourceError the errors of `openSource`, and those of the stream while the header is read
  * @throws `signal.reason` after an abort
  */
 export async function openTensors(
@@ -108,7 +109,7 @@ export async function openTensors(
 
 /** Reads any number of bytes from the chunks of a source. */
 class Input {
-  /** The unread rest of the last chunk. */
+  /** The unread rest of the current chunk. */
   rest = new Uint8Array(0) as Uint8Array;
   loadedBytes = 0;
   totalBytes: number | undefined;
@@ -124,14 +125,14 @@ class Input {
     this.#onProgress = onProgress;
   }
 
-  /** Drops the rest of the chunk after reading was stopped. The next chunk then throws the reason. */
+  /** Drops the rest of the chunk if reading was stopped. The next call of `next` then throws the reason. */
   dropIfStopped(): void {
     if (this.cancelled || this.#signal?.aborted === true) {
       this.rest = new Uint8Array(0);
     }
   }
 
-  /** Replaces `rest` by the next chunk. False at the end. */
+  /** Replaces `rest` by the next chunk. Returns false at the end. */
   async next(): Promise<boolean> {
     this.rest = new Uint8Array(0); // so that no chunk is held while the next arrives
     const { done, value } = await this.#chunks.next();
@@ -144,7 +145,7 @@ class Input {
     return true;
   }
 
-  /** Takes at most `most` bytes of `rest`, as a view. */
+  /** Takes at most `most` bytes from `rest`, as a view. */
   take(most: number): Uint8Array {
     const taken = this.rest.subarray(0, most);
     this.rest = this.rest.subarray(taken.length);
@@ -152,8 +153,8 @@ class Input {
   }
 
   /**
-   * Fills `target` from `from` on. Returns the end of the filled part, which is less than `target.length` at
-   * the end of the source.
+   * Fills `target` from position `from` on. Returns the position behind the last byte that was filled; less
+   * than `target.length` only at the end of the source.
    */
   async fill(target: Uint8Array, from: number): Promise<number> {
     let filled = from;
@@ -184,7 +185,8 @@ async function readHeader(
   const plain = filled < head.length ? undefined : readPlainHeader(head, stream.totalBytes);
   if (plain) return plain;
   const { parseSafetensorsHeader } = await strict();
-  // If the source ended inside the header, its size is known now, and the reader reports it.
+  // If the source ended inside the header, its size is known now, and the strict reader reports the missing
+  // bytes.
   return parseSafetensorsHeader(head, filled < head.length ? { ...options, fileBytes: filled } : options);
 }
 
@@ -204,7 +206,7 @@ async function* readPieces(
         if (input.rest.length === 0 && !(await input.next())) {
           throw endedEarly(stream.name, header, name, info, offset);
         }
-        // Most bytes are passed on as views. Bytes are gathered only if they are few or unaligned.
+        // Most bytes are passed on as views. Bytes are copied together only if they are few or unaligned.
         const here = wholeElements(Math.min(input.rest.length, length - offset), grain);
         let bytes: Uint8Array;
         if (
@@ -231,7 +233,7 @@ async function* readPieces(
     if (input.rest.length > 0 || (await input.next())) {
       throw new SafetensorsError(
         'TRAILING_BYTES',
-        `${stream.name}: expected ${header.fileBytes} bytes, found more: bytes behind the last tensor belong to nothing. The file is damaged or ` +
+        `${stream.name}: expected ${header.fileBytes} bytes, found more: bytes behind the last tensor belong to no tensor. The file is damaged or ` +
           'its writer is faulty: download it again, or save it again with the safetensors library.',
       );
     }
@@ -242,8 +244,9 @@ async function* readPieces(
 }
 
 /**
- * @returns `align`: the alignment of an element; `grain`: the unit of a piece's length, both in bytes.
- * Elements narrower than a byte share bytes: 2 of F4 share one, 4 of F6 share three.
+ * @returns `align`: the alignment of an element; `grain`: a piece's length is a multiple of this; both in
+ *   bytes. Elements narrower than a byte share bytes: two F4 elements share one byte, four F6 elements share
+ *   three bytes.
  */
 function elementBytes(dtype: SafetensorsDtype): { align: number; grain: number } {
   const bits = dtypeBits(dtype)!;

@@ -1,4 +1,4 @@
-/** The writer of the safetensors format. */
+/** Writes files in the safetensors format. */
 import { SafetensorsError } from '../errors.js';
 import {
   METADATA,
@@ -14,15 +14,15 @@ import type { SafetensorsHeader, TensorSpec } from './format.js';
 import { parseSafetensorsHeader } from './reader.js';
 
 /**
- * Encodes a header, and returns where each tensor's bytes belong.
+ * Encodes a header, and returns the position of each tensor in the file.
  *
- * Tensors with the widest elements come first, otherwise the given order is kept. The header is padded to a
- * multiple of 8 bytes. So every tensor is aligned to its element.
+ * Tensors with the widest elements come first; tensors with equally wide elements keep the given order. The
+ * header is padded to a multiple of 8 bytes. So every tensor is aligned to its element size.
  *
  * @param tensors names with types and shapes: a Map, or pairs
  * @param metadata strings for `__metadata__`
- * @returns `bytes`: the header as it stands in the file; `header`: the same, parsed, with tensors in the
- * order of the data
+ * @returns `bytes`: the file's first bytes, up to the first tensor; `header`: the parsed header, with tensors
+ * in the order of the data
  * @throws SafetensorsError if the header would be invalid: two equal names, an unknown type, a size that is
  * not an integer, a lone surrogate
  */
@@ -35,14 +35,14 @@ export function encodeSafetensorsHeader(
     if (name === METADATA) {
       throw new SafetensorsError(
         'METADATA_NOT_STRING',
-        `${where}: the name "${METADATA}" is reserved. Rename the tensor.`,
+        `${where}: the tensor name "${METADATA}" is reserved. Rename the tensor.`,
       );
     }
-    // In this range the text of a number has digits only, as the format demands.
+    // For safe integers the text of a number has only digits, as the format demands.
     if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
       throw new SafetensorsError(
         'NUMBER_NOT_UINT',
-        `${where}: expected a shape of integers from 0 on, found ${showShape(shape)} for ${quote(name)}.`,
+        `${where}: expected a shape of integers of at least 0, found ${showShape(shape)} for ${quote(name)}.`,
       );
     }
     return {
@@ -80,13 +80,13 @@ export function encodeSafetensorsHeader(
 }
 
 /**
- * Encodes a whole file. Elements are copied from memory, so the machine must be little-endian, as all
- * machines with WebGPU are.
+ * Encodes a whole file. Elements are copied from memory unchanged, so the machine must be little-endian, as
+ * all machines with WebGPU are.
  *
  * @param tensors names with type, shape and bytes (any typed array)
  * @param metadata strings for `__metadata__`
  * @throws SafetensorsError if the file would be invalid; SIZE_MISMATCH if the length of `data` does not
- * follow from type and shape
+ * match type and shape
  */
 export function encodeSafetensors(
   tensors: Iterable<

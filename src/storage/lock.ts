@@ -1,11 +1,11 @@
-/** Web Locks: one page of the origin at a time. */
+/** Runs tasks under a Web Lock, which one page or worker of the origin holds at a time. */
 
 /**
- * Runs `task` while no other page or worker of the origin holds the lock. The browser releases the lock when the
- * page ends, however that happens.
- * @param unavailable called instead of `task` if this page cannot use locks: the browser has none (`cause` is
- *   undefined), or refuses them, as in a sandboxed frame
- * @throws what `task` or `unavailable` throws; the signal's reason
+ * Runs `task` while no other page or worker of the origin holds the lock. The browser releases the lock when
+ * the page ends, even after a crash.
+ * @param unavailable called instead of `task` if this page cannot use locks: the browser has no Web Locks
+ *   (`cause` is undefined), or refuses them, as in a sandboxed frame
+ * @throws the errors of `task` or `unavailable`; the signal's reason
  */
 export async function withLock<T>(
   name: string,

@@ -1,25 +1,28 @@
 /**
- * Files in folders in the browser's storage: the origin private file system, or the Cache API if that is
- * missing.
+ * Stores files in folders in the browser's storage: the origin private file system, or the Cache API if the
+ * file system is missing.
  */
 import { storageGlobal } from '../platform/storageGlobal.js';
 
-/** Where checkpoints are cached. `auto`: the origin private file system, else the Cache API, else nowhere. */
+/**
+ * Where checkpoints are cached. `auto`: in the origin private file system if it is available, else in the
+ * Cache API if that is available, else nowhere.
+ */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
 
 /** The files of one entry. A file exists completely or not at all. */
 export interface CacheFolder {
   read(name: string): Promise<Blob | undefined>;
-  /** @throws DOMException QuotaExceededError, with no file left */
+  /** Writes a file. @throws DOMException QuotaExceededError if storage is full; no partial file stays */
   write(name: string, data: Blob): Promise<void>;
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
   /**
-   * Protects later writes from a log record that a crash has torn. Chromium keeps an origin's file names in a
-   * LevelDB. After a crash it appends to the log behind the torn record, and at the next start drops
-   * everything behind that record in its block of 32 KiB, also acknowledged writes. This function fills the
-   * rest of the block: it makes empty files with long names and removes them. Best effort, once per page;
-   * never rejects.
+   * Protects later writes from a log record that a crash has torn. Chromium keeps an origin's file names in
+   * a LevelDB. After a crash, Chromium appends to the log behind the torn record. At the next start it drops
+   * everything that follows the torn record in the same 32 KiB block, including acknowledged writes. This
+   * function fills the rest of the block by creating and removing empty files with long names. Best effort,
+   * once per page; never rejects.
    */
   leaveTornBlock?(): Promise<void>;
 }
@@ -27,9 +30,12 @@ export interface CacheFolder {
 export interface CacheStore {
   readonly kind: 'opfs' | 'cache-api';
   keys(): Promise<string[]>;
-  /** The folder, created if it is missing; with `clear`, outside a torn block (`leaveTornBlock`). */
+  /**
+   * Returns the folder, and creates it if it is missing. With `clear`, a new folder is recorded outside a
+   * torn block (`leaveTornBlock`).
+   */
   folder(key: string, clear?: boolean): Promise<CacheFolder>;
-  /** The folder, if there is one. Writes nothing. */
+  /** The folder; undefined if it does not exist. Writes nothing. */
   existing(key: string): Promise<CacheFolder | undefined>;
   remove(key: string): Promise<void>;
 }
@@ -37,9 +43,9 @@ export interface CacheStore {
 const NAME = 'dinov2-webgpu';
 
 /**
- * Opens the store, or returns a text that says why there is none. Writes nothing: the root is created with
- * its first folder.
- * @param root name of the folder or cache that holds all entries. Default: that of the weight cache
+ * Opens the store. Returns a text with the reason if no store is available. Writes nothing: the root is
+ * created together with its first folder.
+ * @param root name of the folder or cache that holds all entries. Default: the name of the weight cache
  */
 export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
   if (kind === 'none') return 'switched off';
@@ -81,8 +87,8 @@ const isMissing = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NotFoundError';
 
 /**
- * Whether a file is open for writing. Without locks a load may be writing it, which takes a moment for each
- * file.
+ * Whether an error means that a file is open for writing. Without locks, a load in a different page may be
+ * writing the file, which takes a moment.
  */
 const isInUse = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NoModificationAllowedError';
@@ -90,16 +96,19 @@ const REMOVE_TRIES = 50;
 const REMOVE_WAIT_MS = 20;
 
 /**
- * Number of files that fill a block. For a name as long as FILLER, Chromium logs about 900 bytes when the
- * file is created and when it is removed (measured).
+ * Number of empty files that fill a log block. For a name as long as FILLER, Chromium logs about 900 bytes
+ * in all when the file is created and removed (measured).
  */
 const FILLERS = 44;
-/** Prefix of their names. The number is larger than that of any segment (search/store/segments.ts). */
+/**
+ * Prefix of the names of these empty files. The number is larger than that of any segment of an index
+ * (search/store/segments.ts).
+ */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
 /**
- * Once per page: later writes of the page lie behind a record that was torn before, and only the end of the
- * browser, which ends the page, tears another.
+ * Set once the block has been filled. Once per page is enough: later writes of the page lie behind the torn
+ * record, and a record can be torn again only when the browser ends, which also ends the page.
  */
 let filling: Promise<void> | undefined;
 
@@ -110,7 +119,7 @@ function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
       names.map(async (name) => directory.getFileHandle(name, { create: true })),
     );
     await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
-    if (made.some(({ status }) => status === 'rejected')) filling = undefined; // there may be room at the next call
+    if (made.some(({ status }) => status === 'rejected')) filling = undefined; // the next call may find free storage
   };
   return (filling ??= fill());
 }
@@ -128,9 +137,10 @@ async function existingDirectory(
 }
 
 /**
- * The folder, created if it is missing.
- * @param clear outside a torn block: if the record of a folder is lost, so are all its files. The block is
- * filled from within the new folder, which is then created again behind the block.
+ * Returns the folder, and creates it if it is missing.
+ * @param clear whether to record a new folder outside a torn block: if the record of a folder is lost, all
+ *   its files are lost. The block is filled from within the new folder, which is then created again behind
+ *   the block
  */
 async function makeDirectory(
   parent: FileSystemDirectoryHandle,
@@ -142,11 +152,11 @@ async function makeDirectory(
   const made = await parent.getDirectoryHandle(name, { create: true });
   if (!clear) return made;
   await fillBlock(made);
-  await parent.removeEntry(name).catch(() => undefined); // fails if another page has put a file into it
+  await parent.removeEntry(name).catch(() => undefined); // fails if a different page has put a file into the folder
   return parent.getDirectoryHandle(name, { create: true });
 }
 
-/** The names in a directory; none if it was removed before or during the listing. */
+/** The names in a directory; none if the directory was removed before or during the listing. */
 async function namesOf(directory: FileSystemDirectoryHandle): Promise<string[]> {
   const names: string[] = [];
   try {
@@ -178,7 +188,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     async read(name) {
       try {
         const file = await (await directory.getFileHandle(name)).getFile();
-        return file.size > 0 ? file : undefined; // a page that ended before its first commit leaves an empty file
+        return file.size > 0 ? file : undefined; // a page that ended before its first write completed leaves an empty file
       } catch (error) {
         if (isMissing(error)) return undefined;
         throw error;
@@ -192,7 +202,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
         await writable.close();
       } catch (error) {
         await writable.abort().catch(() => undefined); // a second error must not hide the first
-        await remove(directory, name, false).catch(() => undefined); // the lock of the file may not be released yet
+        await remove(directory, name, false).catch(() => undefined); // may fail because the lock of the file is not released yet
         throw error;
       }
     },
@@ -209,7 +219,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     folder: (key, clear = false) =>
       make(key, clear).catch((error: unknown) => {
         if (!isMissing(error)) throw error;
-        return make(key, clear); // another page removed the root at the same time
+        return make(key, clear); // a different page removed the root at the same time
       }),
     async existing(key) {
       const directory = await root();
@@ -225,7 +235,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
 
 function responseStore(root: string): CacheStore {
   const base = `https://${NAME}.invalid/`; // never fetched: the name is reserved (RFC 2606)
-  /** The cache if it exists. Opening a missing one would create it. */
+  /** The cache; undefined if it does not exist. `caches.open` would create a missing cache. */
   const existing = async (): Promise<Cache | undefined> =>
     (await caches.has(root)) ? caches.open(root) : undefined;
   const paths = async (): Promise<string[]> =>
@@ -243,7 +253,7 @@ function responseStore(root: string): CacheStore {
   return {
     kind: 'cache-api',
     folder,
-    existing: folder, // a folder is a prefix of names and need not be created
+    existing: folder, // in the Cache API a folder is only a prefix of names, and need not be created
     keys: async () => [...new Set((await paths()).map((path) => path.split('/')[0]!))],
     remove: async (key) => {
       for (const path of await paths())

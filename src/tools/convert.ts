@@ -1,4 +1,4 @@
-/** Converts a checkpoint to narrower weights and Hugging Face's tensor names, tensor by tensor. */
+/** Converts a checkpoint, tensor by tensor, to narrower weights and Hugging Face's tensor names. */
 import { F16_LIMIT, f32ToF16 } from '../numerics/float16.js';
 import { f16ToF32 } from '../numerics/toFloat32.js';
 import { floatDecoders } from '../weights/elements.js';
@@ -27,13 +27,15 @@ import { huggingFaceConfig } from './convertedConfig.js';
 
 export type ConvertedDtype = 'fp16' | 'int8';
 
-/** Writes bytes at a position of the new file. The caller may reuse `bytes` once the promise has resolved. */
+/**
+ * Writes bytes at a position of the new file. The caller may reuse `bytes` after the promise has resolved.
+ */
 export type WriteAt = (position: number, bytes: Uint8Array) => Promise<void>;
 
 export interface ConvertOptions {
   /** The checkpoint's config.json, parsed. Default: none. */
   readonly described?: Pick<Described, 'config' | 'hints' | 'globalPool'> | undefined;
-  /** Prefix of the model's tensor names. Default: detected. */
+  /** Prefix of the model's tensor names. Default: the only prefix with a complete model. */
   readonly prefix?: string | undefined;
 }
 
@@ -41,21 +43,24 @@ export interface Converted {
   /** The header of the new file. */
   readonly header: SafetensorsHeader;
   readonly config: DINOv2Config;
-  /** Tensors of the original that do not belong to the model, and are not in the new file. */
+  /** Names of tensors in the original file that do not belong to the model. The new file lacks them. */
   readonly setAside: readonly string[];
-  /** Sentences on what the checkpoint does not say, see `LoadReport.assumed`. */
+  /**
+   * Sentences that name assumptions about facts that the checkpoint does not state, see
+   * `LoadReport.assumed`.
+   */
   readonly assumed: readonly string[];
 }
 
-/** A tensor of the new file. It holds a range of a parameter's elements. */
+/** A tensor of the new file. The tensor holds a range of the elements of one parameter. */
 interface Target {
   readonly name: string;
-  /** Index of the first element within the parameter. */
+  /** Index within the parameter of the tensor's first element. */
   readonly begin: number;
   readonly elements: number;
 }
 
-/** A parameter, and the tensors of the new file that hold it, in order. */
+/** A parameter, and the tensors of the new file that hold the parameter, in order. */
 interface ConvertedParameter {
   readonly parameter: Parameter;
   readonly columns: number;
@@ -65,12 +70,12 @@ interface ConvertedParameter {
 const count = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 
 /**
- * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale per row (`NAME_scale`, see
- * quantized.ts); all else to F32. A linear classifier is kept, with F16 weights and an F32 bias; other
- * tensors outside the model are dropped. The metadata of the new file records a digest of the original
- * matrices, which keeps the model's fingerprint, and how positions are interpolated.
- * @throws the errors of loading this checkpoint; CheckpointError CHECKPOINT_DTYPE if it is int8 already,
- *   CHECKPOINT_RANGE if weights are too large for F16
+ * Converts a checkpoint. Matrices become F16, or I8 with one F32 scale for each row (`NAME_scale`, see
+ * quantized.ts); all other tensors of the model become F32. A linear classifier is kept, with F16 weights
+ * and an F32 bias. All other tensors are dropped. The metadata of the new file record how positions are
+ * interpolated, and a digest of the original matrices, so that the model's fingerprint stays the same.
+ * @throws the errors of loading this checkpoint; CheckpointError CHECKPOINT_DTYPE if the checkpoint is
+ *   already int8, CHECKPOINT_RANGE if weights are too large for F16
  */
 export async function convertCheckpoint(
   stream: TensorStream,
@@ -111,7 +116,7 @@ export async function convertCheckpoint(
         ],
       ]),
     );
-  const { header } = encode(); // the final header has the same length: only the digest will differ
+  const { header } = encode(); // the final header will have the same length: it differs only in the digest
   let rows: Rows | undefined;
   for await (const { name, info, offset, bytes } of head.stream.pieces) {
     const placement = placements.get(name);
@@ -146,7 +151,9 @@ export async function convertCheckpoint(
   };
 }
 
-/** Captures the classifier that loading would use: not timm's `head` unless it pools by the class token. */
+/**
+ * Captures the classifier that a load would use. timm's `head` counts only if it pools by the class token.
+ */
 function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, globalPool: unknown): Watched {
   const watched = watchForHead(stream, headWidths(config), prefix);
   return watched.shape?.module === 'head' && (globalPool ?? 'token') !== 'token'
@@ -154,7 +161,7 @@ function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, glob
     : watched;
 }
 
-/** Hugging Face's prefix of the model's tensor names in a file with a classifier. */
+/** The prefix of the model's tensor names that Hugging Face uses in a file with a classifier. */
 const prefixBesideHead = (config: DINOv2Config): string =>
   `${String(configJson(huggingFaceConfig(config))['model_type'])}.`;
 
@@ -170,7 +177,7 @@ function goalOf(parameter: Parameter, prefix: string): ConvertedParameter {
   return { parameter, columns: count(parameter.shape.slice(1)), targets };
 }
 
-/** Position in qkv: query, key, value. The names sort differently. */
+/** Order of the parts of qkv: query, key, value. Sorting by tensor name would give a different order. */
 const order = (name: string): number =>
   ['query', 'key', 'value'].findIndex((part) => name.includes(`.attention.${part}.`));
 
@@ -199,7 +206,10 @@ function specsOf(
   return new Map(specs.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Writes the values of a parameter from element `begin` on, in the types of the header. */
+/**
+ * Writes the values of a parameter, from element `begin` on, in the element types that the new header
+ * states.
+ */
 async function writeRange(
   header: SafetensorsHeader,
   { parameter, targets }: ConvertedParameter,
@@ -231,7 +241,7 @@ class Rows {
   readonly #goal: ConvertedParameter;
   readonly #row: Float32Array;
   #filled = 0;
-  /** Index of the next row within the parameter. */
+  /** Index within the parameter of the next row. */
   #next: number;
 
   constructor(goal: ConvertedParameter, begin: number) {
@@ -296,8 +306,9 @@ class Rows {
 }
 
 /**
- * Writes the classifier as F16: classifiers run on the CPU, which does not read int8. A classifier on the
- * class token alone gets zero weights for the patches' mean, which Hugging Face's classifier reads too.
+ * Writes the classifier as F16, because classifiers run on the CPU, which does not read int8. A classifier
+ * on the class token alone gets zero weights for the mean of the patches, which Hugging Face's classifier
+ * also reads.
  */
 async function writeHead(
   header: SafetensorsHeader,
@@ -324,7 +335,7 @@ function checkValues(name: string, values: Float32Array, begin: number, limit: n
   if (Number.isFinite(values[at]))
     throw new CheckpointError(
       'CHECKPOINT_RANGE',
-      `${name}: expected weights below ${limit}, the range of fp16, ${found}. Keep this checkpoint in fp32, or convert it to int8.`,
+      `${name}: expected weights with a magnitude below ${limit}, the limit of fp16, ${found}. Keep this checkpoint in fp32, or convert it to int8.`,
     );
   throw new CheckpointError(
     'CHECKPOINT_NOT_FINITE',
@@ -332,7 +343,10 @@ function checkValues(name: string, values: Float32Array, begin: number, limit: n
   );
 }
 
-/** Returns the class names of a checkpoint's classifier; undefined if they are unknown, or if it has none. */
+/**
+ * Returns the class names of a checkpoint's classifier; undefined if the names are unknown or there is no
+ * classifier.
+ */
 export async function labelsOf(
   stream: TensorStream,
   config: DINOv2Config,

@@ -8,8 +8,8 @@ import { configJson } from '../model/configJson.js';
 import { labelsOfConfig } from '../tasks/classLabels.js';
 
 /**
- * Returns the nearest configuration that Hugging Face's config.json can express: with a SwiGLU width that is
- * a multiple of 8. The safetensors metadata record the exact width.
+ * Returns the nearest configuration that Hugging Face's config.json can express: the SwiGLU width is rounded
+ * to a multiple of 8. The metadata of the safetensors file record the exact width.
  */
 export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
   const { ffn, hiddenFeatures } = config;
@@ -18,8 +18,9 @@ export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
 }
 
 /**
- * Returns the text of the converted checkpoint's config.json. Hugging Face's own file for this model is kept.
- * From any other file, one of that form is made, with the original's image settings and problem type.
+ * Returns the text of the converted checkpoint's config.json. If the original is Hugging Face's own file for
+ * this model, it is kept. Otherwise a file in Hugging Face's form is made, with the image settings and the
+ * problem type of the original.
  * @param original the text of the original config.json
  * @param labels the classifier's class names
  */
@@ -52,9 +53,9 @@ function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string
 }
 
 /**
- * Returns the text of the converted checkpoint's preprocessor_config.json. If the image processor's class
- * followed only from the original config.json (as with Depth Anything), which the conversion replaces, the
- * class is added.
+ * Returns the text of the converted checkpoint's preprocessor_config.json. If the original file does not
+ * name the class of its image processor, and only the original config.json implies the class (as with Depth
+ * Anything), the class is added, because the conversion replaces config.json.
  * @param text the text of the original file; undefined if there is none
  * @param config the text of the original config.json
  * @throws ConfigError if the file cannot be used

@@ -1,5 +1,6 @@
 /**
- * Functions for the command line only: built as `dist/tools.js`, which is not an entry point of the package.
+ * Functions for the command line. They are built as `dist/tools.js`, which is not an entry point of the
+ * package.
  */
 export { openCheckpoint } from '../safetensors/checkpoint.js';
 export { parseShardIndex } from '../safetensors/shards.js';

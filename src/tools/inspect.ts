@@ -6,7 +6,7 @@ import { settleAny } from '../load/anyCheckpoint.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 
-/** The configuration as Hugging Face's config.json, or why that cannot express it. */
+/** The configuration as Hugging Face's config.json, or the reason why config.json cannot express it. */
 function configText(config: DINOv2Config): string {
   try {
     return JSON.stringify(configJson(config));
@@ -17,8 +17,9 @@ function configText(config: DINOv2Config): string {
 }
 
 /**
- * Returns lines on the header, the naming dialect, the configuration and the tensors. Never throws for a
- * valid header: the text says why a checkpoint does not load.
+ * Returns lines of text on the header, the naming convention (Hugging Face, facebookresearch or timm), the
+ * configuration and the tensors. Never throws for a valid header: if a checkpoint cannot be loaded, the text
+ * says why.
  * @param described the checkpoint's config.json, parsed
  */
 export function describeCheckpoint(
@@ -33,7 +34,7 @@ export function describeCheckpoint(
     entry.elements += shape.reduce((product, extent) => product * extent, 1);
     byDtype.set(dtype, entry);
   }
-  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // not from dataBegin, which a checkpoint of several files lacks
+  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // a checkpoint of several files has no `dataBegin` to compute the size from
   const lines = [
     `file        ${header.fileBytes} bytes, of which header ${header.fileBytes - tensorBytes}; ${header.tensors.size} tensors`,
   ];

@@ -24,7 +24,7 @@ export function decodeNpy(file: Uint8Array<ArrayBuffer>): {
 } {
   const magic = [0x93, ...new TextEncoder().encode('NUMPY')];
   if (file.length < 12 || magic.some((byte, i) => file[i] !== byte))
-    throw new RangeError('expected a file written by numpy.save, found other bytes');
+    throw new RangeError('expected a file written by numpy.save, found a different format');
   const major = file[6]!;
   if (major !== 1 && major !== 2)
     throw new RangeError(`expected version 1 or 2 of the format, found ${major}`);

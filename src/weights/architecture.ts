@@ -1,31 +1,43 @@
-/** Derives a model's architecture from its tensors' names and shapes. */
+/** Derives a model's architecture from the names and shapes of its tensors. */
 import type { Family } from './dialects.js';
 import type { Dialect } from './huggingFace.js';
 
-/** What names and shapes alone say about a model. */
+/** The properties of a model that follow from its tensors' names and shapes alone. */
 export interface Architecture {
   readonly dialect: Dialect;
   readonly embedDim: number;
   readonly depth: number;
   readonly numRegisterTokens: number;
-  /** facebookresearch's and Hugging Face's published files have a mask token; timm's have none. */
+  /**
+   * Whether the file has a mask token. Files published by facebookresearch and Hugging Face have one; timm's
+   * have none.
+   */
   readonly hasMaskToken: boolean;
   readonly ffn: 'mlp' | 'swiglu';
   readonly hiddenFeatures: number;
   readonly patchSize: number;
   readonly numChannels: number;
-  /** Patches along a side of the native image. Not a whole number where positions form no square. */
+  /**
+   * Patches along a side of the image size for which the model was trained. Not a whole number if the
+   * position embeddings form no square.
+   */
   readonly grid: number;
-  /** Positions for the patches alone (timm's `no_embed_class`): the class token has its own added in. */
+  /**
+   * Whether only patches have position embeddings (timm's `no_embed_class`). The class token's position
+   * embedding is then already added to the class token.
+   */
   readonly patchPositions: boolean;
 }
 
-/** Shapes by our names. Of parameters that are split over several tensors, any one shape. */
+/**
+ * Shapes by our tensor names. For a parameter that is split over several tensors, the shape of any one of
+ * these tensors.
+ */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
- * Whether `mlp.fc1` holds both halves of a SwiGLU, as timm's `SwiGLUPacked` has them: it has twice as many
- * rows then as `mlp.fc2` has columns.
+ * Whether `mlp.fc1` holds both halves of a SwiGLU, as in timm's `SwiGLUPacked`. If so, `mlp.fc1` has twice
+ * as many rows as `mlp.fc2` has columns.
  */
 export function isPacked(shapes: Shapes): boolean {
   for (const [name, shape] of shapes) {
@@ -36,11 +48,14 @@ export function isPacked(shapes: Shapes): boolean {
   return false;
 }
 
-/** A name inside a packed SwiGLU, as ours. */
+/** Translates the name of a tensor of a packed SwiGLU into our name. */
 export const unpackedName = (parameter: string): string =>
   parameter.replace('.mlp.fc1.', '.mlp.w12.').replace('.mlp.fc2.', '.mlp.w3.');
 
-/** Decides between facebookresearch's and timm's dialect, which share most names. */
+/**
+ * Decides which naming convention (dialect: Hugging Face, facebookresearch or timm) a file follows.
+ * facebookresearch and timm share most names.
+ */
 export function dialectOf(
   family: Family,
   shapes: Shapes,
@@ -60,11 +75,12 @@ const integerRoot = (square: number): number | undefined => {
 };
 
 /**
- * Reads an architecture off shapes by our names; undefined when a length that the answer needs is missing or
- * no whole number. Of split parameters it looks at none, so it does not matter if they are split. Where a
- * file lacks tensors the others are asked, and the published values taken, so that `placeTensors` can say
- * what is missing.
- * @param regToken whether registers are called `reg_token`, as in timm, whose tables have no class token then
+ * Derives an architecture from shapes by our tensor names; undefined if a necessary dimension is missing or
+ * is not a whole number. Shapes of split parameters are not used, so the result is the same whether they are
+ * split or not. If tensors are missing, the dimension is taken from other tensors or from the published
+ * models, so that `placeTensors` can list the missing tensors.
+ * @param regToken whether the register tokens are called `reg_token`, as in timm. timm's position embeddings
+ *   then have no row for the class token
  */
 export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = false): Architecture | undefined {
   const [, positions = 1 + 37 * 37, width = 0] = shapes.get('pos_embed') ?? [];
@@ -72,7 +88,8 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
   const [, , embedDim = proj] = shapes.get('cls_token') ?? [];
   const [, numRegisterTokens = 0] = shapes.get('register_tokens') ?? [];
   const whole = integerRoot(positions - 1);
-  // Without registers the table may belong to an image that is no square: 36 is 6 × 6, or 1 + 5 × 7.
+  // Without registers the position embeddings may belong to an image that is no square: 36 rows are 6 × 6,
+  // or 1 + 5 × 7.
   const patchesAlone = regToken && whole === undefined ? integerRoot(positions) : undefined;
   const grid = whole ?? patchesAlone ?? Math.sqrt(positions - 1);
 
@@ -87,7 +104,8 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
     if (part === 'mlp.fc2.weight') mlp ??= shape;
   }
   const [, hiddenFeatures = 0] = swiglu ?? mlp ?? [];
-  // Counts blocks with at least half the tensors of the fullest block, so that a stray tensor is no block.
+  // Only blocks that have at least half as many tensors as the fullest block count, so that a stray tensor
+  // does not count as a block.
   const fullest = Math.max(0, ...tensorsOf.values());
   const depth = Math.max(
     0,
@@ -111,7 +129,7 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
   };
 }
 
-/** Our names of everything that a model of this architecture must have. */
+/** Our names of all tensors that a model of this architecture must have. */
 export function requiredNames({ depth, ffn, numRegisterTokens }: Architecture): string[] {
   const affine = (name: string): string[] => [`${name}.weight`, `${name}.bias`];
   const layers = ['norm1', 'attn.qkv', 'attn.proj', 'norm2'].concat(
@@ -127,7 +145,10 @@ export function requiredNames({ depth, ffn, numRegisterTokens }: Architecture): 
   return names;
 }
 
-/** When a file is a sound DINOv2 of another size than the configuration: a sentence that says both. */
+/**
+ * If the file is a valid DINOv2 of a different size than the configuration, returns a sentence that names
+ * both sizes.
+ */
 export function sizesDiffer(
   file: Architecture | undefined,
   expected: Architecture | undefined,
@@ -157,7 +178,7 @@ export function sizesDiffer(
   return `this file looks like ${describe(file, further)}; the configuration says ${describe(expected, mine)}`;
 }
 
-/** `small (`, or `a model of another size (`. */
+/** Returns `small (`, or `a model of an unusual size (`. */
 function sizeName({ embedDim, depth }: Architecture): string {
   const sizes: Readonly<Record<string, string>> = {
     '384x12': 'small',
@@ -165,5 +186,5 @@ function sizeName({ embedDim, depth }: Architecture): string {
     '1024x24': 'large',
     '1536x40': 'giant',
   };
-  return `${sizes[`${embedDim}x${depth}`] ?? 'a model of another size'} (`;
+  return `${sizes[`${embedDim}x${depth}`] ?? 'a model of an unusual size'} (`;
 }

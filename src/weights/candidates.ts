@@ -1,7 +1,7 @@
 /**
  * Finds the model among a file's tensors. Training code and other models store a DINOv2 behind a prefix
  * (`module.`, `teacher.backbone.`, `vision_encoder.`), beside other tensors. Any prefix is accepted: the
- * model is where all of its tensors are.
+ * model is found where all of its tensors share one prefix.
  */
 import { CheckpointError } from '../errors.js';
 import {
@@ -17,22 +17,22 @@ import { adapterName, isDinov3, translate, type Family, type Part } from './dial
 import type { Parameter } from './huggingFace.js';
 import type { SafetensorsHeader } from '../safetensors.js';
 
-/** Tensors of one family of names, behind one prefix. */
+/** The tensors of a file that share a prefix and a family of names. */
 export interface Candidate {
-  /** Ends with a dot, or is empty. */
+  /** Prefix of the tensor names; ends with a dot, or is empty. */
   readonly prefix: string;
   readonly family: Family;
-  /** By the name in the file, in the file's order. */
+  /** Parts of parameters by the tensor name in the file, in the file's order. */
   readonly parts: ReadonlyMap<string, Part>;
-  /** By our names: the tensors of the file that hold a parameter, or parts of it. */
+  /** By our parameter names: the tensors of the file that hold the parameter or its parts. */
   readonly holders: ReadonlyMap<string, readonly { readonly file: string; readonly part: Part }[]>;
-  /** Undefined when lengths that an architecture needs are missing. */
+  /** Undefined if dimensions that the architecture needs are missing. */
   readonly architecture: Architecture | undefined;
   /** Whether the file has every tensor that the architecture needs. */
   readonly whole: boolean;
 }
 
-/** The candidates of a file: every prefix behind which there is a block or a class token. */
+/** Finds the candidates of a file: one for every prefix with a block or a class token. */
 export function candidatesOf(header: SafetensorsHeader): Candidate[] {
   const groups = new Map<string, { prefix: string; family: Family; parts: Map<string, Part> }>();
   for (const file of header.tensors.keys()) {
@@ -83,7 +83,7 @@ function candidateOf(
   };
 }
 
-/** Whether all parts of a parameter are there. */
+/** Whether the file has all parts of a parameter. */
 export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: string): boolean {
   const held = holders.get(parameter) ?? [];
   const parts = held[0]?.part.parts;
@@ -91,17 +91,18 @@ export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: strin
 }
 
 export interface ChooseOptions {
-  /** The caller's prefix. Default: the only one with a complete model. */
+  /** Prefix of the model, chosen by the caller. Default: the only prefix with a complete model. */
   readonly prefix?: string | undefined;
-  /** The parameters of the model to find. Default: a model of any size. */
+  /** The parameters that the model must have. Default: those of a model of any size. */
   readonly wanted?: readonly Parameter[] | undefined;
 }
 
 /**
- * Chooses the candidate that is the model. If no candidate is complete, the result lacks tensors, so that a
- * message can list them.
- * @throws {CheckpointError} CHECKPOINT_NAMING when there is none, when several are whole, or when two
- *   dialects share a prefix; CHECKPOINT_TENSORS for adapters that are not merged
+ * Chooses the candidate that is the model. If no candidate is complete, returns an incomplete one, so that
+ * an error message can list its missing tensors.
+ * @throws {CheckpointError} CHECKPOINT_NAMING if there is no candidate, if several are complete, or if
+ *   tensors with one prefix follow two naming conventions (dialects: Hugging Face, facebookresearch, timm);
+ *   CHECKPOINT_TENSORS for adapters that are not merged
  */
 export function chooseCandidate(
   header: SafetensorsHeader,
@@ -120,7 +121,7 @@ export function chooseCandidate(
     throw new CheckpointError(
       'CHECKPOINT_TENSORS',
       `checkpoint: expected plain weights, found an adapter that is not merged into them (${adapter}). ` +
-        'Merge it in Python, and save what comes out: model = model.merge_and_unload(); model.save_pretrained("merged").',
+        'Merge the adapter in Python, and save the result: model = model.merge_and_unload(); model.save_pretrained("merged").',
     );
   return chosen;
 }
@@ -135,7 +136,7 @@ function theWholeOne(
     required && all.filter((candidate) => required.every(({ name }) => hasAll(candidate, name)));
   const whole = fitting?.length ? fitting : all.filter((candidate) => candidate.whole);
   if (whole.length <= 1) return whole[0] ?? theFullest(header, all);
-  // If a configuration is given, its shapes may decide.
+  // If the caller gave a configuration, only one candidate may have the shapes of the configuration.
   const sized = required && whole.filter((candidate) => isOfSize(header, candidate, required));
   if (sized?.length === 1) return sized[0];
   throw ambiguous(whole);
@@ -158,7 +159,10 @@ function isOfSize(
   });
 }
 
-/** No candidate is complete: takes the one with the most tensors, unless another has a quarter as many. */
+/**
+ * Used if no candidate is complete. Returns the candidate with the most tensors. Throws if a second
+ * candidate has at least a quarter as many tensors.
+ */
 function theFullest(header: SafetensorsHeader, all: readonly Candidate[]): Candidate | undefined {
   const [fullest, ...others] = all.toSorted((a, b) => b.parts.size - a.parts.size);
   if (!fullest) return undefined;
@@ -178,8 +182,8 @@ function behind(all: readonly Candidate[], prefix: string): Candidate {
     .map((candidate) => JSON.stringify(candidate.prefix));
   throw new CheckpointError(
     'CHECKPOINT_NAMING',
-    `prefix: expected one behind which the file has a DINOv2, found ${JSON.stringify(prefix)}. ` +
-      (there.length === 0 ? 'This file holds none.' : `The file has one behind ${there.join(', ')}.`),
+    `prefix: expected the prefix of a DINOv2 model's tensor names, found ${JSON.stringify(prefix)}. ` +
+      (there.length === 0 ? 'This file holds no DINOv2 model.' : `The file has models with the prefix ${there.join(', ')}.`),
   );
 }
 
@@ -201,15 +205,15 @@ function ambiguous(whole: readonly Candidate[]): CheckpointError {
 function several(candidates: readonly Candidate[]): CheckpointError {
   const found = candidates.map(
     ({ family, parts }) =>
-      `${parts.size} of ${family === 'huggingface' ? 'Hugging Face' : 'facebookresearch'} (${[...parts.keys()][0]})`,
+      `${parts.size} tensor names of ${family === 'huggingface' ? 'Hugging Face' : 'facebookresearch'} (${[...parts.keys()][0]})`,
   );
   return new CheckpointError(
     'CHECKPOINT_NAMING',
-    `checkpoint: expected names of one dialect and one prefix, found ${found.join(' and ')}. Save the file again from one of them.`,
+    `checkpoint: expected tensor names in one naming convention and with one prefix, found ${found.join(' and ')}. The file seems to mix two models: save the file again with one model only.`,
   );
 }
 
-/** The error for a file that has an adapter's tensors without the layers that they change. */
+/** The error for a file that holds an adapter's tensors without the layers that the adapter changes. */
 function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
   const names = [...header.tensors.keys()];
   const adapter = names.find((file) => adapterName.test(file));
@@ -217,7 +221,7 @@ function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
   return new CheckpointError(
     'CHECKPOINT_TENSORS',
     `checkpoint: expected a model, found an adapter alone (${adapter}), which needs its base model. ` +
-      'Merge the two in Python, and save what comes out: ' +
+      'Merge the adapter and its base model in Python, and save the result: ' +
       'PeftModel.from_pretrained(base_model, adapter).merge_and_unload().save_pretrained("merged").',
   );
 }
@@ -225,8 +229,8 @@ function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
 function dinov3(): CheckpointError {
   return new CheckpointError(
     'CHECKPOINT_NAMING',
-    'checkpoint: expected a DINOv2, found the names of a DINOv3. ' +
-      'It has rotary positions and is another architecture, which cannot be computed here: load a DINOv2.',
+    'checkpoint: expected a DINOv2 model, found tensor names of a DINOv3 model. ' +
+      'DINOv3 has rotary position embeddings, which this library cannot compute: load a DINOv2 model.',
   );
 }
 
@@ -236,7 +240,7 @@ function noModel(header: SafetensorsHeader): CheckpointError {
     names.length === 0 ? 'no tensors' : `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
   return new CheckpointError(
     'CHECKPOINT_NAMING',
-    `checkpoint: expected names of Hugging Face (embeddings.cls_token), facebookresearch or timm (cls_token), found ${found}. ` +
-      'This file holds no DINOv2: take model.safetensors from a repository such as facebook/dinov2-small.',
+    `checkpoint: expected tensor names of Hugging Face (embeddings.cls_token), facebookresearch or timm (cls_token), found ${found}. ` +
+      'This file holds no DINOv2 model: take model.safetensors from a repository such as facebook/dinov2-small.',
   );
 }

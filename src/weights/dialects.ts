@@ -1,32 +1,39 @@
 /**
- * The names of the tensors of a DINOv2 in checkpoints of any dialect. Hugging Face's table is in huggingFace.ts.
+ * The names that the tensors of a DINOv2 have in checkpoints, in every naming convention (dialect: Hugging
+ * Face, facebookresearch, timm). The table for Hugging Face is in huggingFace.ts.
  *
  * Our own names are facebookresearch's (`blocks.0.attn.qkv.weight`). timm uses the same names with a few
- * exceptions (`reg_token`, the SwiGLU as `mlp.fc1` and `mlp.fc2`). Hugging Face has two spellings: the one on
- * the hub (`encoder.layer.0.attention.attention.query.weight`), and the one that transformers 5 has in memory
- * (`….attention.q_proj.weight`; its conversion_mapping.py, "Dinov2Model"). Both split query, key and value;
- * the second also splits a SwiGLU's `weights_in` into `gate_proj` and `up_proj`.
+ * exceptions (`reg_token`, the SwiGLU as `mlp.fc1` and `mlp.fc2`). Hugging Face has two spellings: that of
+ * files on the hub (`encoder.layer.0.attention.attention.query.weight`), and that of transformers 5 in
+ * memory (`….attention.q_proj.weight`; its conversion_mapping.py, "Dinov2Model"). Both spellings split
+ * query, key and value; transformers 5 also splits a SwiGLU's `weights_in` into `gate_proj` and `up_proj`.
  */
 import { huggingFaceInside, huggingFaceNames, huggingFaceOutside, type Dialect } from './huggingFace.js';
 
-/** Groups of dialects that a single name identifies: facebookresearch and timm share most names. */
+/**
+ * Groups of naming conventions that a single tensor name identifies. facebookresearch and timm are one
+ * group, because they share most names.
+ */
 export type Family = 'huggingface' | 'original';
 
-/** A part of a parameter: the whole (0 of 1), or query, key or value (0, 1, 2 of 3) of qkv. */
+/**
+ * The part of a parameter that a tensor holds: the whole (0 of 1), or query, key or value (0, 1, 2 of 3) of
+ * qkv.
+ */
 export interface Part {
   readonly parameter: string;
   readonly part: number;
   readonly parts: number;
 }
 
-/** The meaning of a tensor's name in a file. */
+/** The meaning of a tensor name in a file. */
 export interface Translated extends Part {
   readonly family: Family;
-  /** Prefix before the name in the model's code: `teacher.backbone.`, or empty. */
+  /** Prefix before the name that the model's own code gives: `teacher.backbone.`, or empty. */
   readonly prefix: string;
 }
 
-/** The same in the spelling of transformers 5: read, never written. */
+/** `huggingFaceInside` in the spelling of transformers 5. These names are read, never written. */
 const huggingFaceInside5: typeof huggingFaceInside = [
   [['attention.q_proj', 'attention.k_proj', 'attention.v_proj'], 'attn.qkv'],
   [['attention.o_proj'], 'attn.proj'],
@@ -34,12 +41,12 @@ const huggingFaceInside5: typeof huggingFaceInside = [
   [['mlp.down_proj'], 'mlp.w3'],
 ];
 
-/** facebookresearch's and timm's, outside the blocks ↔ ours. */
+/** facebookresearch's and timm's names outside the blocks ↔ our names. */
 const originalOutside = new Map([
   ...huggingFaceOutside.map(([, ours]) => [ours, ours] as const),
   ['reg_token', 'register_tokens'],
 ]);
-/** OpenVLA and Prismatic store LayerScale's gamma as `scale_factor`. */
+/** OpenVLA and Prismatic store LayerScale's `gamma` as `scale_factor`. */
 const originalInside = new Map([
   ...huggingFaceInside.map(([, ours]) => [ours, ours] as const),
   ['ls1.scale_factor', 'ls1.gamma'],
@@ -58,20 +65,26 @@ const toInside5 = new Map(
 const spelling5 = /\.(q|k|v|o|gate|up|down)_proj\.(weight|bias)$/;
 
 /**
- * Modules that wrap others and compute nothing: torch.compile, FSDP, activation checkpointing, and PEFT's
- * merged layers. They may occur anywhere in a name.
+ * Names of modules that wrap other modules and compute nothing: torch.compile, FSDP, activation
+ * checkpointing, and PEFT's merged layers. They may occur anywhere in a tensor name.
  */
 const wrappers = new Set(['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', 'base_layer']);
 
 const outsideNames = [...fromOutside.keys(), ...originalOutside.keys()];
-/** The most segments of a name outside the blocks: `embeddings.patch_embeddings.projection.weight`. */
+/**
+ * The largest number of dot-separated parts in a name outside the blocks, as in
+ * `embeddings.patch_embeddings.projection.weight`.
+ */
 const longestOutside = Math.max(...outsideNames.map((name) => name.split('.').length));
 
-/** Translates a name of a file; undefined if no dialect has this name. */
+/**
+ * Translates a tensor name of a file; undefined if no naming convention (Hugging Face, facebookresearch,
+ * timm) has this name.
+ */
 export function translate(file: string): Translated | undefined {
   const all = file.split('.');
   const segments: string[] = [];
-  const places: number[] = []; // position of each segment in the name
+  const places: number[] = []; // position of each dot-separated part in the name
   all.forEach((segment, place) => {
     if (wrappers.has(segment)) return;
     segments.push(segment);
@@ -100,7 +113,7 @@ export function translate(file: string): Translated | undefined {
         prefix: prefixTo(at),
       };
   }
-  // Longest names first, because `embeddings.cls_token` ends with `cls_token`.
+  // Longest names first, because the name `embeddings.cls_token` ends with the name `cls_token`.
   for (let length = Math.min(longestOutside, segments.length); length > 0; length--) {
     const at = segments.length - length;
     const bare = segments.slice(at).join('.');
@@ -122,14 +135,14 @@ const isIndex = (segment: string | undefined): boolean =>
   segment !== undefined && /^(0|[1-9]\d{0,3})$/.test(segment);
 
 interface Block {
-  /** Position of the segment `blocks` or `encoder`. */
+  /** Position of the part `blocks` or `encoder` in the dot-separated tensor name. */
   readonly at: number;
   readonly index: number;
   readonly inner: readonly string[];
   readonly family: Family;
 }
 
-/** The innermost block that contains a name. */
+/** The innermost block in which the tensor with this name lies. */
 function blockOf(segments: readonly string[]): Block | undefined {
   for (let at = segments.length - 3; at >= 0; at--) {
     if (segments[at] === 'encoder' && segments[at + 1] === 'layer' && isIndex(segments[at + 2])) {
@@ -137,7 +150,7 @@ function blockOf(segments: readonly string[]): Block | undefined {
       if (inner.length > 0) return { at, index: Number(segments[at + 2]), inner, family: 'huggingface' };
     }
     if (segments[at] !== 'blocks' || !isIndex(segments[at + 1])) continue;
-    // Chunked: blocks.{chunk}.{i}, where i counts across chunks.
+    // Some checkpoints have blocks in chunks: blocks.{chunk}.{i}, where i counts across chunks.
     const chunked = isIndex(segments[at + 2]) ? 1 : 0;
     const inner = segments.slice(at + 2 + chunked);
     if (inner.length > 0) return { at, index: Number(segments[at + 1 + chunked]), inner, family: 'original' };
@@ -145,14 +158,18 @@ function blockOf(segments: readonly string[]): Block | undefined {
   return undefined;
 }
 
-/** Ours ↔ timm's, where the two differ. A packed SwiGLU is `fc1` and `fc2` there. */
+/** Our names ↔ timm's names where they differ. In timm, a packed SwiGLU has the names `fc1` and `fc2`. */
 const timmNames: readonly (readonly [ours: RegExp, timms: string])[] = [
   [/^register_tokens$/, 'reg_token'],
   [/\.mlp\.w12\./, '.mlp.fc1.'],
   [/\.mlp\.w3\./, '.mlp.fc2.'],
 ];
 
-/** The tensors that hold a parameter, in the names of a dialect. `like`: names whose spelling to follow. */
+/**
+ * The tensor names that hold a parameter in a naming convention (dialect: Hugging Face, facebookresearch,
+ * timm).
+ * @param like tensor names of the file, whose Hugging Face spelling is followed
+ */
 export function namesOf(parameter: string, dialect: Dialect, like: Iterable<string> = []): readonly string[] {
   if (dialect === 'facebookresearch') return [parameter];
   if (dialect === 'timm')
@@ -161,16 +178,16 @@ export function namesOf(parameter: string, dialect: Dialect, like: Iterable<stri
 }
 
 /**
- * Why an extra tensor would change what the model computes, in a few words; undefined if it would not.
- * Integers and empty tensors never do (buffers such as `position_ids` and `num_batches_tracked`).
- * @param rest the name without the model's prefix
+ * Why a surplus tensor would change what the model computes, in a few words; undefined if it would not.
+ * Integer tensors and empty tensors never do (buffers such as `position_ids` and `num_batches_tracked`).
+ * @param rest the tensor name without the model's prefix
  */
 export function changesModel(rest: string, family: Family): string | undefined {
   const segments = rest.split('.').filter((segment) => !wrappers.has(segment));
   const bare = segments.join('.');
   const [first = ''] = segments;
   if (/^(rope|rotary|storage_tokens)/.test(first) || /\.(rope|rotary)/.test(bare))
-    return 'rotary positions, as DINOv3 has them';
+    return 'rotary position embeddings, as in DINOv3';
   if (family === 'huggingface') {
     if (/^encoder\.layer\.\d+\./.test(bare)) return 'inside a block';
     if (first === 'embeddings') return 'in the embeddings';
@@ -181,21 +198,24 @@ export function changesModel(rest: string, family: Family): string | undefined {
   if (first === 'patch_embed') return 'in the patch embedding';
   if (first === 'norm') return 'in the final norm';
   if (first === 'norm_pre' || first === 'ln_pre') return 'a norm before the blocks';
-  if (first === 'fc_norm') return 'a norm behind the pooling, in place of the final norm';
+  if (first === 'fc_norm') return 'a norm after the pooling, instead of the final norm';
   if (/^(local_)?cls_norm$/.test(first)) return 'a norm for the class token alone';
   if (first === 'dist_token') return 'a distillation token';
   if (first === 'pos_embed') return 'in the position embeddings';
   return undefined;
 }
 
-/** Names of PEFT's adapter tensors, beside or instead of the layers that they change. */
+/**
+ * Matches the names of PEFT's adapter tensors, which a file has beside or instead of the layers that they
+ * change.
+ */
 export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;
 
 /**
- * Whether a file is a DINOv3, by combinations of names that no other model has: Hugging Face's patch
- * embedding without `projection` and LayerScale; facebookresearch's rotary tables or storage tokens; timm's
- * registers and gammas without position embeddings.
+ * Whether a file is a DINOv3, by combinations of tensor names that no other model has: Hugging Face's patch
+ * embedding without `projection`, together with LayerScale; facebookresearch's rotary tables or storage
+ * tokens; timm's registers and gammas without position embeddings.
  */
 export function isDinov3(files: Iterable<string>): boolean {
   const all = [...files];

@@ -1,11 +1,11 @@
-/** Elements of tensors as float32, for every element type that can be loaded. */
+/** Decodes tensor elements to float32, for every element type that can be loaded. */
 import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../numerics/toFloat32.js';
 import type { SafetensorsDtype } from '../safetensors.js';
 
-/** Writes the elements in `bytes` to `out` from element `begin` on. Returns how many there are. */
+/** Writes the elements in `bytes` to `out`, from index `begin` on. Returns the number of elements. */
 export type DecodeFloats = (bytes: Uint8Array, out: Float32Array, begin?: number) => number;
 
-/** Decoders of the float types, which are all that can be loaded without scales. */
+/** Decoders of the float types. A type without an entry can be loaded only as int8 with scales. */
 export const floatDecoders: ReadonlyMap<SafetensorsDtype, DecodeFloats> = new Map<
   SafetensorsDtype,
   DecodeFloats
@@ -17,9 +17,9 @@ export const floatDecoders: ReadonlyMap<SafetensorsDtype, DecodeFloats> = new Ma
 ]);
 
 /**
- * Writes int8 elements, each times the scale of its row, to `out` from element `begin` on.
- * @param first index of the first element in its tensor, which has `columns` columns
- * @returns how many elements there are
+ * Writes int8 elements to `out` from index `begin` on, each multiplied by the scale of its row.
+ * @param first index within the tensor of the first element; the tensor has `columns` columns
+ * @returns the number of elements
  */
 export function decodeInt8(
   bytes: Uint8Array,

@@ -1,6 +1,6 @@
 /**
- * Reads a linear classifier from a safetensors file, beside a model's weights or alone. It is kept in
- * JavaScript memory: 3 MB for ViT-S, 12 MB for ViT-g.
+ * Reads a linear classifier (head) from a safetensors file, which may also hold a model's weights. The
+ * classifier stays in JavaScript memory: 3 MB for ViT-S, 12 MB for ViT-g.
  */
 import { CheckpointError } from '../errors.js';
 import { decodeInt8, floatDecoders } from './elements.js';
@@ -9,17 +9,17 @@ import { dtypeBits, type SafetensorsHeader, type TensorInfo } from '../safetenso
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
 /**
- * The name of a head's module, without wrappers:
+ * The name of the module that holds the head, without wrapper modules:
  *
  * - `classifier`: Hugging Face's `Dinov2ForImageClassification`
  * - `linear_head`: facebookresearch's `_LinearClassifierWrapper`
  * - `head`: the model's own last layer, on the class token alone (timm)
  * - `linear`: facebookresearch's linear evaluation
- * - `''`: a bare `nn.Linear`, which Meta's published linear heads are
+ * - `''`: a bare `nn.Linear`, as in Meta's published linear heads
  */
 export type HeadModule = 'classifier' | 'linear_head' | 'head' | 'linear' | '';
 
-/** logits = weight · x + bias. */
+/** A linear classifier: logits = weight · x + bias. */
 export interface LinearHead {
   /** (numClasses, inFeatures), row-major. */
   readonly weight: Float32Array<ArrayBuffer>;
@@ -28,53 +28,53 @@ export interface LinearHead {
   readonly numClasses: number;
   readonly inFeatures: number;
   readonly module: HeadModule;
-  /** Names of its tensors in the file: weight, bias. */
+  /** Names of the head's tensors in the file: weight, bias. */
   readonly names: readonly string[];
 }
 
-/** A head without its numbers. */
+/** A head without the values of its tensors. */
 export type HeadShape = Omit<LinearHead, 'weight' | 'bias'>;
 
-/** The input widths that heads of a model can have. */
+/** The input widths that a model's head can have. */
 export interface HeadWidths {
-  /** Width of a `head` on the class token: embedDim. */
+  /** Input width of a `head` on the class token alone: embedDim. */
   readonly token: number;
   /**
-   * Widths of heads on class tokens and the mean of the patches: 2 · embedDim, and 5 · embedDim from depth 4
-   * on.
+   * Input widths of heads that also read the mean of the patches: 2 · embedDim, and 5 · embedDim for models
+   * of 4 or more blocks.
    */
   readonly pooled: readonly number[];
 }
 
-/** The last part of a model's prefix that names the backbone within a classifier; wrappers may stand in it. */
+/** Matches the end of a model's prefix that names the backbone within a classifier, with wrapper modules. */
 const BACKBONE = /(^|\.)(?:dinov2|dinov2_with_registers|backbone)\.(?:(?:_orig_mod|module)\.)*$/;
 /**
- * A head beside its backbone. PEFT keeps a layer that was trained whole as `modules_to_save.{adapter}`; the one
- * before training, `original_module`, is not taken.
+ * Matches a head beside its backbone. If PEFT trained the whole layer, the file holds it as
+ * `modules_to_save.{adapter}`. The untrained layer, `original_module`, does not match.
  */
 const BESIDE = /^(classifier|linear_head)\.(?:modules_to_save\.[^.]+\.)?(weight|bias)$/;
-/** A model's own head. */
+/** Matches the model's own head. */
 const WITHIN = /^(head)\.(weight|bias)$/;
-/** A head alone in its file. */
+/** Matches a head in a file of its own. */
 const ALONE =
   /^(?:(?:module|_orig_mod|model|base_model)\.)*(?:(classifier|linear_head|linear)\.(?:modules_to_save\.[^.]+\.)?)?(weight|bias)$/;
 
-/** A stream from which a head is captured. */
+/** A tensor stream from which a head is captured. */
 export interface Watched {
   readonly stream: TensorStream;
-  /** Shape of the head in the stream; undefined if there is none. */
+  /** Shape of the head in the stream; undefined if the stream has no head. */
   readonly shape: HeadShape | undefined;
-  /** The head, once the stream has been read to its end. */
+  /** Returns the head, once the stream has been read to its end. */
   head(): LinearHead | undefined;
 }
 
 /**
  * Wraps a tensor stream and captures a linear classifier head from it. Pass `stream` to the loader;
- * afterwards `head()` returns the head. It returns undefined if the file has no head, several, or one that no
- * DINOv2 has (another width, several layers, no bias).
- * @param prefix prefix of the model's tensors, such as `module.dinov2.`. The head is searched beside it
- * (`module.classifier.weight`), so each of two models in a file has its own
- * @param quantized the stream's header, if it was read before
+ * afterwards `head()` returns the head. It returns undefined if the file has no head, several heads, or a
+ * head that does not fit DINOv2 (a different width, several layers, no bias).
+ * @param prefix prefix of the model's tensor names, such as `module.dinov2.`. The head is searched beside
+ *   the model (`module.classifier.weight`), so two models in one file have separate heads
+ * @param quantized the result of `readQuantized` for the stream's header, if the caller has it
  * @throws CheckpointError CHECKPOINT_DTYPE if the head is neither of floats nor int8 with scales
  */
 export function watchForHead(
@@ -104,8 +104,8 @@ export function watchForHead(
 
 /**
  * Reads a head from a file, which may hold other tensors.
- * @throws CheckpointError CHECKPOINT_TENSORS if there is no weight (classes, features) with its bias,
- *   CHECKPOINT_DTYPE, CHECKPOINT_NOT_FINITE; what the stream throws
+ * @throws CheckpointError CHECKPOINT_TENSORS if the file has no weight (classes, features) with its bias,
+ *   CHECKPOINT_DTYPE, CHECKPOINT_NOT_FINITE; the errors of the stream
  */
 export async function readHead(stream: TensorStream): Promise<LinearHead> {
   try {
@@ -119,14 +119,14 @@ export async function readHead(stream: TensorStream): Promise<LinearHead> {
           .join(', ') || 'no tensor';
       throw new CheckpointError(
         'CHECKPOINT_TENSORS',
-        `classifier: expected weight [classes, features] and bias [classes], named linear.weight, linear_head.weight, classifier.weight or weight, found ${names}. Save the head as a safetensors file of these two.`,
+        `classifier: expected weight [classes, features] and bias [classes], named linear.weight, linear_head.weight, classifier.weight or weight, found ${names}. Save the head as a safetensors file that holds weight and bias.`,
       );
     }
     const collector = new Collector(found, scales);
     for await (const piece of stream.pieces) collector.add(piece);
     return collector.head;
   } catch (error) {
-    await stream.cancel(error).catch(() => undefined); // the first error is the one to report
+    await stream.cancel(error).catch(() => undefined); // a second error must not hide the first
     throw error;
   }
 }
@@ -150,7 +150,7 @@ function match(pattern: RegExp, before: string, name: string): Role | undefined 
   return found ? { module: (found[1] ?? '') as HeadModule, part: found[2] as Role['part'] } : undefined;
 }
 
-/** Finds the only head of a file; undefined if there is none, or more than one. */
+/** Finds the only head of a file; undefined if the file has no head or more than one. */
 function locate(
   { tensors }: SafetensorsHeader,
   roleOf: (name: string) => Role | undefined,
@@ -173,9 +173,9 @@ function isLinear({ weight, bias }: Located): boolean {
 }
 
 /**
- * Whether a head beside a model reads what DINOv2's classifiers read. A model's own `head` reads the class
- * token after the final norm if the model has timm's and facebookresearch's names, and nothing that timm puts
- * between the two for another pooling.
+ * Whether a head that a file holds beside a model has the input that DINOv2's classifiers have. A model's
+ * own `head` reads the class token after the final norm only if the model has the tensor names of timm and
+ * facebookresearch, and none of the layers that timm adds before the head for other kinds of pooling.
  */
 function fits(
   { module, weight }: Located,
@@ -195,7 +195,7 @@ class Collector {
   readonly #targets: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
   readonly #scales: RowScales;
 
-  /** @param scales of all int8 matrices of the file: readQuantized */
+  /** @param scales of all int8 matrices of the file, as `readQuantized` returns them */
   constructor(
     { module, weightName, biasName, weight: { shape, dtype }, bias }: Located,
     scales: ReadonlyMap<string, number>,
@@ -204,7 +204,7 @@ class Collector {
     if (wrong !== undefined)
       throw new CheckpointError(
         'CHECKPOINT_DTYPE',
-        `${weightName}: expected F64, F32, F16, BF16 or I8 with scales, found ${wrong}. Save the classifier in one of these.`,
+        `${weightName}: expected F64, F32, F16, BF16 or I8 with scales, found ${wrong}. Save the classifier in one of these element types.`,
       );
     const [numClasses, inFeatures] = shape as [number, number];
     this.head = {
@@ -238,7 +238,7 @@ class Collector {
     if (bad >= 0)
       throw new CheckpointError(
         'CHECKPOINT_NOT_FINITE',
-        `${name}: expected finite weights, found ${target[begin + bad]} at element ${begin + bad}. The file is damaged; get it again.`,
+        `${name}: expected finite weights, found ${target[begin + bad]} at element ${begin + bad}. The file is damaged: get it again.`,
       );
   }
 }

@@ -1,4 +1,6 @@
-/** Reads a linear classifier from a file of its own. `ImageClassifier.fromFiles` imports this file. */
+/**
+ * Reads a linear classifier from a file of its own. `ImageClassifier.fromFiles` loads this module on demand.
+ */
 import type { ByteSource } from '../io/sources.js';
 import { openTensors } from '../safetensors/tensorStream.js';
 import { readHead, type LinearHead } from './head.js';

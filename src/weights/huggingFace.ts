@@ -1,44 +1,47 @@
 /**
- * Hugging Face's names of a DINOv2's tensors, and the placement of a checkpoint that has exactly these. Most
- * loads need nothing else; names.ts places every other checkpoint.
+ * Hugging Face's tensor names of a DINOv2, and the placement of checkpoints that have exactly these tensors.
+ * Most loads need only this module; names.ts places all other checkpoints.
  */
 import type { SafetensorsHeader } from '../safetensors.js';
 
-/** One tensor of the model: our name, and the shape that PyTorch gives it. */
+/** A parameter of the model: our name for it, and its shape in PyTorch. */
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
 }
 
-/** The code base whose names a checkpoint has. */
+/** The code base whose naming convention a checkpoint's tensors follow. */
 export type Dialect = 'huggingface' | 'facebookresearch' | 'timm';
 
-/** Where a tensor of the file goes: a whole parameter or a part of one (query, key and value fill one qkv). */
+/**
+ * The place of a file's tensor in the model: a whole parameter, or a part of one (query, key and value
+ * together fill one qkv).
+ */
 export interface Placement {
-  /** Our name. */
+  /** Our name of the parameter. */
   readonly parameter: string;
-  /** Index of the first element of the parameter that the tensor fills. */
+  /** Index within the parameter of the first element that the tensor fills. */
   readonly begin: number;
   /** Shape of the tensor in the file. */
   readonly shape: readonly number[];
 }
 
-/** Where every tensor of a file goes. */
+/** The placement of every tensor of a file. */
 export interface PlacedTensors {
   /**
-   * Placements by the name in the file, in the file's order. A parameter is complete once all its placements
-   * have been filled. If the first placement of a parameter begins after element 0, the elements before it are
-   * zeros (the class token's position in timm's tables).
+   * Placements by the tensor name in the file, in the file's order. A parameter is complete once all its
+   * placements have been filled. If the first placement of a parameter begins after element 0, the elements
+   * before are zeros (the class token's row in timm's position embeddings).
    */
   readonly placements: ReadonlyMap<string, Placement>;
-  /** Tensors of the file that are no part of the model: heads, decoders, buffers, a second model. */
+  /** Tensors of the file that do not belong to the model: heads, decoders, buffers, a second model. */
   readonly setAside: readonly string[];
   readonly dialect: Dialect;
-  /** Prefix of the names of the model's tensors; empty, or ends with a dot. */
+  /** Prefix of the model's tensor names; empty, or ends with a dot. */
   readonly prefix: string;
 }
 
-/** Hugging Face ↔ ours, outside the blocks. */
+/** Hugging Face's tensor names ↔ our names, outside the blocks. */
 export const huggingFaceOutside: readonly (readonly [theirs: string, ours: string])[] = [
   ['embeddings.cls_token', 'cls_token'],
   ['embeddings.mask_token', 'mask_token'],
@@ -51,8 +54,8 @@ export const huggingFaceOutside: readonly (readonly [theirs: string, ours: strin
 ];
 
 /**
- * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub. Several names on the
- * left are parts, in this order.
+ * Hugging Face's tensor names within `encoder.layer.{i}.` ↔ our names within `blocks.{i}.`, in the spelling
+ * of files on the hub. Several names on the left hold the parts of one parameter, in this order.
  */
 export const huggingFaceInside: readonly (readonly [theirs: readonly string[], ours: string])[] = [
   [['norm1'], 'norm1'],
@@ -71,8 +74,9 @@ const toOutside = new Map(huggingFaceOutside.map(([theirs, ours]) => [ours, thei
 const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
 
 /**
- * The tensors that hold a parameter, in Hugging Face's names: several, in this order, if it is split.
- * @param inside names inside a block, by ours. Default: the spelling on the hub
+ * The tensors that hold a parameter, in Hugging Face's names: several, in this order, if the parameter is
+ * split.
+ * @param inside Hugging Face's names inside a block, by our names. Default: the spelling on the hub
  */
 export function huggingFaceNames(
   parameter: string,
@@ -84,7 +88,7 @@ export function huggingFaceNames(
   return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
 }
 
-/** The tensors of a Hugging Face file that holds these parameters, with their placements. */
+/** The tensors that a Hugging Face file with these parameters has, with their placements. */
 function huggingFacePlacements(parameters: readonly Parameter[]): [name: string, placement: Placement][] {
   return parameters.flatMap(({ name: parameter, shape: [rows = 1, ...rest] }) => {
     const names = huggingFaceNames(parameter);
@@ -98,8 +102,8 @@ function huggingFacePlacements(parameters: readonly Parameter[]): [name: string,
 }
 
 /**
- * The tensors of a Hugging Face file that holds these parameters: names and shapes as `save_pretrained`
- * writes them, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of placeTensors.
+ * The tensors that a Hugging Face file with these parameters has: names and shapes as written by
+ * `save_pretrained`, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of `placeTensors`.
  */
 export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {
   return huggingFacePlacements(parameters)
@@ -107,7 +111,10 @@ export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Element types of tensors that can be loaded. An I8 matrix with scales counts as F32, see quantized.ts. */
+/**
+ * Whether tensors of an element type can be loaded. An I8 matrix with scales counts as F32, see
+ * quantized.ts.
+ */
 export const isLoadable = (dtype: string): boolean => ['F32', 'F16', 'BF16', 'F64'].includes(dtype);
 
 /** Whether two shapes are the same. */
@@ -115,9 +122,9 @@ export const sameShape = (a: readonly number[], b: readonly number[]): boolean =
   a.length === b.length && a.every((length, axis) => length === b[axis]);
 
 /**
- * Places a file that holds these parameters in Hugging Face's names, without a prefix, and nothing else.
- * `mask_token` may be absent. The result is that of placeTensors.
- * @returns undefined for any other file, sound or not
+ * Places a file that holds exactly these parameters in Hugging Face's names, without a prefix. `mask_token`
+ * may be absent. Gives the same result as `placeTensors`.
+ * @returns undefined for any other file, valid or not
  */
 export function placeHuggingFace(
   { tensors }: SafetensorsHeader,

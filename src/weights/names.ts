@@ -1,4 +1,7 @@
-/** Places the tensors of a checkpoint of any dialect and prefix, beside any other tensors. */
+/**
+ * Places the tensors of a checkpoint in any naming convention (dialect: Hugging Face, facebookresearch,
+ * timm), with any prefix, beside any other tensors.
+ */
 import { architectureOf, sizesDiffer, type Architecture } from './architecture.js';
 import { chooseCandidate, hasAll, type Candidate } from './candidates.js';
 import { changesModel, namesOf } from './dialects.js';
@@ -16,14 +19,15 @@ import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 export type { Architecture } from './architecture.js';
 
 /**
- * Places every tensor of a file, in any dialect, behind any prefix. `mask_token` may be absent; it then has
- * no placement. Tensors that are no part of the model are listed in `setAside`.
+ * Places every tensor of a file, in any naming convention (dialect: Hugging Face, facebookresearch, timm)
+ * and behind any prefix. `mask_token` may be absent; it then has no placement. Tensors that do not belong to
+ * the model are listed in `setAside`.
  *
- * @param prefix prefix of the model's tensors. Default: the only one with a complete model
- * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes dialects, has none, or has several models;
- *   CHECKPOINT_TENSORS when tensors are missing, misshapen or there twice, when tensors of the model's own
- *   are surplus, which would change what it computes, or when an adapter is not merged; CHECKPOINT_DTYPE when
- *   only element types are wrong (F32, F16, BF16 and F64 can be read). One error lists all of it.
+ * @param prefix prefix of the model's tensor names. Default: the only prefix with a complete model
+ * @throws {CheckpointError} CHECKPOINT_NAMING if the file mixes naming conventions, follows none, or has
+ *   several models; CHECKPOINT_TENSORS if tensors are missing, misshapen or duplicate, if surplus tensors of
+ *   the model would change what it computes, or if an adapter is not merged; CHECKPOINT_DTYPE if only
+ *   element types are wrong (F32, F16, BF16 and F64 can be read). One error lists all problems.
  */
 export function placeTensors(
   header: SafetensorsHeader,
@@ -36,7 +40,7 @@ export function placeTensors(
   const setAside: string[] = [];
   const problems = new Problems();
 
-  const seen = new Map<string, { file: string; part: number; parts: number }[]>(); // by parameter
+  const seen = new Map<string, { file: string; part: number; parts: number }[]>(); // keys: parameter names
   for (const [file, info] of header.tensors) {
     const found = candidate.parts.get(file);
     const parameter = found && wanted.get(found.parameter);
@@ -50,7 +54,7 @@ export function placeTensors(
     const held = seen.get(parameter.name) ?? [];
     seen.set(parameter.name, held);
     const other = held.find((holder) => holder.parts !== parts || holder.part === part);
-    if (other !== undefined) problems.add('there twice', `${other.file} and ${file}`);
+    if (other !== undefined) problems.add('duplicate', `${other.file} and ${file}`);
     held.push({ file, part, parts });
 
     const { shape, begin } = expected(candidate, parameter, part, parts, info.shape[1]);
@@ -72,8 +76,9 @@ const fallbackDialect = ({ family }: Candidate): Dialect =>
   family === 'huggingface' ? 'huggingface' : 'facebookresearch';
 
 /**
- * The shape that a part of a parameter has in the file, and where in the parameter it begins.
- * @param length of the tensor's second axis
+ * The shape that a part of a parameter must have in the file, and the index within the parameter of the
+ * part's first element.
+ * @param length length of the tensor's second axis
  */
 function expected(
   { architecture }: Candidate,
@@ -84,7 +89,8 @@ function expected(
 ): { readonly shape: readonly number[]; readonly begin: number } {
   if (name === 'pos_embed') {
     const [, positions = 0, width = 0] = shape;
-    // timm's `no_embed_class`. Without registers the configuration has decided that (tensorConfig.ts).
+    // timm's `no_embed_class`. For models without registers, the configuration decides whether the class
+    // token has a position (tensorConfig.ts).
     const alone =
       architecture?.patchPositions || (architecture?.dialect === 'timm' && length === positions - 1);
     if (alone) return { shape: [1, positions - 1, width], begin: width };
@@ -98,8 +104,8 @@ function expected(
 }
 
 /**
- * Why a tensor without a placement would change what the model computes, in brackets; undefined if it would
- * not.
+ * Why a tensor without a placement would change what the model computes, in brackets for the message;
+ * undefined if it would not.
  */
 function surplus(
   { prefix, family }: Candidate,
@@ -120,7 +126,7 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
   for (const { name, shape } of parameters) {
     if (hasAll(candidate, name)) continue;
     const held = holders.get(name) ?? [];
-    if (name === 'mask_token' && held.length === 0) continue; // used by masked pre-training only, and missing in some files
+    if (name === 'mask_token' && held.length === 0) continue; // only masked pre-training uses the mask token, and some files lack it
     const names = namesOf(name, dialect, files.keys());
     const parts = held[0]?.part.parts ?? names.length;
     const [rows = 1, ...rest] = shape;
@@ -133,9 +139,9 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
 }
 
 /**
- * Derives a model's architecture from names and shapes; undefined if a needed tensor is missing. Shapes are
- * not checked further, see placeTensors.
- * @throws {CheckpointError} when no model can be chosen, as placeTensors
+ * Derives a model's architecture from its tensors' names and shapes; undefined if a necessary tensor is
+ * missing. Does not check the shapes further, see `placeTensors`.
+ * @throws {CheckpointError} if no model can be chosen, as in `placeTensors`
  */
 export function inspectCheckpoint(header: SafetensorsHeader, prefix?: string): Architecture | undefined {
   return chooseCandidate(header, { prefix }).architecture;

@@ -1,10 +1,10 @@
 /**
  * The order in which kernels read a linear layer's weight: panels of 64 output columns. Panel p holds, for
- * every input k, the weights of outputs 64p … 64p + 63 side by side; k is padded with zeros to a multiple of
- * 32, the last panel with zero columns. A checkpoint has rows of outputs, so a panel is 64 of its rows,
- * turned. Rows arrive in any order and any portions; a panel leaves when its last value has come. int8: every
- * row of the matrix is divided by its scale, max |w| / 127, and rounded; the scales (f32, one an output
- * column) lie behind all panels.
+ * every input k, the weights of outputs 64p … 64p + 63 side by side. k is padded with zeros to a multiple of
+ * 32, and the last panel with columns of zeros. In a checkpoint the outputs are rows, so a panel is the
+ * transpose of 64 rows. Rows arrive in any order and in portions of any size; a panel is written once its
+ * last value has arrived. For int8, every row of the matrix is divided by its scale, max |w| / 127, and
+ * rounded. The scales (f32, one for each output column) follow all panels.
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
@@ -13,12 +13,12 @@ import { PackingMemory, type PanelSlot } from './panelMemory.js';
 import { allBelow, bitsOf } from './turn.js';
 
 /**
- * Receives bytes for the GPU: `data` belongs at byte `offset` of the packed weight, and may be overwritten
- * after the call.
+ * Receives bytes for the GPU. `data` belongs at byte `offset` of the packed weight. The caller may overwrite
+ * `data` after the call.
  */
 export type WriteBytes = (offset: number, data: Uint8Array<ArrayBuffer>) => void;
 
-/** Bytes that a matrix of `rows` outputs × `columns` inputs takes when packed. */
+/** Size in bytes of a packed matrix of `rows` outputs × `columns` inputs. */
 export function packedBytes(rows: number, columns: number, storage: WeightStorage): number {
   const scales = storage === 'int8' ? SCALE_BYTES : 0;
   return (
@@ -26,7 +26,7 @@ export function packedBytes(rows: number, columns: number, storage: WeightStorag
   );
 }
 
-/** Bytes of one weight, without its column's scale. */
+/** Bytes of one weight, without the scale of its column. */
 export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
   f32: 4,
   f16: 2,
@@ -34,14 +34,15 @@ export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
   int8: 1,
 };
 
-/** Every weight must be below this magnitude. */
+/** The magnitude of every weight must be below this limit. */
 export const weightLimit = (storage: WeightStorage): number =>
   bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity;
 
 const SCALE_BYTES = 4;
 
 /**
- * Packs a whole row-major matrix, as u32. For small matrices; checkpoints use `PanelPacker` piece by piece.
+ * Packs a whole row-major matrix into u32 words. For small matrices; checkpoints are packed piece by piece
+ * with `PanelPacker`.
  */
 export function packMatrix(
   rows: number,
@@ -54,13 +55,13 @@ export function packMatrix(
   return new Uint32Array(bytes.buffer);
 }
 
-/** A panel that has received some of its values, already transposed. */
+/** A panel of which some values have arrived. These values are already transposed. */
 interface OpenPanel {
   readonly place: PanelSlot;
   missing: number;
 }
 
-/** Packs one matrix. */
+/** Packs one matrix, whose values arrive in portions. */
 export class PanelPacker {
   readonly #rows: number;
   readonly #columns: number;
@@ -68,7 +69,7 @@ export class PanelPacker {
   readonly #write: WriteBytes;
   readonly #open = new Map<number, OpenPanel>();
   readonly #memory: PackingMemory;
-  /** Scales of int8 weights, one per column of the panel. */
+  /** Scales of the int8 weights of a panel, one for each column. */
   readonly #scales = new Float32Array(PANEL_COLUMNS);
 
   constructor(
@@ -86,8 +87,8 @@ export class PanelPacker {
   }
 
   /**
-   * Adds `values`, which begin at element `begin` of the row-major matrix. False if one of them is not below
-   * `weightLimit`.
+   * Adds `values`, which begin at element `begin` of the row-major matrix. Returns false if a value is not
+   * below `weightLimit`.
    */
   add(values: Float32Array, begin: number): boolean {
     const columns = this.#columns;
@@ -118,7 +119,7 @@ export class PanelPacker {
   #begin(index: number, rowsHere: number): OpenPanel {
     const elements = PANEL_COLUMNS * paddedK(this.#columns);
     const place = this.#memory.take(elements);
-    place.words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // padding that no value overwrites
+    place.words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // zeros for the padding, which no value overwrites
     const panel = { place, missing: rowsHere * this.#columns };
     this.#open.set(index, panel);
     return panel;

@@ -1,6 +1,6 @@
 /**
- * Memory for panels that wait for their values, and the conversions on them: with WebAssembly SIMD (simd.wat)
- * if it may run, otherwise in JavaScript. Both give the same bits.
+ * Memory for panels whose values have not all arrived, and the conversions of these panels: with WebAssembly
+ * SIMD (simd.wat) if the page allows it, otherwise in JavaScript. Both give the same bits.
  */
 import { DeviceError } from '../errors.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
@@ -8,39 +8,42 @@ import { f32ToF16 } from '../numerics/float16.js';
 import { createSimd } from './simd.js';
 import { turn } from './turn.js';
 
-/** Memory for a panel. `words` is a view that the next `take` may invalidate: read the property again. */
+/**
+ * Memory for a panel. `words` is a view that the next call of `take` may invalidate, so read the property
+ * again after the call.
+ */
 export interface PanelSlot {
   readonly words: Int32Array<ArrayBuffer>;
-  /** Its address in WebAssembly's memory. */
+  /** Byte address of the slot in WebAssembly's memory. */
   readonly at: number;
 }
 
-/** The largest whole number of int8 weights; -128 is not used, so that both signs reach equally far. */
+/** The largest int8 weight. -128 is not used, so that the range is symmetric. */
 const INT8_MAX = 127;
 const SMALLEST_NORMAL = 2 ** -126;
 
 /**
- * The scale of a row of int8 with this largest magnitude: a float32; 0 where all is zeros, or what a GPU may
- * take for zeros.
+ * The scale, as a float32, of an int8 row whose largest magnitude is `largest`. The scale is 0 if all values
+ * are 0, or are subnormal so that a GPU may flush them to 0.
  */
 export function int8Scale(largest: number): number {
   const wanted = Math.fround(largest / INT8_MAX);
   return wanted < SMALLEST_NORMAL ? 0 : wanted;
 }
 
-/** Values that are passed to SIMD at once: 1 MiB. */
+/** Number of values that are passed to SIMD at once: 1 MiB. */
 const STAGED = 2 ** 18;
 const PAGE_BYTES = 2 ** 16;
 
-/** Memory that the packers of a checkpoint share: panels that wait for their rows to be complete. */
+/** Memory that the packers of a checkpoint share, for panels whose rows are incomplete. */
 export class PackingMemory {
   readonly #simd = createSimd();
   readonly #free: PanelSlot[] = [];
-  /** End of the used part of WebAssembly's memory. Its first bytes stage values. */
+  /** End of the used part of WebAssembly's memory. The first bytes of this memory stage values. */
   #end = 4 * STAGED;
 
   /**
-   * Returns uninitialised memory of at least `elements` words, a multiple of 8.
+   * Returns uninitialised memory of at least `elements` words; `elements` must be a multiple of 8.
    * @throws DeviceError DEVICE_MEMORY
    */
   take(elements: number): PanelSlot {
@@ -56,7 +59,7 @@ export class PackingMemory {
     } catch (cause) {
       throw new DeviceError(
         'DEVICE_MEMORY',
-        `Loading needs ${missing} more bytes of memory to pack weights, and the browser has none left. Close other tabs, or load a smaller model.`,
+        `Packing the weights needs ${missing} more bytes of memory, which the browser does not provide. Close other tabs, or load a smaller model.`,
         { cause },
       );
     }
@@ -71,10 +74,10 @@ export class PackingMemory {
 
   give(place: PanelSlot): void {
     this.#free.push(place);
-    this.#free.sort((a, b) => a.words.length - b.words.length); // so that the smallest sufficient one is found first
+    this.#free.sort((a, b) => a.words.length - b.words.length); // so that `take` finds the smallest sufficient slot first
   }
 
-  /** As `turn` (turn.ts) into a place. */
+  /** Transposes values into a slot, as `turn` in turn.ts does. */
   turn(bits: Int32Array, first: number, columns: number, place: PanelSlot): number {
     const simd = this.#simd;
     if (bits.length > STAGED && simd)
@@ -83,21 +86,21 @@ export class PackingMemory {
         this.turn(bits.subarray(STAGED), first + STAGED, columns, place)
       );
     const last = first + bits.length;
-    const beginRow = Math.ceil(first / columns); // the first that is whole
+    const beginRow = Math.ceil(first / columns); // the first complete row
     const endRow = Math.floor(last / columns);
     if (!simd || columns % 4 > 0 || endRow - beginRow < 4) return turn(bits, first, columns, place.words);
     new Int32Array(simd.memory.buffer).set(bits);
     const fours = (row: number, rows: number, begin: number, end: number): number =>
       begin < end ? simd.turn(4 * (row * columns - first), place.at + 4 * row, columns, rows, begin, end) : 0;
     const whole = (endRow - beginRow) & ~3;
-    // The ends of rows that are not whole, each with the three rows beside it once more; so are the last few
-    // rows with those before them.
+    // SIMD transposes four rows at a time. For the ends of incomplete rows, and for the last rows if fewer
+    // than four are left, the call includes neighbouring rows, whose values are written twice.
     const head = beginRow * columns - first;
     const tail = last - endRow * columns;
     let together = fours(beginRow, whole, 0, columns);
     if (beginRow + whole < endRow) together |= fours(endRow - 4, 4, 0, columns);
     together |= fours(beginRow - 1, 4, columns - (head & ~3), columns) | fours(endRow - 3, 4, 0, tail & ~3);
-    // And of them the few values that are not four.
+    // JavaScript transposes the last one to three values of the incomplete rows.
     const few = head & 3;
     const left = tail & 3;
     if (few > 0) together |= turn(bits.subarray(0, few), first, columns, place.words);
@@ -105,20 +108,23 @@ export class PackingMemory {
     return together;
   }
 
-  /** The first `elements` (a multiple of 8) of a place as F16, in the first half of where they were. */
+  /**
+   * Converts the first `elements` (a multiple of 8) of a slot to F16, in place: the result takes the first
+   * half of the memory.
+   */
   toF16({ words, at }: PanelSlot, elements: number): void {
     if (this.#simd) this.#simd.to_f16(at, elements);
     else
       f32ToF16(
         new Float32Array(words.buffer, words.byteOffset, elements),
         new Uint16Array(words.buffer, words.byteOffset, elements),
-      ); // nothing is overwritten before it was read
+      ); // safe in place: each value is read before its memory is overwritten
   }
 
   /**
-   * The first `elements` (a multiple of 64) of a place, in rows of 64 → int8, in the first quarter of where
-   * they were: each divided by the scale of its column, and rounded.
-   * @param scales of the 64 columns; filled here
+   * Converts the first `elements` (a multiple of 64) of a slot, in rows of 64, to int8, in place: the result
+   * takes the first quarter of the memory. Each element is divided by the scale of its column and rounded.
+   * @param scales receives the scales of the 64 columns
    */
   toInt8({ words, at }: PanelSlot, elements: number, scales: Float32Array): void {
     const simd = this.#simd;
@@ -136,8 +142,8 @@ export class PackingMemory {
     scales.set(most.map(int8Scale));
     const integers = new Int8Array(words.buffer, words.byteOffset, elements);
     const divisors = scales.map(divisor);
-    // Math.round's integers (no quotient of two f32 is so near a half that they differ) in a third of its
-    // time.
+    // Gives the same integers as Math.round in a third of the time: no quotient of two float32 is near
+    // enough to a half for a difference.
     for (let i = 0; i < elements; i++)
       integers[i] = Math.floor(values[i]! / divisors[i % PANEL_COLUMNS]! + 0.5);
   }

@@ -1,6 +1,6 @@
 /**
- * Chooses the element type of a model's matrices on this adapter: the requested one, if its kernels pass the
- * self-test.
+ * Chooses the element type of a model's matrices on a GPU adapter: the requested type, if its kernels pass
+ * the self-test.
  */
 import { DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -10,42 +10,47 @@ import { Program } from '../gpu/program.js';
 import type { Node } from '../graph/graph.js';
 
 /**
- * Element type of a model's matrices. Sums, norms, the softmax and everything between layers are f32 in all
- * of them.
+ * Element type of a model's matrices. With every type, sums, norms, the softmax and everything between
+ * layers are f32.
  */
 export type Dtype = 'fp32' | 'fp16' | 'int8';
 
-/** An element type, and how it is stored. */
+/** An element type, with the storage layout of its weights. */
 export interface Candidate {
   readonly dtype: Dtype;
   readonly storage: WeightStorage;
 }
 
-/** The chosen element type, with the reason. */
+/** The chosen element type, with the reason for the choice. */
 export interface Precision extends Candidate {
   readonly reason: string;
 }
 
-/** The element type of a model, as early as it is known, and the result of the self-test. */
+/** The element type of a model, available as soon as it is known, and the result of the self-test. */
 export interface PrecisionDecision {
   /**
-   * The layout of the weights. If all candidates share it, as f16 and f16-packed do, it is known at once, and
-   * the self-test may still choose other kernels for the same bytes. Otherwise it is known with `tested`.
+   * The storage layout of the weights. If all candidates share one layout, as f16 and f16-packed do, the
+   * promise resolves at once, and the self-test may still choose different kernels for the same bytes.
+   * Otherwise it resolves together with `tested`.
    */
   readonly known: Promise<Candidate>;
-  /** Resolves when the kernels are compiled and have passed the self-test, unless that is switched off. */
+  /**
+   * Resolves when the kernels are compiled and have passed the self-test. If the self-test is switched off,
+   * resolves when they are compiled.
+   */
   readonly tested: Promise<Precision>;
 }
 
-/** How a load's element type is chosen. */
+/** Chooses the element type for one load. */
 export interface PrecisionChoice {
   /**
-   * Decides for a model: compiles the kernels of these nodes and runs the self-test, or takes the first candidate
-   * untested where the self-test is switched off.
-   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should
+   * Decides for a model: compiles the kernels of these nodes and runs the self-test. If the self-test is
+   * switched off, takes the first candidate untested.
+   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if the kernels of every candidate
+   *   give wrong results or do not compile
    */
   decide(nodes: readonly Node[]): PrecisionDecision;
-  /** Resolves when no decision is pending; until then the device is in use. */
+  /** Resolves when no decision is pending. Until then the device is in use. */
   settled(): Promise<void>;
 }
 
@@ -73,22 +78,23 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
 }
 
 /**
- * @param test false: without the self-test
- * @throws OptionError OPTION_VALUE if there is no such dtype
+ * Prepares the choice of the element type.
+ * @param test whether to run the self-test
+ * @throws OptionError OPTION_VALUE if `wanted` is no element type
  */
 export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): PrecisionChoice {
   const all = candidates(wanted, gpu);
   const [likely, ...others] = all;
   const alike = others.every(({ dtype }) => dtype === likely!.dtype);
   const decisions: Promise<Precision>[] = [];
-  const loading = test ? import('../gpu/checks/selfTest.js') : undefined; // starts now, so that the code has arrived when the model is known
-  loading?.catch(() => undefined); // reported where it is awaited
+  const loading = test ? import('../gpu/checks/selfTest.js') : undefined; // loading starts now, so that the code has arrived when the model is known
+  loading?.catch(() => undefined); // the error is reported where `loading` is awaited
   return {
     decide(nodes) {
       const tested = firstThatPasses(gpu, nodes, all, wanted, loading);
       decisions.push(tested);
       const known = alike ? Promise.resolve(likely!) : tested;
-      for (const each of [tested, known]) each.catch(() => undefined); // reported where they are awaited
+      for (const each of [tested, known]) each.catch(() => undefined); // the errors are reported where these promises are awaited
       return { known, tested };
     },
     settled: async () => void (await Promise.allSettled(decisions)),
@@ -102,7 +108,7 @@ async function firstThatPasses(
   wanted: Dtype | 'auto',
   loading: Promise<typeof import('../gpu/checks/selfTest.js')> | undefined,
 ): Promise<Precision> {
-  const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
+  const why = wanted === 'auto' ? "chosen by 'auto'" : 'as requested';
   const failures: DeviceError[] = [];
   for (const { dtype, storage } of all) {
     const chosen = `${dtype}, stored as ${storage}, ${why}`;
@@ -114,7 +120,7 @@ async function firstThatPasses(
     const { selfTest } = await loading;
     try {
       const ms = await selfTest(gpu, nodes, target);
-      const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
+      const passedOver = failures.map(({ message }) => ` A preferred storage was rejected: ${message}`);
       return {
         dtype,
         storage,

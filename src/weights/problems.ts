@@ -3,12 +3,12 @@ import { CheckpointError } from '../errors.js';
 
 export const WRONG_DTYPE = 'of a dtype other than F32, F16, BF16, F64';
 
-type Kind = 'missing' | 'surplus' | 'misshapen' | 'there twice' | typeof WRONG_DTYPE;
-const kinds: readonly Kind[] = ['missing', 'surplus', 'misshapen', 'there twice', WRONG_DTYPE];
+type Kind = 'missing' | 'surplus' | 'misshapen' | 'duplicate' | typeof WRONG_DTYPE;
+const kinds: readonly Kind[] = ['missing', 'surplus', 'misshapen', 'duplicate', WRONG_DTYPE];
 
 const MAX_LISTED = 12;
 
-/** The problems of a file, by kind, in the file's order. */
+/** The problems of a file's tensors, by kind, in the order of the file. */
 export class Problems {
   readonly #lists = new Map<Kind, string[]>();
 
@@ -23,13 +23,15 @@ export class Problems {
   }
 
   /**
-   * One error that lists every problem, by kind. Long lists are cut, with a count.
-   * @param sizes a sentence, when the file is a model of another size
+   * Makes one error that lists all problems, by kind. Long lists are cut, and end with the number of further
+   * problems.
+   * @param sizes a sentence that names both sizes, if the file is a model of a different size than the
+   *   configuration
    */
   error(sizes: string | undefined): CheckpointError {
     const counts: string[] = [];
     const lines: string[] = [];
-    const listed = sizes === undefined ? MAX_LISTED : 3; // a model of another size has hundreds of equal problems
+    const listed = sizes === undefined ? MAX_LISTED : 3; // in a model of a different size, hundreds of tensors have the same problem
     for (const kind of kinds) {
       const list = this.#lists.get(kind) ?? [];
       if (list.length === 0) continue;
@@ -45,7 +47,7 @@ export class Problems {
     const dtypeOnly = this.#lists.size === 1 && this.#lists.has(WRONG_DTYPE);
     return new CheckpointError(
       dtypeOnly ? 'CHECKPOINT_DTYPE' : 'CHECKPOINT_TENSORS',
-      `checkpoint: ${sizes === undefined ? '' : `${sizes}. `}Expected the tensors of the configuration, found ${counts.join(', ')}. ` +
+      `checkpoint: ${sizes === undefined ? '' : `${sizes}. `}The tensors do not match the configuration: ${counts.join(', ')}. ` +
         `${this.#advice(sizes)}\n${lines.join('\n')}`,
     );
   }
@@ -56,15 +58,15 @@ export class Problems {
     const missing = this.#lists.get('missing') ?? [];
     const surplus = this.#lists.get('surplus') ?? [];
     if (surplus.some((text) => text.endsWith(')')))
-      return 'What is surplus changes what the model computes, and cannot be computed here.';
+      return 'The surplus tensors change what the model computes, and this library cannot compute it.';
     const no = (pattern: RegExp): boolean =>
       this.#lists.size === 1 &&
       missing.length > 0 &&
       missing.every((text) => pattern.test(text.split(' ')[0]!));
     if (no(/\.(ls[12]\.gamma|layer_scale[12]\.lambda1)$/))
-      return 'This is a vision transformer without LayerScale, which no DINOv2 is: it cannot be loaded.';
+      return 'This vision transformer has no LayerScale, so it is no DINOv2 and cannot be loaded.';
     if (no(/\.(attn\.qkv|attention\.(attention\.)?\w+)\.bias$/))
-      return 'This is a vision transformer without biases of query, key and value (qkv_bias), which no DINOv2 is: it cannot be loaded.';
-    return 'Take the file again from where it was published, or save it from the model that the configuration describes.';
+      return 'This vision transformer has no biases of query, key and value (qkv_bias), so it is no DINOv2 and cannot be loaded.';
+    return 'Download the file again from its origin, or save it again from the model that the configuration describes.';
   }
 }

@@ -1,8 +1,9 @@
 /**
- * int8 in a checkpoint, as `dinov2-webgpu convert --dtype int8` writes it: a matrix `NAME` is I8 (rows,
- * columns …), and `NAME_scale` beside it is F32 (rows): the weight is integer · scale of its row. Scales
- * precede the matrices in the file, because wider elements do, so a matrix can be decoded as it arrives. A
- * scale is the float nearest to max |w| / 127; loading the matrix as int8 gives the same scale, bit for bit.
+ * Reads int8 checkpoints, as `dinov2-webgpu convert --dtype int8` writes them. A matrix `NAME` is I8 (rows,
+ * columns …), and its scales `NAME_scale` are F32 (rows): a weight is its integer · the scale of its row.
+ * Writers put tensors with wider elements first, so the scales precede the matrices in the file, and a
+ * matrix can be decoded as it arrives. A scale is the float nearest to max |w| / 127. Loading the matrix as
+ * int8 gives the same scale, bit for bit.
  */
 import { CheckpointError } from '../errors.js';
 import { f32ToF32 } from '../numerics/toFloat32.js';
@@ -10,20 +11,23 @@ import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 
 const SUFFIX = '_scale';
 
-/** A checkpoint's tensors with int8 matrices read as floats. */
+/** A checkpoint's tensors, with int8 matrices presented as float matrices. */
 export interface Quantized {
   /**
-   * Without the scales, and with F32 where there is I8 with a scale: what names and shapes are checked
-   * against.
+   * The header against which names and shapes are checked: without the scales, and with F32 for each I8
+   * matrix that has a scale.
    */
   readonly header: SafetensorsHeader;
-  /** Name of the scale → rows. */
+  /** Tensor name of the scales → number of rows. */
   readonly scales: ReadonlyMap<string, number>;
 }
 
 export const scaleName = (tensor: string): string => tensor + SUFFIX;
 
-/** @throws CheckpointError CHECKPOINT_TENSORS if a scale does not belong to its matrix */
+/**
+ * Finds the int8 matrices with scales in a header. @throws CheckpointError CHECKPOINT_TENSORS if a scale
+ * tensor does not fit its matrix
+ */
 export function readQuantized(header: SafetensorsHeader): Quantized {
   const scales = new Map<string, number>();
   const tensors = new Map<string, TensorInfo>();
@@ -58,8 +62,8 @@ export class RowScales {
   }
 
   /**
-   * Adds f32 bytes of a scale, from byte `offset` of its tensor on. Returns them as numbers; undefined if the
-   * tensor is no scale. Each value is added once.
+   * Adds the f32 bytes of scales, from byte `offset` of their tensor on. Returns these scales as numbers;
+   * undefined if the tensor holds no scales. Each value must be added once.
    */
   add(name: string, offset: number, bytes: Uint8Array): Float32Array<ArrayBuffer> | undefined {
     const scale = this.#scales.get(name);
@@ -70,15 +74,15 @@ export class RowScales {
   }
 
   /**
-   * The scales of a matrix; undefined if it has none. @throws CheckpointError CHECKPOINT_TENSORS if they have
-   * not arrived
+   * The scales of a matrix; undefined if the matrix has none.
+   * @throws CheckpointError CHECKPOINT_TENSORS if the scales have not arrived
    */
   of(tensor: string): Float32Array<ArrayBuffer> | undefined {
     const scale = this.#scales.get(scaleName(tensor));
     if (scale && scale.missing > 0) {
       throw new CheckpointError(
         'CHECKPOINT_TENSORS',
-        `${tensor}: expected its scales before it in the file, found ${scale.values.length - scale.missing} of ${scale.values.length}. Convert the checkpoint again with dinov2-webgpu convert.`,
+        `${tensor}: expected the ${scale.values.length} scales of this tensor before it in the file, found ${scale.values.length - scale.missing}. Convert the checkpoint again with dinov2-webgpu convert.`,
       );
     }
     return scale?.values;

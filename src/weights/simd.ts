@@ -1,10 +1,10 @@
 /**
- * Instantiates simd.wat if WebAssembly may run. A page can forbid it (Content-Security-Policy without
- * 'wasm-unsafe-eval'), and old engines lack its SIMD.
+ * Instantiates simd.wat if WebAssembly is available. A page can forbid WebAssembly (Content-Security-Policy
+ * without 'wasm-unsafe-eval'), and old engines lack its SIMD instructions.
  */
 import code from './simd.wat';
 
-/** One instance and its memory. Addresses are bytes. */
+/** One instance and its memory. All addresses are byte addresses. */
 export interface Simd {
   readonly memory: WebAssembly.Memory;
   turn(from: number, to: number, columns: number, rows: number, begin: number, end: number): number;
@@ -16,8 +16,8 @@ export interface Simd {
 let compiled: WebAssembly.Module | null | undefined;
 
 /**
- * A new instance with its own memory of one page. Undefined if WebAssembly may not run: then JavaScript
- * computes the same, several times slower.
+ * Creates an instance with its own memory of one page. Undefined if WebAssembly is not available: JavaScript
+ * then computes the same results, several times slower.
  */
 export function createSimd(): Simd | undefined {
   try {
@@ -27,7 +27,7 @@ export function createSimd(): Simd | undefined {
         : new WebAssembly.Module(Uint8Array.from(atob(code), (char) => char.charCodeAt(0)));
     return compiled ? (new WebAssembly.Instance(compiled).exports as WebAssembly.Exports & Simd) : undefined;
   } catch {
-    compiled = null; // tried once, because every attempt on a page that forbids it logs a console message
+    compiled = null; // tried only once: on a page that forbids WebAssembly, every attempt logs a console message
     return undefined;
   }
 }

@@ -1,9 +1,11 @@
-;; The two passes over every weight that JavaScript is slow at, four values at a time (WebAssembly's fixed-width SIMD). Both look at bits.
+;; The passes over every weight that are slow in JavaScript, four values at a time (WebAssembly's fixed-width SIMD): transposing rows into panels,
+;; and converting panels to F16 or int8.
 (module
   (memory (export "memory") 1)
 
-  ;; Of (rows, columns), row-major at `from`, the columns begin … end → where they stand in (columns, 64), the first of its rows at `to`. `rows`, `begin` and
-  ;; `end` are multiples of 4. Returns the bits of all, put together with "or". 16 columns at a time, which is a cache line of every row, read once.
+  ;; Transposes columns `begin` … `end` of a row-major (rows, columns) matrix at `from` into a (columns, 64) panel, where the first of these rows begins at
+  ;; `to`. `rows`, `begin` and `end` are multiples of 4. Returns the bitwise or of all values. Works on 16 columns at a time: one cache line of every row,
+  ;; read once.
   (func (export "turn") (param $from i32) (param $to i32) (param $columns i32) (param $rows i32) (param $begin i32) (param $last i32) (result i32)
     (local $pitch i32) (local $end i32) (local $row i32) (local $column i32)
     (local $row_from i32) (local $row_to i32) (local $in i32) (local $out i32)
@@ -26,7 +28,7 @@
           (local.set $c (v128.load (i32.add (local.get $in) (i32.shl (local.get $pitch) (i32.const 1)))))
           (local.set $d (v128.load (i32.add (i32.add (local.get $in) (i32.shl (local.get $pitch) (i32.const 1))) (local.get $pitch))))
           (local.set $all (v128.or (local.get $all) (v128.or (v128.or (local.get $a) (local.get $b)) (v128.or (local.get $c) (local.get $d)))))
-          ;; a0 b0 a1 b1, a2 b2 a3 b3, and of c and d the same
+          ;; a0 b0 a1 b1, a2 b2 a3 b3; then the same for c and d
           (local.set $ab_low (i8x16.shuffle 0 1 2 3 16 17 18 19 4 5 6 7 20 21 22 23 (local.get $a) (local.get $b)))
           (local.set $ab_high (i8x16.shuffle 8 9 10 11 24 25 26 27 12 13 14 15 28 29 30 31 (local.get $a) (local.get $b)))
           (local.set $cd_low (i8x16.shuffle 0 1 2 3 16 17 18 19 4 5 6 7 20 21 22 23 (local.get $c) (local.get $d)))
@@ -46,8 +48,8 @@
       (i32.or (i32x4.extract_lane 0 (local.get $all)) (i32x4.extract_lane 1 (local.get $all)))
       (i32.or (i32x4.extract_lane 2 (local.get $all)) (i32x4.extract_lane 3 (local.get $all)))))
 
-  ;; `count` float32 (a multiple of 4) at `at` → F16, in the first half of where they were: the nearest, ties to even, as float.ts does it. From 65520 on it is
-  ;; infinity; NaN stays NaN. (A function for four values would be called for every four: engines do not inline it.)
+  ;; Converts `count` float32 (a multiple of 4) at `at` to F16, in place: the result takes the first half of the memory. Rounds to nearest, ties to even, as
+  ;; float.ts does. Magnitudes from 65520 on become infinity; NaN stays NaN. (The code is not split into functions, because engines do not inline calls.)
   (func (export "to_f16") (param $at i32) (param $count i32)
     (local $from i32) (local $end i32) (local $bits v128) (local $magnitude v128) (local $halves v128)
     (local.set $from (local.get $at))
@@ -62,7 +64,7 @@
             (f32x4.add (local.get $magnitude) (v128.const f32x4 0.5 0.5 0.5 0.5))
             (v128.const i32x4 0x3f000000 0x3f000000 0x3f000000 0x3f000000))
           (v128.bitselect
-            ;; infinity, or NaN: quiet, with what there is room for of its payload
+            ;; infinity, or a quiet NaN with the upper bits of the payload
             (v128.or
               (v128.const i32x4 0x7c00 0x7c00 0x7c00 0x7c00)
               (v128.and
@@ -70,7 +72,7 @@
                   (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 0x3ff 0x3ff 0x3ff 0x3ff))
                   (v128.const i32x4 0x200 0x200 0x200 0x200))
                 (i32x4.gt_s (local.get $magnitude) (v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000))))
-            ;; Half a step less one, plus one if the kept part is odd. A carry goes on into the exponent, up to infinity.
+            ;; Rounds half to even: adds half a step minus one, plus one if the kept part is odd. A carry increments the exponent, up to infinity.
             (i32x4.shr_u
               (i32x4.add
                 (i32x4.sub (local.get $magnitude) (v128.const i32x4 0x37fff001 0x37fff001 0x37fff001 0x37fff001))
@@ -84,7 +86,7 @@
       (local.set $at (i32.add (local.get $at) (i32.const 8)))
       (br_if $four (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 16))) (local.get $end)))))
 
-  ;; Of `count` float32 in rows of 64 at `at`: the largest magnitude of each column → 64 float32 at `out`. NaN is passed over.
+  ;; Writes the largest magnitude of each column of `count` float32 in rows of 64 at `at` to `out` (64 float32). NaN is ignored.
   (func (export "largest") (param $at i32) (param $count i32) (param $out i32)
     (local $offset i32) (local $column i32)
     (memory.fill (local.get $out) (i32.const 0) (i32.const 256))
@@ -93,8 +95,8 @@
       (v128.store (local.get $column) (f32x4.pmax (v128.load (local.get $column)) (f32x4.abs (v128.load (i32.add (local.get $at) (local.get $offset))))))
       (br_if $four (i32.lt_u (local.tee $offset (i32.add (local.get $offset) (i32.const 16))) (i32.shl (local.get $count) (i32.const 2))))))
 
-  ;; `count` float32 in rows of 64 at `at`, each divided by the divisor of its column (64 float64 at `divisors`) and rounded, halves upwards → int8, in the first
-  ;; quarter of where they were. As float64, in which no quotient of two float32 comes to lie on a half that is not one.
+  ;; Converts `count` float32 in rows of 64 at `at` to int8, in place: the result takes the first quarter of the memory. Each value is divided by the divisor
+  ;; of its column (64 float64 at `divisors`) and rounded, halves upwards. In float64 no quotient of two float32 is rounded to a half by mistake.
   (func (export "to_int8") (param $at i32) (param $count i32) (param $divisors i32)
     (local $from i32) (local $end i32) (local $divisor i32) (local $values v128)
     (local.set $from (local.get $at))

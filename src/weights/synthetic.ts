@@ -1,7 +1,7 @@
 /**
- * Weights by formula, for measurements, demos and tests without a file. Every value is a pure function of the
- * tensor's Hugging Face name, its index and a seed, with the same bits in Python
- * (scripts/make-fixtures/formula.py):
+ * Synthetic weights, computed by a formula, for measurements, demos and tests without a file. Every value is
+ * a pure function of the tensor's Hugging Face name, the element's index and a seed. Python computes the
+ * same bits (scripts/make-fixtures/formula.py):
  *
  *     h = fnv1a(name) ^ seed        x = fmix32(h + (i + 1) · 0x9E3779B9)        u = (x >>> 8) · 2^-24
  *     value = float32(centre + (2u - 1) · halfWidth)
@@ -15,22 +15,23 @@ import type { ReadProgress, TensorPiece, TensorStream } from '../safetensors/ten
 
 /** Options of synthetic weights. */
 export interface SyntheticOptions {
-  /** Another seed gives other values everywhere: 0 by default. */
+  /** Seed of the formula. A different seed changes all values. Default: 0. */
   seed?: number | undefined;
-  /** Bytes of the largest piece, a multiple of 4: 4 MiB by default. */
+  /** Size in bytes of the largest piece, a multiple of 4. Default: 4 MiB. */
   pieceBytes?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** Called with every piece, as if its bytes had been read. If it throws, the stream ends with that error. */
+  /**
+   * Called with every piece, as if the piece had been downloaded. If the function throws, the stream ends
+   * with that error.
+   */
   onProgress?: ((progress: ReadProgress) => void) | undefined;
 }
 
 const PIECE_BYTES = 4 * 1024 * 1024;
-/** Longest time of computing without a pause for the page, in ms. */
+/** Longest computing time between two pauses for the page, in ms. */
 const BUSY_MS = 12;
 
-/**
- * Centre and half width of a tensor's uniform distribution. The first matching rule counts.
- */
+/** Centre and half width of a tensor's uniform distribution. The first matching rule applies. */
 function spread(name: string, shape: readonly number[]): { centre: number; halfWidth: number } {
   if (name.endsWith('lambda1')) return { centre: 0.3, halfWidth: 0.25 };
   if (name.endsWith('bias')) return { centre: 0, halfWidth: 0.2 };
@@ -42,9 +43,9 @@ function spread(name: string, shape: readonly number[]): { centre: number; halfW
 }
 
 /**
- * Values [begin, begin + out.length) of a tensor, by row-major index.
+ * Computes the values [begin, begin + out.length) of a synthetic tensor, by row-major index.
  *
- * @param name the tensor's name on disk; inputs are named `pixel_values.HxW`
+ * @param name the tensor's name in Hugging Face's files; test inputs are named `pixel_values.HxW`
  * @param shape shape of the whole tensor; its fan-in determines the range of values
  */
 export function fillSynthetic(
@@ -63,10 +64,10 @@ export function fillSynthetic(
 }
 
 /**
- * A whole tensor by formula, row-major.
+ * Computes a whole synthetic tensor, row-major.
  *
- * @param out receives the values, if given; its length must match the shape
- * @throws {RangeError} when `out` has another length
+ * @param out array that receives the values; its length must match the shape. Default: a new array
+ * @throws {RangeError} if the length of `out` does not match the shape
  */
 export function syntheticTensor(
   name: string,
@@ -77,7 +78,7 @@ export function syntheticTensor(
   const values = out ?? new Float32Array(count(shape));
   if (values.length !== count(shape)) {
     throw new RangeError(
-      `syntheticTensor: expected room for ${count(shape)} values, found ${values.length}.`,
+      `syntheticTensor: expected an array of ${count(shape)} values, found ${values.length}.`,
     );
   }
   fillSynthetic(name, shape, 0, values, seed);
@@ -85,13 +86,13 @@ export function syntheticTensor(
 }
 
 /**
- * A checkpoint by formula, as if read from a file: F32 tensors in the given order. Pieces are computed on
- * request in one buffer, so a piece is valid until the next is requested. The stream pauses every few
+ * A synthetic checkpoint, as if read from a file: F32 tensors in the given order. Pieces are computed on
+ * request in one buffer, so a piece is valid until the next piece is requested. The stream pauses every few
  * milliseconds, so that a page stays responsive.
  *
- * Iterating throws the reason of `signal`, or of `cancel`, once that has happened.
+ * After an abort or a call of `cancel`, iterating throws the reason of the abort or of `cancel`.
  *
- * @param tensors names on disk and shapes: `huggingFaceTensors(parameters(config))`
+ * @param tensors tensor names in Hugging Face's files and shapes: `huggingFaceTensors(parameters(config))`
  */
 export function syntheticStream(tensors: readonly Parameter[], options: SyntheticOptions = {}): TensorStream {
   const { seed = 0, pieceBytes = PIECE_BYTES, signal, onProgress } = options;

@@ -1,21 +1,21 @@
 /**
- * The two passes over every weight of a checkpoint: transposing rows into panels, and checking the range.
- * Both treat float32 bits as integers: without the sign bit, infinity is larger than every finite value, and
- * NaN is larger than infinity. The bitwise or of several magnitudes is at least as large as each of them. So
- * if it is below the limit, all values are, at one instruction a weight. Otherwise (possible for weights of 2
- * and more) each value is checked.
+ * The two passes over every weight of a checkpoint: transposing rows into panels, and checking that values
+ * are in range. Both treat float32 bits as integers. Without the sign bit, infinity is larger than every
+ * finite value, and NaN is larger than infinity. The bitwise or of several magnitudes is at least as large
+ * as each magnitude. So if the bitwise or is below the limit, all values are, at one instruction for each
+ * weight. Otherwise (possible if a weight is 2 or larger) each value is checked.
  */
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 
 const MAGNITUDE = 0x7fffffff;
 
-/** The bits of float32 values, as a view. */
+/** The bits of float32 values, as an integer view of the same memory. */
 export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array =>
   new Int32Array(buffer, byteOffset, length);
 
 /**
- * Whether every magnitude is below `limit`, which NaN is not. `together`: the bitwise or of all values, if
- * known.
+ * Whether every magnitude is below `limit`. False if a value is NaN.
+ * @param together the bitwise or of all values, if the caller has computed it
  */
 export function allBelow(limit: number, bits: Int32Array, together: number = orOf(bits)): boolean {
   const limitBits = bitsOf(new Float32Array([limit]))[0]!;
@@ -34,12 +34,13 @@ function orOf(bits: Int32Array): number {
 }
 
 /**
- * Turns a part of a panel: of its values, row-major (64, columns), those from the `first`-th on, to where
- * they stand in (columns, 64). For ends of rows, and where SIMD may not run (panelMemory.ts).
+ * Transposes a part of a panel, which is row-major (64, columns): writes the values from the `first`-th on
+ * to their positions in (columns, 64). Used for incomplete rows, and where SIMD is not available
+ * (panelMemory.ts).
  * @returns the bitwise or of the values' bits
  */
 export function turn(bits: Int32Array, first: number, columns: number, turned: Int32Array): number {
-  const width = PANEL_COLUMNS; // a local variable, because an unbundled import is looked up at every use
+  const width = PANEL_COLUMNS; // a local variable, because in unbundled code every use of an import is a lookup
   let together = 0;
   let row = Math.floor(first / columns);
   for (let i = 0, column = first - row * columns; i < bits.length; row += 1, column = 0) {

@@ -1,22 +1,20 @@
-/**
- * Holds a model's weights: buffers on the GPU, and position embeddings in JavaScript memory.
- */
+/** Holds a model's weights: GPU buffers, and position embeddings in JavaScript memory. */
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
 import type { Task } from '../gpu/task.js';
 import type { Parameter } from './huggingFace.js';
 import { packedBytes } from './packing.js';
 
-/** A model's weights. The owner destroys the buffers. */
+/** A model's weights. Their owner must destroy the buffers. */
 export interface Weights {
   /**
-   * Buffers by our names. Matrices are packed in panels (packing.ts), all others are plain f32. `mask_token`
-   * exists if the file has it.
+   * GPU buffers by our parameter names. Matrices are packed in panels (packing.ts), all other parameters are
+   * plain f32. `mask_token` is present only if the file has it.
    */
   readonly buffers: ReadonlyMap<string, GPUBuffer>;
   /**
-   * Position embeddings (1 + grid², embedDim), in JavaScript memory, because they are interpolated for every
-   * image size.
+   * Position embeddings (1 + grid², embedDim). They stay in JavaScript memory, because they are interpolated
+   * for every image size.
    */
   readonly posEmbed: Float32Array<ArrayBuffer>;
   /** Digest of the checkpoint's matrices, independent of their element type (matrixSample.ts). */
@@ -26,10 +24,10 @@ export interface Weights {
 export const elementsOf = ({ shape }: Parameter): number =>
   shape.reduce((product, extent) => product * extent, 1);
 
-/** Whether a parameter is a matrix of a linear layer, which is packed in panels. */
+/** Whether a parameter is the matrix of a linear layer. Such matrices are packed in panels. */
 export const isMatrix = ({ name, shape }: Parameter): boolean => name.endsWith('.weight') && shape.length > 1;
 
-/** Bytes of a packed parameter. */
+/** Size in bytes of a packed parameter. */
 export function parameterBytes(parameter: Parameter, storage: WeightStorage): number {
   const { shape } = parameter;
   return isMatrix(parameter)
@@ -40,7 +38,7 @@ export function parameterBytes(parameter: Parameter, storage: WeightStorage): nu
 export class WeightMemory implements Weights {
   readonly buffers: Map<string, GPUBuffer> = new Map();
   readonly posEmbed: Float32Array<ArrayBuffer>;
-  /** Empty until all weights are loaded. */
+  /** The digest; empty until all weights are loaded. */
   matrices = '';
   readonly #gpu: Gpu;
 
@@ -49,7 +47,10 @@ export class WeightMemory implements Weights {
     this.posEmbed = posEmbed;
   }
 
-  /** Allocates buffers for these parameters. @throws DeviceError, with no buffer left allocated */
+  /**
+   * Allocates GPU buffers for these parameters. @throws DeviceError, after freeing all buffers that were
+   * allocated
+   */
   static async create(
     gpu: Gpu,
     parameters: readonly Parameter[],
@@ -70,8 +71,8 @@ export class WeightMemory implements Weights {
   }
 
   /**
-   * Writes packed bytes to byte `offset` (a multiple of 4) of a parameter. The caller may overwrite `bytes`
-   * after the call.
+   * Writes packed bytes at byte `offset` (a multiple of 4) of a parameter's buffer. The caller may overwrite
+   * `bytes` after the call.
    */
   write(task: Task, name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
     if (name === 'pos_embed') new Uint8Array(this.posEmbed.buffer).set(bytes, offset);

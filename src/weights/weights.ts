@@ -18,38 +18,40 @@ import { allBelow, bitsOf } from './turn.js';
 import { elementsOf, isMatrix, WeightMemory } from './weightMemory.js';
 
 export interface LoadProgress {
-  /** Number of tensors of the file that have arrived completely. */
+  /** Number of the file's tensors that have arrived completely. */
   readonly loadedTensors: number;
   readonly totalTensors: number;
 }
 
 export interface WeightOptions {
-  /** How the matrices are stored. Biases, norms, layer scales and tokens are always f32. */
+  /** Storage layout of the matrices. Biases, norms, layer scales and tokens are always f32. */
   readonly storage: WeightStorage;
   readonly signal?: AbortSignal | undefined;
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
 }
 
-/** The tensors of a checkpoint: which parameter each of them fills. */
+/** The tensors of a checkpoint, with the parameter that each tensor fills. */
 export interface WeightLayout {
-  /** Every parameter of the model. The mask token may have no placement. */
+  /** All parameters of the model. The mask token may have no placement. */
   readonly parameters: readonly Parameter[];
   readonly placements: PlacedTensors['placements'];
-  /** Collects the scales of int8 matrices. Undefined if the checkpoint has none. */
+  /** Collects the scales of int8 matrices. Undefined if the checkpoint has no scales. */
   readonly rowScales?: RowScales | undefined;
 }
 
 type Elements = typeof import('./elements.js');
 
-/** Receives a parameter's values in portions, each from an element of the parameter on. */
+/**
+ * Receives the values of a parameter in portions; each portion begins at a given element of the parameter.
+ */
 interface Sink {
-  /** False if one of the values is not below the limit. */
+  /** Returns false if a value is not below the limit. */
   add(values: Float32Array, begin: number): boolean;
   readonly limit: number;
 }
 
 /**
- * Loads every parameter. On any failure, an abort included, no buffer is left behind.
+ * Loads every parameter. After any failure, including an abort, no GPU buffer stays allocated.
  * @throws CheckpointError if a tensor holds NaN, infinity or a value that the storage cannot hold
  */
 export function loadWeights(
@@ -72,7 +74,7 @@ async function loadInto(
   const sample = new MatrixSample();
   let weights: WeightMemory | undefined;
   try {
-    const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // all, but perhaps the mask token
+    const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // only the mask token may be missing
     const target = (weights = await WeightMemory.create(
       gpu,
       parameters.filter(({ name }) => present.has(name)),
@@ -125,7 +127,7 @@ async function loadInto(
       if (came && !allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
       if (sink) {
         const { parameter, begin } = placement;
-        // The position of the class token is zero, because timm has added it to the token.
+        // The class token's position embedding is zero, because timm has added it to the class token.
         if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
         addPiece(piece, sink, begin, scratch, elements, rowScales?.of(name));
         if (unsettledBytes >= SETTLE_BYTES) {
@@ -144,12 +146,12 @@ async function loadInto(
     return weights;
   } catch (error) {
     weights?.destroy();
-    await stream.cancel(error).catch(() => undefined); // the first error is the one to report
+    await stream.cancel(error).catch(() => undefined); // a second error must not hide the first
     throw error;
   }
 }
 
-/** Elements of a row: of all axes behind the first. */
+/** Number of elements in a row: the product of all dimensions after the first. */
 const perRow = ({ shape }: { readonly shape: readonly number[] }): number =>
   shape.slice(1).reduce((product, extent) => product * extent, 1);
 
@@ -157,11 +159,12 @@ const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> =>
   new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
 
 /**
- * Values are converted in portions of at most this many, so the scratch memory is 1 MiB for any tensor.
+ * The largest number of values that are converted at once, so that the scratch memory is 1 MiB for any
+ * tensor.
  */
 const PORTION_ELEMENTS = 2 ** 18;
 
-/** Memory for a portion, allocated when something has to be converted. */
+/** Memory for a portion of values, allocated when values have to be converted. */
 class Scratch {
   #values: Float32Array<ArrayBuffer> | undefined;
 
@@ -172,9 +175,9 @@ class Scratch {
 
 /**
  * Passes the values of a piece to the sink.
- * @param begin index of the tensor's first element in the parameter
+ * @param begin index within the parameter of the tensor's first element
  * @param elements decoders of the element types; undefined if all tensors are F32
- * @param scales the tensor's, if it is int8
+ * @param scales the scales of the tensor's rows, if the tensor is int8
  */
 function addPiece(
   { name, info, offset, bytes }: TensorPiece,
@@ -192,7 +195,7 @@ function addPiece(
     const portion = Math.min(PORTION_ELEMENTS, count - done);
     let values: Float32Array;
     if (!elements || info.dtype === 'F32')
-      values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion); // pieces are aligned
+      values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion); // a view works, because pieces are aligned
     else {
       values = scratch.take(portion);
       const encoded = bytes.subarray(done * width, (done + portion) * width);
@@ -205,7 +208,8 @@ function addPiece(
 }
 
 /**
- * The error for the first of `values` that is not below the limit. `begin`: their position in the tensor.
+ * The error for the first of `values` that is not below the limit.
+ * @param begin index within the tensor of the first of `values`
  */
 function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
   const at = values.findIndex((value) => !(Math.abs(value) < limit)); // true also for NaN
@@ -213,11 +217,11 @@ function outOfRange(name: string, values: Float32Array, begin: number, limit: nu
   if (Number.isFinite(values[at])) {
     return new CheckpointError(
       'CHECKPOINT_RANGE',
-      `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`,
+      `${name}: expected weights with a magnitude below ${limit}, the limit of fp16, ${found}. Load the model with dtype: 'fp32'.`,
     );
   }
   return new CheckpointError(
     'CHECKPOINT_NOT_FINITE',
-    `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`,
+    `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged: get the file again.`,
   );
 }

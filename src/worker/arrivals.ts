@@ -1,26 +1,26 @@
-/** Receives images in the worker. */
+/** Restores the images that the page has sent, in the worker. */
 import { ImageError, type ImageSource } from '../index.js';
 import type { SentImage } from './protocol.js';
 import { PageError } from './sendError.js';
 
 /**
- * Returns an image that the library can use; or an object for which the library throws the error of the
- * page's image.
+ * Returns an image that the library can use. If the page could not send the image, returns an object for
+ * which the library throws the matching error.
  */
 export function arrive(sent: SentImage): ImageSource {
   if (sent.name === undefined) return sent.image as ImageSource;
   const { error, failed, width, height } = sent;
   const cause = error && new PageError(error);
   const isEmpty = width === 0 || height === 0;
-  // The library has its own errors for empty images, and for an <img> whose file did not load.
+  // The library has errors of its own for empty images, and for an <img> whose file did not load.
   const isNamed = !cause || failed === 'load' || (isEmpty && failed !== 'decode');
   return (isNamed ? unusable(sent, cause) : failing(sent, cause)) as ImageSource;
 }
 
-/** Closes a bitmap or frame, which was made for the call. */
+/** Closes a bitmap or frame that was made for the call. */
 export const close = (image: unknown): void => (image as Partial<ImageBitmap> | undefined)?.close?.();
 
-/** An object that throws an ImageError when the library asks for its class. */
+/** Makes an object that throws an ImageError when the library asks for its class. */
 function failing({ name = '', url = '', failed }: SentImage, cause: PageError): object {
   const plain = url.startsWith('data:') ? `${url.slice(0, 60)}…` : url.replace(/[?#].*$/s, '');
   const shown = name === 'HTMLImageElement' ? plain || '<img>' : name;
@@ -28,18 +28,18 @@ function failing({ name = '', url = '', failed }: SentImage, cause: PageError): 
     failed === 'origin'
       ? new ImageError(
           'IMAGE_FETCH',
-          `${shown}: expected pixels that this page may read, found some of another origin. Serve the image with CORS headers and load it with crossorigin='anonymous'.`,
+          `${shown}: expected pixels that this page may read, found pixels from a different origin. Serve the image with CORS headers and load it with crossorigin='anonymous'.`,
           { cause },
         )
       : failed === 'decode'
         ? new ImageError(
             'IMAGE_DECODE',
-            `${shown}: expected an image, found an <img> that cannot be decoded (${String(cause)}). Use PNG, JPEG or WebP, or pass the file.`,
+            `${shown}: the <img> cannot be decoded (${String(cause)}). Use PNG, JPEG or WebP, or pass the file.`,
             { cause },
           )
         : new ImageError(
             'IMAGE_TYPE',
-            `Image: cannot be sent to a worker (${String(cause)}). Pass the file.`,
+            `Image: the image cannot be sent to a worker (${String(cause)}). Pass the file.`,
             { cause },
           );
   return {
@@ -49,7 +49,10 @@ function failing({ name = '', url = '', failed }: SentImage, cause: PageError): 
   };
 }
 
-/** An object without pixels. To the library it has the class and the size of the page's object. */
+/**
+ * Makes an object without pixels, which the library takes for an object with the class and size of the
+ * page's image.
+ */
 function unusable(
   { name, url = '', width = 0, height = 0 }: SentImage,
   cause: PageError | undefined,

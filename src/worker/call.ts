@@ -15,13 +15,15 @@ export interface WorkerConnection {
   call(call: Call, target: unknown, method: string, args: readonly unknown[]): Promise<unknown>;
 }
 
-/** The result of a function of the page, and what is transferred with it. */
+/** The result of a function of the page, with the objects to transfer along with the result. */
 export interface Answer {
   readonly value: unknown;
   readonly transfer?: Transferable[];
 }
 
-/** A function that the worker may run in the page. `signal` aborts when the result is no longer needed. */
+/**
+ * A function of the page that the worker may run. `signal` is aborted when the result is no longer needed.
+ */
 export type PageFunction = (signal: AbortSignal, ...args: never[]) => Promise<Answer | void>;
 
 export class Call {
@@ -31,14 +33,14 @@ export class Call {
   signal: AbortSignal | undefined;
   optionNames: readonly string[] = [];
   readonly transfer: Transferable[] = [];
-  /** Handles that must not be collected before the worker has answered. */
+  /** Handles that must not be garbage-collected before the worker has answered. */
   readonly holding: object[] = [];
   readonly functions: PageFunction[] = [];
-  /** Errors of the page that were described to the worker. */
+  /** Errors thrown in the page during the call. The worker has descriptions of them. */
   readonly errors: unknown[] = [];
-  /** Run when the call fails: they release what the worker used of the page. */
+  /** Functions that run when the call fails, to release objects of the page that the worker used. */
   readonly releases: ((reason: unknown) => void)[] = [];
-  /** The error of a one-way function. It ends the call, even if the worker has already finished. */
+  /** The error that a one-way function threw. It ends the call, even if the worker has already finished. */
   thrown: { readonly error: unknown } | undefined;
   resolve: (value: unknown) => void = () => undefined;
   reject: (error: unknown) => void = () => undefined;
@@ -53,7 +55,7 @@ export class Call {
     return this.functions.push(run) - 1;
   }
 
-  /** Keeps an error of the page, and describes it for the worker. */
+  /** Stores an error thrown in the page, and describes it for the worker. */
   describe(error: unknown): PageErrorData {
     const { name, message } = error instanceof Error ? error : { name: 'Error', message: error };
     return { index: this.errors.push(error) - 1, name: textOf(name), message: textOf(message) };

@@ -1,4 +1,4 @@
-/** The page's classes. They compute nothing: every method is a call to the worker. */
+/** The worker entry's classes in the page. Every method is a call to the worker. */
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';
@@ -25,15 +25,15 @@ import type { WorkerOptions } from './start.js';
 /** Options of a load in a worker: `LoadOptions` without a device, which cannot be sent to a worker. */
 export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> &
   WorkerOptions & {
-    /** Not available: a worker creates its own device. */
+    /** Not available, because a worker creates its own device. */
     readonly device?: undefined;
   };
 
-/** Features of the images of a list that have one size. */
+/** Features of those images of a list that have the same size. */
 export interface FeatureGroup {
-  /** Positions of the images in the list. */
+  /** Positions of these images in the list. */
   readonly indices: readonly number[];
-  /** The images' features, as one batch. */
+  /** The features of these images, as one batch. */
   readonly features: Features;
 }
 
@@ -59,7 +59,8 @@ type Swap<Type, PCA> =
                 : Type;
 
 /**
- * These members of a class, with their documentation, and with the worker's classes in place of the page's.
+ * The named members of a class, with their documentation, and with the page's classes replaced by the
+ * worker's classes.
  */
 export type Moved<Class, Names extends keyof Class, PCA = never> = {
   readonly [Name in keyof Pick<Class, Names>]: Class[Name] extends (...args: infer Args) => infer Result
@@ -67,7 +68,10 @@ export type Moved<Class, Names extends keyof Class, PCA = never> = {
     : Swap<Class[Name], PCA>;
 };
 
-/** The type of a public class: for `instanceof`. Only the library constructs objects. */
+/**
+ * The type of a public class, which supports `instanceof` but not `new`: only the library constructs
+ * objects.
+ */
 export type PublicClass<Api> = abstract new (...args: never) => Api;
 
 /** Static methods that load a model, with the options of a load in a worker. */
@@ -81,7 +85,7 @@ type Loaders = {
 
 /** Features in the worker: `Features` of 'dinov2-webgpu' without `buffer` and `gpu`. */
 export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'> {}
-/** Features in the worker. A model's methods return them. */
+/** Features in the worker, as the methods of a model return them. */
 export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   clsToken: [],
   poolerOutput: [],
@@ -93,7 +97,10 @@ export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   attention: [value, options],
 });
 
-/** A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. It does not keep the worker alive. */
+/**
+ * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
+ * alive.
+ */
 export interface ImageClassifier
   extends Handle, Omit<PageClassifier, 'logits'>, Moved<PageClassifier, 'logits'> {}
 /** A classifier in the worker. Use `model.classifier` or `ImageClassifier.fromFiles`. */
@@ -123,16 +130,18 @@ export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageCl
   );
 
 /**
- * A model in a worker: `DINOv2` of 'dinov2-webgpu' without `device`, with `gpuBytes` as a promise, and with
- * features that have neither `buffer` nor `gpu`. The worker ends one second after its last model and
- * features.
+ * A model in a worker: `DINOv2` of 'dinov2-webgpu' without `device`. `gpuBytes` is a promise, and features
+ * have neither `buffer` nor `gpu`. The worker ends one second after its last model and its last features
+ * were disposed of.
  */
 export interface DINOv2
   extends
     Handle,
     Omit<PageDINOv2, 'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward'>,
     Moved<PageDINOv2, 'classifier' | 'features' | 'featuresBySize' | 'forward'> {
-  /** Bytes of the buffers that the library holds on the worker's device. @throws DeviceError DISPOSED */
+  /**
+   * Size in bytes of the buffers that the library holds on the worker's device. @throws DeviceError DISPOSED
+   */
   readonly gpuBytes: Promise<number>;
 }
 class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll'>>(OwnedHandle, {
@@ -164,8 +173,8 @@ const load =
     expectOptions(method, given);
     if (given.device !== undefined) throw unsendable('device', 'the worker creates its own GPUDevice');
     given.signal?.throwIfAborted();
-    // Workers cannot request persistence. The load does not wait: the answer changes nothing, and may be the
-    // visitor's.
+    // Workers cannot request persistent storage, so the page requests it. The load does not wait for the
+    // answer, which does not affect the load and may need a decision by the visitor.
     if (given.persist === true && given.cache !== 'none')
       void (globalThis.navigator?.storage as Partial<StorageManager> | undefined)
         ?.persist?.()
@@ -181,5 +190,5 @@ export const DINOv2: PublicClass<DINOv2> & Loaders = Object.assign(RemoteModel, 
   synthetic: load('synthetic', value),
 });
 
-// One statement for all classes: a bundler drops a module whose exports a page does not use.
+// One statement for all classes, so that a bundler does not drop a class of which the page uses no export.
 Object.assign(classes, { DINOv2, Features, ImageClassifier, Profile });

@@ -1,4 +1,7 @@
-/** The page's connection to a worker: calls, the worker's questions during them, and the worker's end. */
+/**
+ * The page's connection to a worker: sends calls, answers the worker's requests during calls, and handles
+ * the end of the worker.
+ */
 import { DeviceError } from '../errors.js';
 import { baseUrl } from '../platform/baseUrl.js';
 import { Call, type WorkerConnection } from './call.js';
@@ -8,23 +11,26 @@ import { PROTOCOL, type FromWorker, type ToWorker } from './protocol.js';
 import { classOf, receive } from './remote.js';
 import { notStarted, start, type WorkerOptions } from './start.js';
 
-/** An unused worker ends after this time. Starting another takes about 0.1 s. */
+/** Time in ms after which an unused worker is ended. Starting a new worker takes about 0.1 s. */
 const IDLE_MS = 1000;
-/** A worker that sends no message in this time is assumed to be another script. */
+/**
+ * Time in ms in which a worker must send its first message. A worker that sends none is assumed to run a
+ * different script.
+ */
 const START_MS = 60_000;
 
-/** Connections that several models use, by `workerUrl`. */
+/** Connections that several models share, by `workerUrl`. */
 const shared = new Map<string, Connection>();
 
 export class Connection implements WorkerConnection {
   readonly #worker: Worker;
-  /** The key in `shared`; undefined for a worker of one model. */
+  /** The key in `shared`; undefined for a worker that belongs to one model. */
   readonly #key: string | undefined;
   readonly #calls = new Map<number, Call>();
-  /** Functions of the page that are running for the worker. */
+  /** Functions of the page that are running at the worker's request. */
   readonly #asks = new Map<number, { readonly call: Call; readonly abort: AbortController }>();
   readonly #closing = new AbortController();
-  /** Tasks that wait until the worker is ready. Undefined once it is. */
+  /** Tasks that wait until the worker is ready. Undefined once the worker is ready. */
   #waiting: (() => void)[] | undefined = [];
   readonly #starting: ReturnType<typeof setTimeout>;
   #lastCall = 0;
@@ -37,20 +43,23 @@ export class Connection implements WorkerConnection {
     this.#worker = start(workerUrl);
     this.#key = key;
     if (key !== undefined) shared.set(key, this);
-    this.#starting = setTimeout(() => this.#fail(notStarted('a script that said nothing in 60 s')), START_MS);
+    this.#starting = setTimeout(
+      () => this.#fail(notStarted('a script that sent no message in 60 s')),
+      START_MS,
+    );
     this.#worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
     this.#worker.addEventListener('messageerror', () =>
       this.#lose('A message of the worker could not be read.'),
     );
     this.#worker.addEventListener('error', ({ message, error }) => {
       if (this.#waiting)
-        this.#fail(notStarted(message || 'a file that is missing, is no module, or may not be run'));
+        this.#fail(notStarted(message || 'a file that is missing, is no module, or is forbidden'));
       else this.#lose(`The worker failed: ${message || 'without a message'}.`, error);
     });
     this.#settle();
   }
 
-  /** @throws DeviceError WORKER_LOST */
+  /** Returns the shared connection, or a new one. @throws DeviceError WORKER_LOST */
   static open({ workerUrl, worker = 'shared' }: WorkerOptions): Connection {
     if (worker === 'own') return new Connection(workerUrl);
     const key = String(workerUrl ?? '');
@@ -74,7 +83,8 @@ export class Connection implements WorkerConnection {
       if (this.#ended) throw this.#ended;
       clearTimeout(this.#idle);
       const abort = (): void => {
-        // A worker that is not ready has not received the call, and may never become ready.
+        // A worker that is not ready has not received the call, and may never become ready, so the call is
+        // rejected here.
         if (this.#waiting) call.reject(signal?.reason);
         else this.#post({ kind: 'abort', id, error: call.describe(signal?.reason) });
       };
@@ -100,7 +110,7 @@ export class Connection implements WorkerConnection {
         try {
           this.#post({ kind: 'call', id, target, method, args, base: baseUrl() }, transfer);
         } catch (cause) {
-          // If an option's name is wrong, that is the better error.
+          // If an option has a wrong name, the error for the wrong name is more helpful.
           const check = new Call(call.where, this);
           this.call(check, classOf('functions'), 'checkNames', [call.where, call.optionNames]).then(
             () => call.reject(unsendable(call.where, cause)),
@@ -109,7 +119,7 @@ export class Connection implements WorkerConnection {
         }
       });
     });
-    answered.catch(() => discard(transfer)); // without effect on bitmaps that were transferred
+    answered.catch(() => discard(transfer)); // has no effect on bitmaps that were transferred
     return answered;
   }
 
@@ -149,7 +159,10 @@ export class Connection implements WorkerConnection {
     }
   }
 
-  /** Ends a call. If the page has ended the call meanwhile, the objects in the result are freed. */
+  /**
+   * Ends a call with the worker's result. If the call has already ended in the page, the objects in the
+   * result are freed.
+   */
   #settleCall({ kind, id, value: sent }: Extract<FromWorker, { kind: 'result' | 'failure' }>): void {
     const call = this.#calls.get(id);
     if (!call) return;
@@ -159,33 +172,36 @@ export class Connection implements WorkerConnection {
     if (isUnwanted) for (const each of made) free(Handle.objectOf(each));
     if (isUnwanted) call.reject(thrown ? thrown.error : signal?.reason);
     else if (kind === 'failure') call.reject(value);
-    else call.resolve(value); // if the signal was aborted, it was too late, as it is in the page's library
+    else call.resolve(value); // an abort after the work has ended has no effect, as in the library without a worker
   }
 
   #begin(protocol: number, lock: string | undefined): void {
     clearTimeout(this.#starting);
     if (protocol !== PROTOCOL)
       return this.#fail(
-        notStarted(`one of another version (protocol ${String(protocol)}, and not ${PROTOCOL})`),
+        notStarted(
+          `a worker-thread.js of a different version (protocol ${String(protocol)} instead of ${PROTOCOL})`,
+        ),
       );
-    // No event reports that the browser ended a worker, for instance for lack of memory. Its lock is freed.
+    // The browser sends no event when it ends a worker, for instance for lack of memory. But it releases the
+    // lock that the worker holds.
     if (lock !== undefined)
       navigator.locks
         .request(lock, { signal: this.#closing.signal }, () =>
           this.#lose('The worker has ended: the browser may have run out of memory.'),
         )
-        .catch(() => undefined); // aborted by #fail
+        .catch(() => undefined); // #fail aborts the request for the lock
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const task of waiting) task();
   }
 
-  /** Runs a function of the page for the worker. Errors of a one-way function end its call. */
+  /** Runs a function of the page for the worker. An error thrown by a one-way function ends the call. */
   async #answer({ id, call: of, run, args }: Extract<FromWorker, { kind: 'ask' }>): Promise<void> {
     const call = this.#calls.get(of);
     const isOneWay = id === 0;
     if (!isOneWay) this.#lastAsk = id;
-    if (!call || (isOneWay && call.thrown)) return; // sent before the call ended
+    if (!call || (isOneWay && call.thrown)) return; // the worker sent the request before the call ended
     const abort = new AbortController();
     if (!isOneWay) this.#asks.set(id, { call, abort });
     try {
@@ -207,7 +223,7 @@ export class Connection implements WorkerConnection {
     this.#fail(new DeviceError('WORKER_LOST', `${what} Load the model again.`, { cause }));
   }
 
-  /** Ends the worker, and rejects all calls. */
+  /** Ends the worker, and rejects all calls with `error`. */
   #fail(error: DeviceError): void {
     if (this.#ended) return;
     this.#ended = error;

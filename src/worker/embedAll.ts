@@ -1,4 +1,7 @@
-/** The page's side of `embedAll`: images travel one way and results the other, each on request. */
+/**
+ * The page's side of `embedAll`. The worker requests one image at a time from the page, and the page
+ * requests one result at a time from the worker.
+ */
 import type { ImageSource } from '../image/source.js';
 import { kindOf } from '../optionObject.js';
 import type { EmbedAllOptions } from '../options.js';
@@ -13,7 +16,7 @@ import { receive } from './remote.js';
 
 interface Arrival {
   readonly embedded: Embedded;
-  /** Tells the worker whether to compute the next result. */
+  /** Answers the worker's question whether to compute the next result. */
   readonly answer: (more: boolean) => void;
 }
 
@@ -28,7 +31,7 @@ export async function* embedAll(
   const stop = async (): Promise<void> => {
     if (isOver) return;
     isOver = true;
-    await (async () => iterator?.return?.())().catch(() => undefined); // nothing waits for this error
+    await (async () => iterator?.return?.())().catch(() => undefined); // no caller waits for this error
   };
   const next = async (): Promise<{ value: unknown; transfer: Transferable[] } | undefined> => {
     if (isOver) return undefined;
@@ -51,12 +54,15 @@ export async function* embedAll(
         }),
       ),
   );
-  /** Packed after the options: if those are wrong, the iterable is not opened. */
+  /**
+   * Opens the iterable of images. Packed after the options, so that the iterable is not opened if the
+   * options are wrong.
+   */
   const source = (): unknown => {
     iterator = iteratorOf(images);
     return iterator
       ? { [KIND]: 'iterable', next: call.expose(next), stop: call.expose(stop) }
-      : { [KIND]: 'image', name: kindOf(images) }; // the worker refuses this, naming the class
+      : { [KIND]: 'image', name: kindOf(images) }; // the worker rejects this value, with an error that names its class
   };
   const running = send(call, model, 'embedAll', [source, options], [images, settings]);
   running.catch(() => undefined); // reported by the race
@@ -69,6 +75,6 @@ export async function* embedAll(
     }
   } finally {
     arrival?.answer(false);
-    void stop(); // the worker may be unable to request this
+    void stop(); // done here, because the worker may have ended and cannot request it
   }
 }

@@ -1,4 +1,7 @@
-/** Functions that need no model. They run in the worker, so that a page loads the library once. */
+/**
+ * Functions that need no model. They run in the worker, so that the page itself does not load the library a
+ * second time.
+ */
 import type { CachedModel } from '../cache/cachedModels.js';
 import type { SourceState } from '../cache/revalidate.js';
 import type { DeviceError } from '../errors.js';
@@ -16,7 +19,7 @@ async function run(name: string, given: WorkerOptions, ...args: unknown[]): Prom
   return send(call, classOf('functions'), name, [...args.map(() => value), options], [...args, given]);
 }
 
-/** Whether models can run in a worker here. Never throws. */
+/** Returns whether models can run in a worker in this browser. Never throws. */
 export async function checkSupport(given: WorkerOptions = {}): Promise<Support> {
   try {
     return (await run('checkSupport', given)) as Support;
@@ -26,13 +29,16 @@ export async function checkSupport(given: WorkerOptions = {}): Promise<Support> 
   }
 }
 
-/** Lists the cached models, those of 'dinov2-webgpu' included. @throws DeviceError WORKER_LOST */
+/**
+ * Lists the cached models, including those that 'dinov2-webgpu' has cached without a worker. @throws
+ * DeviceError WORKER_LOST
+ */
 export async function listCached(given: WorkerOptions = {}): Promise<CachedModel[]> {
   return (await run('listCached', given)) as CachedModel[];
 }
 
 /**
- * Asks the server whether a cached model is still the newest, with the worker's own `fetch`.
+ * Asks the server whether it has a newer version of a cached model. Uses the worker's own `fetch`.
  * @throws the errors of `checkForUpdate` of 'dinov2-webgpu'; DeviceError WORKER_LOST
  */
 export async function checkForUpdate(id: string | URL, given: WorkerOptions = {}): Promise<SourceState> {
@@ -40,7 +46,7 @@ export async function checkForUpdate(id: string | URL, given: WorkerOptions = {}
 }
 
 /**
- * Deletes the cached weights of a model, or of all models. Returns the number of models.
+ * Deletes the cached weights of a model, or of all models. Returns the number of deleted models.
  * @throws the errors of `removeCached` of 'dinov2-webgpu'; DeviceError WORKER_LOST
  */
 export async function removeCached(id?: string, given: WorkerOptions = {}): Promise<number> {

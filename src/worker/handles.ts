@@ -11,16 +11,16 @@ export interface RemoteObject {
   freed?: true;
 }
 
-/** Frees the worker's object if the page drops a handle without `dispose()`. */
+/** Frees the object in the worker if the page drops its handle without calling `dispose()`. */
 const abandoned = new FinalizationRegistry<RemoteObject>((object) => free(object));
 
-/** Keeps the value from garbage collection for as long as the key is in use. */
+/** Protects each value from garbage collection for as long as its key is in use. */
 const owners = new WeakMap<object, object>();
 export const keepOwner = (part: object, owner: object): void => void owners.set(part, owner);
 
 /**
- * Base of the page's classes. Copies the state of the worker's object, which never changes. Its private field
- * lets TypeScript tell the worker's classes from the library's own.
+ * Base class of the page's classes. A handle holds a copy of the state of the worker's object, which never
+ * changes. Its private field lets TypeScript distinguish the worker's classes from the library's own.
  */
 export class Handle {
   /** The object in the worker. */
@@ -36,7 +36,7 @@ export class Handle {
   }
 
   /**
-   * The object in the worker that a handle represents. Undefined for anything but a handle.
+   * The object in the worker that a handle represents. Undefined if `value` is not a handle.
    * @internal
    */
   static objectOf(value: unknown): RemoteObject | undefined {
@@ -55,7 +55,7 @@ export class OwnedHandle extends Handle {
   }
 }
 
-/** Frees the object in the worker. Further calls do nothing. */
+/** Frees an object in the worker. Repeated calls have no effect. */
 export function free(object: RemoteObject | undefined): void {
   if (!object || object.freed) return;
   object.freed = true;
@@ -63,5 +63,5 @@ export function free(object: RemoteObject | undefined): void {
   if (holdsWorker(object)) object.connection.count(-1);
 }
 
-/** A classifier belongs to its model, and does not keep the worker alive. */
+/** Whether an object keeps the worker alive. A classifier does not, because it belongs to a model. */
 const holdsWorker = ({ kind }: RemoteObject): boolean => kind !== 'ImageClassifier';

@@ -1,7 +1,7 @@
 /**
  * Sends images with the pixels that they have at the time of the call. Files and URLs are sent unchanged,
- * pixels in memory as a copy. An <img>, <canvas> or <video> becomes an ImageBitmap or VideoFrame. The worker
- * reports errors.
+ * pixels in memory as a copy. An <img>, <canvas> or <video> is converted to an ImageBitmap or VideoFrame.
+ * Errors are reported by the worker.
  */
 import type { ImageSource, RawImage } from '../image/source.js';
 import { kindOf } from '../optionObject.js';
@@ -12,9 +12,9 @@ import { KIND, type SentImage } from './protocol.js';
 const usable = (image: unknown): SentImage => ({ [KIND]: 'image', image });
 
 /**
- * Never rejects: an unusable image becomes an error in the worker, where the library reports it as it does in
- * a page.
- * @param transfer receives what is transferred with the image
+ * Converts an image for sending. Never rejects: an unusable image becomes a description from which the
+ * worker makes the error that the library throws in a page.
+ * @param transfer receives the objects to transfer with the image
  */
 export async function sendImage(
   source: ImageSource,
@@ -27,7 +27,7 @@ export async function sendImage(
     transfer.push(made);
     return usable(made);
   };
-  /** Sends a bitmap or frame that was made for the call. Fails if the page may not read its pixels. */
+  /** Sends a bitmap or frame that was made for the call. Throws if the page may not read its pixels. */
   const take = (made: ImageBitmap | VideoFrame): SentImage => {
     failed = 'origin';
     try {
@@ -53,7 +53,7 @@ export async function sendImage(
         return usable(source);
       case 'ImageBitmap':
         failed = 'origin';
-        return handOver(structuredClone(source as ImageBitmap)); // the caller keeps its own
+        return handOver(structuredClone(source as ImageBitmap)); // a clone is transferred, so the caller keeps its bitmap
       case 'VideoFrame':
         return take((source as VideoFrame).clone());
       case 'HTMLImageElement': {
@@ -62,7 +62,7 @@ export async function sendImage(
           failed = 'load';
           await element.decode();
         }
-        failed = 'decode'; // again, as the library does: without colour management and premultiplied alpha
+        failed = 'decode'; // decodes again, as the library does: without colour management and premultiplied alpha
         return take(
           await createImageBitmap(element, {
             imageOrientation: 'from-image',
@@ -80,10 +80,10 @@ export async function sendImage(
         const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
         if (!ArrayBuffer.isView(data)) return { [KIND]: 'image', name };
         const isImageData = name === 'ImageData';
-        // The library itself refuses other element types.
+        // Other element types are sent unchanged: the library rejects them.
         if (!/^Uint8(Clamped)?Array$/.test(kindOf(data)))
           return usable(isImageData ? source : { data, width, height, channels });
-        // A copy now: the caller may refill its memory before the message is sent.
+        // Copied now, because the caller may reuse its memory before the message is sent.
         const own = withOwn(copied(data as Uint8Array));
         return usable({ data: own, width, height, channels: isImageData ? 4 : channels });
       }
@@ -103,22 +103,23 @@ export async function sendImage(
   }
 }
 
-/** Resolves a URL against the page: the worker would resolve it against its own file. */
+/** Resolves a URL against the page, because the worker would resolve it against the URL of its own file. */
 function absolute(url: string): string {
   try {
     return new URL(url, baseUrl()).href;
   } catch {
-    return url; // the worker reports the error, with the URL
+    return url; // the worker reports the error, which names the URL
   }
 }
 
-/** Closes bitmaps and frames of a message that is not sent. */
+/** Closes the bitmaps and frames of a message that is not sent. */
 export function discard(transfer: readonly Transferable[] = []): void {
   for (const each of transfer) if ('close' in each) each.close();
 }
 
 /**
- * Copies a view. `Buffer.prototype.slice` copies nothing, and a transfer would detach the caller's memory.
+ * Copies a view. `Buffer.prototype.slice` would share memory with the caller, and a transfer would then
+ * detach the caller's memory.
  */
 export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> =>
   Reflect.apply(Uint8Array.prototype.slice as CallableFunction, values, []) as ReturnType<Values['slice']>;

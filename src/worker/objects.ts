@@ -1,4 +1,4 @@
-/** The worker's objects that the page has handles of, and how results are sent. */
+/** Holds the worker's objects for which the page has handles, and converts results for sending. */
 import {
   checkForUpdate,
   checkSupport,
@@ -15,7 +15,7 @@ import { checkNames, checkOptions } from '../optionNames.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
-/** Targets of calls besides objects: classes, and functions without a class. */
+/** Targets of calls other than objects: classes, and `functions`, which belong to no class. */
 export const classes: Readonly<Record<string, object>> = {
   DINOv2,
   ImageClassifier,
@@ -39,7 +39,10 @@ interface ObjectOf {
   readonly ImageClassifier: ImageClassifier;
 }
 
-/** Classes whose objects stay here, the properties that a handle gets, and the error after disposal. */
+/**
+ * For each class whose objects stay in the worker: the properties that a handle copies, and the error
+ * message after disposal.
+ */
 const REMOTE_CLASSES = {
   DINOv2: [
     DINOv2,
@@ -63,7 +66,7 @@ const REMOTE_CLASSES = {
 const objects = new Map<number, object>();
 let lastId = 0;
 
-/** @throws DeviceError DISPOSED */
+/** Finds an object by its number. @throws DeviceError DISPOSED */
 export function objectOf(id: number, kind: ObjectKind): object {
   const object = objects.get(id);
   if (!object) throw new DeviceError('DISPOSED', REMOTE_CLASSES[kind][2]);
@@ -78,7 +81,7 @@ export function dispose(id: number): void {
 
 /**
  * Replaces objects in a result with stand-ins.
- * @param transfer receives the buffers of all arrays, which the worker does not use any more
+ * @param transfer receives the buffers of all arrays in the result, which the worker no longer uses
  */
 export function sendResult(result: unknown, transfer: Set<Transferable>): unknown {
   const state = (object: object, names: readonly string[]): object =>

@@ -1,4 +1,4 @@
-/** `PCA`: the worker computes, the page draws. */
+/** `PCA` in the page: the worker computes, the page draws. */
 import { OptionError } from '../errors.js';
 import type { PCA as PagePCA, PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
@@ -11,13 +11,16 @@ import { classes, classOf } from './remote.js';
 const PACKS = [handles('Features'), options];
 
 /**
- * A fitted PCA basis, as in 'dinov2-webgpu': plain data. Methods compute in the worker that has the features.
+ * A fitted PCA basis, as in 'dinov2-webgpu'. The basis is plain data in the page. Its methods compute in the
+ * worker that holds the features.
  */
 export interface PCA extends Omit<PagePCA, 'rgb' | 'draw'>, Moved<PagePCA, 'rgb' | 'draw'> {}
 
 class WorkerPCA {
   readonly #basis: PcaBasis;
-  /** Sent with each call of `rgb`: about a hundredth of its work. */
+  /**
+   * The basis as JSON, sent with each call of `rgb`. This costs about a hundredth of the time of the call.
+   */
   #json: PcaJSON | undefined;
 
   constructor(basis: PcaBasis) {
@@ -30,7 +33,7 @@ class WorkerPCA {
     if (!first)
       throw new OptionError(
         'OPTION_VALUE',
-        'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
+        'PCA.fit: expected features of at least one image, found none. Pass the result of model.features(), or an array of such results.',
       );
     const call = new Call('PCA.fit', expectObject('PCA.fit', 'Features', first).connection);
     return (await send(call, classOf('PCA'), 'fit', PACKS, [features, given])) as PCA;
@@ -58,7 +61,7 @@ class WorkerPCA {
     return new WorkerPCA(basisFromJSON(json));
   }
 }
-// WorkerPCA copies the basis onto the object, which TypeScript does not see.
+// The constructor of WorkerPCA copies the basis onto the object, which TypeScript does not see.
 const made: unknown = (classes['PCA'] = WorkerPCA);
 
 /** A fitted PCA basis. Use `PCA.fit` or `PCA.fromJSON`. */

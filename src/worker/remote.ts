@@ -1,4 +1,4 @@
-/** Makes classes whose methods run in the worker, and receives results from there. */
+/** Makes classes whose methods run in the worker, and restores the worker's results in the page. */
 import {
   CheckpointError,
   ConfigError,
@@ -17,7 +17,8 @@ import { convert, KIND, type SentError, type SentResult } from './protocol.js';
 type Method = (...args: never[]) => unknown;
 
 /**
- * How the arguments of each method are sent. Every method of `Api` must be listed: a new one is a decision.
+ * The conversion of each argument of each method. The type demands an entry for every method of `Api`, so
+ * that a new method cannot be forgotten.
  */
 export type Methods<Api> = {
   readonly [
@@ -51,15 +52,16 @@ export function ask(
   return send(new Call(method, Handle.objectOf(handle)!.connection), handle, method, packs, args);
 }
 
-/** The target of a call of a static method, or of one of the worker's `functions`. */
+/** The target for a call of a static method, or of one of the worker's `functions`. */
 export const classOf = (name: string): object => ({ [KIND]: 'class', name });
 
 /**
- * The page's classes by name. An entry constructs an object from its state and a `RemoteObject` or a text.
+ * The page's classes by name. Their constructors take the state of an object, and a `RemoteObject` or a
+ * text.
  */
 export const classes: Record<string, new (state: never, more: never) => object> = {};
 
-/** Error classes by a name that no minifier changes. */
+/** Error classes by fixed names, which a minifier does not change. */
 const ERRORS: Readonly<Record<string, unknown>> = {
   DINOv2Error,
   SafetensorsError,
@@ -71,7 +73,7 @@ const ERRORS: Readonly<Record<string, unknown>> = {
   DeviceError,
 };
 
-/** Replaces the stand-ins in a result or error. `made` lists the objects that were constructed. */
+/** Replaces the stand-ins in a result or error. `made` lists the objects that were constructed for them. */
 export function receive(result: unknown, call: Call): { value: unknown; made: readonly object[] } {
   const made: object[] = [];
   const change = (each: object): unknown => {

@@ -1,4 +1,4 @@
-/** A call that the worker runs: its arguments, and the functions of the page that it may use. */
+/** A call that runs in the worker: its arguments, and the functions of the page that it may use. */
 import { PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
 import { arrive, close } from './arrivals.js';
@@ -13,7 +13,7 @@ import {
 } from './protocol.js';
 
 const scope = globalThis as { postMessage(message: FromWorker, transfer: Transferable[]): void };
-/** The worker's `postMessage`, whose type TypeScript takes for a page's. */
+/** The worker's `postMessage`. TypeScript assumes the `postMessage` of a page, which has a different type. */
 export const post = (message: FromWorker, transfer: Iterable<Transferable> = []): void =>
   scope.postMessage(message, [...transfer]);
 
@@ -22,7 +22,7 @@ interface Ask {
   readonly reject: (error: unknown) => void;
 }
 
-/** Functions of the page whose result the worker waits for, by number. */
+/** Functions of the page for whose result the worker waits, by the number of the request. */
 export const asks: Map<number, Ask> = new Map();
 let lastAsk = 0;
 
@@ -40,14 +40,14 @@ export class RunningCall {
     this.#abort.abort(reason);
   }
 
-  /** Closes the call's images. */
+  /** Closes the images that were made for the call. */
   end(): void {
     this.#images.forEach(close);
   }
 
   /**
-   * Runs a function of the page, and resolves to its result as it was sent.
-   * @param signal aborts the function's own signal
+   * Runs a function of the page. Resolves to the function's result, with its stand-ins.
+   * @param signal its abort aborts the signal that the function receives
    */
   ask(
     run: number,
@@ -61,12 +61,12 @@ export class RunningCall {
     return answer;
   }
 
-  /** Runs a function of the page without waiting for it. */
+  /** Runs a function of the page without waiting for its result. */
   #tell(run: number, args: readonly unknown[] = []): void {
     post({ kind: 'ask', id: 0, call: this.id, run, args });
   }
 
-  /** Replaces the stand-ins in a value of the page. */
+  /** Replaces the stand-ins in a value that the page has sent. */
   receive(sent: unknown): unknown {
     return convert(sent, (each) => (KIND in each ? this.#value(each as SentValue) : each));
   }
@@ -98,8 +98,9 @@ export class RunningCall {
   }
 
   /**
-   * A stream whose pieces the page reads one by one. It fails when the signal fires.
-   * @param own a signal for this stream only; when the call is aborted, the page cancels its streams itself
+   * Makes a stream whose pieces the page reads one by one. The stream fails when the signal is aborted.
+   * @param own a signal for this stream only. When the whole call is aborted, the page cancels its streams
+   *   itself
    */
   #stream({ next, stop }: SentIterator, own?: AbortSignal): ReadableStream<Uint8Array> {
     const signal = own ?? this.#abort.signal;
@@ -125,7 +126,7 @@ export class RunningCall {
     );
   }
 
-  /** A `fetch` that runs the page's. */
+  /** Makes a `fetch` that runs the page's `fetch`. */
   #fetch(run: number): typeof fetch {
     return async (input, { headers, cache, signal } = {}) => {
       const own = signal ?? this.#abort.signal;
@@ -148,10 +149,10 @@ export class RunningCall {
     };
     const iterator: AsyncIterator<ImageSource, undefined> = {
       next: async () => {
-        closePresent(); // the library asks for the next image when this one is on the GPU
+        closePresent(); // the library requests the next image once the present image is on the GPU
         present = this.receive(await this.ask(next, []));
         if (present !== undefined && !isLeft) return { done: false, value: present as ImageSource };
-        closePresent(); // the image was on its way when the loop ended
+        closePresent(); // an image may arrive after the loop has ended
         return { done: true, value: undefined };
       },
       return: async () => {
@@ -173,6 +174,6 @@ function toResponse(
     throw new TypeError(`The response of the page's fetch cannot be read (type ${type}, status ${status}).`);
   const pairs = headers.map(([name, value]): [string, string] => [name, value]);
   const response = new Response(body, { status, statusText, headers: pairs });
-  // A constructed response has neither.
+  // A constructed response has neither `url` nor `type`.
   return Object.defineProperties(response, { url: { value: url }, type: { value: type } });
 }

@@ -5,7 +5,7 @@ import { KIND, textOf, type PageErrorData, type SentResult } from './protocol.js
 const BUILT_IN = ['EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError', 'URIError'];
 const MAX_CAUSES = 8;
 
-/** Represents an error of the page in the worker. The page keeps the error itself. */
+/** Stands in the worker for an error thrown in the page. The page keeps the original error. */
 export class PageError extends Error {
   readonly index: number;
   constructor({ index, name, message }: PageErrorData) {
@@ -15,7 +15,7 @@ export class PageError extends Error {
   }
 }
 
-/** Returns a stand-in, or a copy of a thrown value that is not an error. */
+/** Describes an error for the page. Returns a stand-in, or a copy of a thrown value that is not an error. */
 export function sendError(error: unknown, maxCauses: number = MAX_CAUSES): unknown {
   if (error instanceof PageError) return { [KIND]: 'thrown', index: error.index } satisfies SentResult;
   const isException = error instanceof DOMException;

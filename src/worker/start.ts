@@ -1,24 +1,24 @@
 /** Starts the worker. */
 import { DeviceError } from '../errors.js';
 
-/** Which worker a call uses. */
+/** Options that choose the worker for a call. */
 export interface WorkerOptions {
   /**
-   * URL of `worker-thread.js`, on the page's own origin, with `index.js` and the files that it imports in the
-   * same folder. Default: the folder of the imported library file.
+   * URL of `worker-thread.js`, on the page's own origin. The same folder must hold `index.js` and the files
+   * that `worker-thread.js` imports. Default: the folder of the imported library file.
    */
   readonly workerUrl?: string | URL | undefined;
   /**
-   * `shared`: the page's models share one worker and its device. `own`: the model gets a worker of its own.
-   * Default: `shared`.
+   * `shared`: all models of the page share one worker and its device. `own`: the model gets a worker of its
+   * own. Default: `shared`.
    */
   readonly worker?: 'shared' | 'own' | undefined;
 }
 
-/** @throws DeviceError WORKER_LOST */
+/** Starts a worker. @throws DeviceError WORKER_LOST */
 export function start(workerUrl: string | URL | undefined): Worker {
   try {
-    // Vite, webpack and browsers recognise this form; see vite.config.ts.
+    // Vite, webpack and browsers recognise this form of the URL; see vite.config.ts.
     return workerUrl === undefined
       ? new Worker(new URL('./thread.ts', import.meta.url), { type: 'module', name: 'dinov2-webgpu' })
       : new Worker(workerUrl, { type: 'module', name: 'dinov2-webgpu' });
@@ -30,7 +30,7 @@ export function start(workerUrl: string | URL | undefined): Worker {
 export function notStarted(found: string, cause?: unknown): DeviceError {
   return new DeviceError(
     'WORKER_LOST',
-    `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. Serve it in one folder with index.js and the other files of the library, ` +
+    `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. Serve worker-thread.js in one folder with index.js and the other files of the library, ` +
       'allow it in the Content-Security-Policy (worker-src), or set workerUrl. The entry dinov2-webgpu needs no worker.',
     { cause },
   );

@@ -1,4 +1,4 @@
-/** The worker: holds the models, and runs the page's calls on the library's public entry. */
+/** The worker's script: holds the models, and runs the page's calls on the library's public entry. */
 import { DeviceError } from '../index.js';
 import { setBaseUrl } from '../platform/baseUrl.js';
 import { dispose, sendResult } from './objects.js';
@@ -14,7 +14,7 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
   calls.set(id, call);
   try {
     setBaseUrl(base);
-    const given = call.receive(args) as unknown[]; // before the target, which may throw: images must be closed
+    const given = call.receive(args) as unknown[]; // comes before the lookup of the target, which may throw, so that images are known and can be closed
     const object = call.receive(target) as object;
     const member = Reflect.get(object, method) as unknown;
     const result: unknown = await (typeof member === 'function'
@@ -34,7 +34,7 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
 const isStream = (result: unknown): result is AsyncIterable<unknown> =>
   typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
 
-/** Passes results one by one to the page's first function, which returns whether to continue. */
+/** Passes results one by one to the first function of the call, which returns whether to continue. */
 async function deliver(call: RunningCall, results: AsyncIterable<unknown>): Promise<void> {
   for await (const each of results) {
     const transfer = new Set<Transferable>();
@@ -73,10 +73,10 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
 const unreadable = (): DeviceError =>
   new DeviceError(
     'WORKER_OPTION',
-    'The worker could not read an answer of the page: of a fetch, a stream, a tuning store or an iterable of images. Use the entry dinov2-webgpu.',
+    'The worker could not read an answer that the page sent for a fetch, a stream, a tuning store or an iterable of images. Use the entry dinov2-webgpu.',
   );
 
-/** The event does not say which message failed: the page finds out. */
+/** The `messageerror` event does not say which message failed, so the page is asked to find out. */
 addEventListener('messageerror', () => post({ kind: 'unread' }));
 
 const ready = (lock?: string): void => post({ kind: 'ready', protocol: PROTOCOL, lock });
@@ -85,9 +85,10 @@ if (locks) {
   const name = `dinov2-webgpu worker ${crypto.randomUUID()}`;
   const held = locks.request(name, () => {
     ready(name);
-    return new Promise(() => undefined); // held until the worker ends
+    return new Promise(() => undefined); // never resolves, so that the lock is held until the worker ends
   });
-  // Locks may be forbidden, for instance with site data blocked. Some ways of ending then go unnoticed.
+  // The browser may forbid locks, for instance if site data is blocked. The page then does not notice some
+  // ways in which the worker can end.
   held.catch(() => ready());
 } else {
   ready();

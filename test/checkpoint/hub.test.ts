@@ -68,7 +68,7 @@ describe('locate', () => {
       'the option revision is main',
     );
     expect(refused(() => locate('https://example.com/a/', { revision: 'abc' }))).toContain(
-      'needs an id of the hub',
+      'works with a hub id only',
     );
   });
 

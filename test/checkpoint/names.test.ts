@@ -197,7 +197,7 @@ describe('placeTensors', () => {
     const message = checkpointError('CHECKPOINT_DTYPE', () =>
       placeTensors(headerOf(mixed), parameters(tiny)),
     );
-    expect(message).toContain('found 2 of a dtype other than F32, F16, BF16, F64.');
+    expect(message).toContain('configuration: 2 of a dtype other than F32, F16, BF16, F64.');
     expect(message).toContain(`    ${tensors[2]!.name}: I64`);
     expect(message).toContain(`    ${tensors[5]!.name}: I8`);
   });
@@ -215,12 +215,12 @@ describe('placeTensors', () => {
       placeTensors(headerOf(tensors), parameters(tiny)),
     );
     expect(message).toBe(
-      `checkpoint: Expected the tensors of the configuration, found 2 missing, 2 surplus, 1 misshapen. What is surplus changes what the model computes, and cannot be computed here.
+      `checkpoint: The tensors do not match the configuration: 2 missing, 2 surplus, 1 misshapen. The surplus tensors change what the model computes, and this library cannot compute it.
   missing:
     encoder.layer.0.norm1.bias [128]
     encoder.layer.1.attention.attention.key.weight [128, 128]
   surplus:
-    encoder.layer.0.attention.rotary [4] (rotary positions, as DINOv3 has them)
+    encoder.layer.0.attention.rotary [4] (rotary position embeddings, as in DINOv3)
     encoder.layer.2.norm1.bias [128]
   misshapen:
     layernorm.weight: expected [128], found [1, 128]`,
@@ -253,13 +253,13 @@ describe('placeTensors', () => {
         placeTensors(headerOf([...tensors, { name, shape }]), parameters(tiny)),
       );
     expect(twice('encoder.layer.0.attention.q_proj.bias', [128])).toMatch(
-      /1 there twice[^]*query\.bias and encoder\.layer\.0\.attention\.q_proj\.bias/,
+      /1 duplicate[^]*query\.bias and encoder\.layer\.0\.attention\.q_proj\.bias/,
     );
 
     const swiglu = huggingFaceTensors(parameters(tinySwiglu));
     const both = headerOf([...swiglu, { name: 'encoder.layer.0.mlp.gate_proj.bias', shape: [344] }]);
     expect(checkpointError('CHECKPOINT_TENSORS', () => placeTensors(both, parameters(tinySwiglu)))).toContain(
-      'there twice',
+      'duplicate',
     );
   });
 
@@ -270,7 +270,7 @@ describe('placeTensors', () => {
     );
     expect(message).toContain(
       'checkpoint: this file looks like base (embed_dim 768, 12 blocks); the configuration says small (embed_dim 384, 12 blocks). ' +
-        'Expected the tensors of the configuration, found 223 misshapen. Give the config.json that belongs to this file',
+        'The tensors do not match the configuration: 223 misshapen. Give the config.json that belongs to this file',
     );
     expect(message).toContain('… and 220 more');
     expect(message.length).toBeLessThan(1000);
@@ -291,7 +291,7 @@ describe('placeTensors', () => {
       'looks like giant (embed_dim 1536, 40 blocks, a SwiGLU); the configuration says large (embed_dim 1024, 24 blocks, an MLP)',
     );
     expect(message({ ...tiny, depth: 3 }, tiny)).toContain(
-      'a model of another size (embed_dim 128, 3 blocks)',
+      'a model of an unusual size (embed_dim 128, 3 blocks)',
     );
     expect(message({ ...tiny, hiddenFeatures: 256 }, tiny)).toContain('a hidden layer of 256');
   });
@@ -302,7 +302,7 @@ describe('placeTensors', () => {
       placeTensors(headerOf(mixed), parameters(tiny)),
     );
     expect(message).toMatch(
-      /found 43 of Hugging Face \(embeddings\.cls_token\) and 1 of facebookresearch \(cls_token\)/,
+      /found 43 tensor names of Hugging Face \(embeddings\.cls_token\) and 1 tensor names of facebookresearch \(cls_token\)/,
     );
 
     const bert = ['a', 'b', 'c', 'd'].map((name) => ({ name: `bert.${name}`, shape: [1] }));
@@ -330,7 +330,9 @@ describe('placeTensors', () => {
       );
       expect(message).toContain(`${one}${tensors[0]!.name})`);
       expect(message).toContain(`${two}${tensors[20]!.name})`);
-      expect(message).toMatch(/expected names of one dialect and one prefix, found 20 of .* and \d+ of /);
+      expect(message).toMatch(
+        /expected tensor names in one naming convention and with one prefix, found 20 tensor names of .* and \d+ tensor names of /,
+      );
       checkpointError('CHECKPOINT_NAMING', () => inspectCheckpoint(headerOf(halves)));
     }
   });
@@ -429,7 +431,7 @@ describe('placeTensors', () => {
     expect(
       checkpointError('CHECKPOINT_NAMING', () => placeTensors(headerOf(both), parameters(tiny), 'ema')),
     ).toBe(
-      'prefix: expected one behind which the file has a DINOv2, found "ema". The file has one behind "student.backbone.", "teacher.backbone.".',
+      'prefix: expected the prefix of a DINOv2 model\'s tensor names, found "ema". The file has models with the prefix "student.backbone.", "teacher.backbone.".',
     );
   });
 
@@ -490,7 +492,7 @@ describe('placeTensors', () => {
       ['encoder.layer.0.attention.q_norm.weight', 'inside a block'],
       ['encoder.layer.2.norm1.weight', ''],
       ['embeddings.register_tokens', ''],
-      ['rope_embeddings.inv_freq', 'rotary positions'],
+      ['rope_embeddings.inv_freq', 'rotary position embeddings'],
     ] as const)
       expect(checkpointError('CHECKPOINT_TENSORS', () => place([{ name, shape: [128] }]))).toMatch(
         new RegExp(`1 surplus[^]*${name} \\[128\\]${why && ` \\(${why}`}`),
@@ -498,7 +500,7 @@ describe('placeTensors', () => {
     for (const [name, why] of [
       ['blocks.1.attn.q_norm.weight', 'inside a block'],
       ['norm_pre.weight', 'a norm before the blocks'],
-      ['fc_norm.weight', 'a norm behind the pooling'],
+      ['fc_norm.weight', 'a norm after the pooling'],
       ['patch_embed.norm.weight', 'in the patch embedding'],
       ['cls_norm.bias', 'a norm for the class token'],
       ['dist_token', 'a distillation token'],
@@ -514,9 +516,9 @@ describe('placeTensors', () => {
         placeTensors(headerOf(tensors.filter(({ name }) => !pattern.test(name))), parameters(tiny)),
       );
     for (const tensors of [parameters(tiny), huggingFaceTensors(parameters(tiny))]) {
-      expect(without(/ls[12]|layer_scale/, tensors)).toContain('without LayerScale');
+      expect(without(/ls[12]|layer_scale/, tensors)).toContain('has no LayerScale');
       expect(without(/(qkv|query|key|value)\.bias/, tensors)).toContain(
-        'without biases of query, key and value',
+        'has no biases of query, key and value',
       );
     }
   });
@@ -617,7 +619,7 @@ describe('a DINOv3 checkpoint', () => {
       () => inspectCheckpoint(headerOf(names.map(block))),
       () => placeTensors(headerOf(names.map(block)), parameters(tiny)),
     ])
-      expect(look).toThrow(/found the names of a DINOv3\. It has rotary positions/);
+      expect(look).toThrow(/found tensor names of a DINOv3 model\. DINOv3 has rotary position/);
   });
 
   it('is not reported for another vision transformer with similar gammas', () => {

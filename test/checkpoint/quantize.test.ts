@@ -78,12 +78,12 @@ test('a matrix without its scales is rejected, instead of becoming zeros', () =>
   const scales = new RowScales(new Map([['blocks.0.weight_scale', 3]]));
   expect(scales.of('blocks.0.bias')).toBeUndefined();
   expect(() => scales.of('blocks.0.weight')).toThrow(
-    'blocks.0.weight: expected its scales before it in the file, found 0 of 3.',
+    'blocks.0.weight: expected the 3 scales of this tensor before it in the file, found 0.',
   );
   const bytes = new Uint8Array(new Float32Array([1, 2, 3]).buffer);
   expect(scales.add('blocks.0.weight', 0, bytes)).toBeUndefined();
   expect([...scales.add('blocks.0.weight_scale', 0, bytes.subarray(0, 4))!]).toEqual([1]);
-  expect(() => scales.of('blocks.0.weight')).toThrow('found 1 of 3');
+  expect(() => scales.of('blocks.0.weight')).toThrow('found 1.');
   expect([...scales.add('blocks.0.weight_scale', 4, bytes.subarray(4))!]).toEqual([2, 3]);
   expect([...scales.of('blocks.0.weight')!]).toEqual([1, 2, 3]);
 });

@@ -401,10 +401,10 @@ describe('error messages', () => {
   const latin1 = (text: string): Uint8Array =>
     Uint8Array.from(text.padEnd(64, '\0'), (char) => char.charCodeAt(0));
   test.each([
-    ['<!DOCTYPE html><html>', 'This is a page'],
-    ['\n  <html>', 'This is a page'],
-    ['\xef\xbb\xbf<html>', 'This is a page'],
-    ['<?xml version="1.0"?><Error>', 'This is a page'],
+    ['<!DOCTYPE html><html>', 'This is a web page'],
+    ['\n  <html>', 'This is a web page'],
+    ['\xef\xbb\xbf<html>', 'This is a web page'],
+    ['<?xml version="1.0"?><Error>', 'This is a web page'],
     ['version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'],
     ['PK\x03\x04\x00\x00\x08\x08', 'safetensors.torch.save_file'],
     ['\x80\x02\x8a\nl\xfc\x9cF\xf9', 'Python pickle'],

@@ -147,7 +147,7 @@ describe('errors of streams and files', () => {
     const error = await failure(open(unreadable));
     expect(error.code).toBe('SOURCE_READ');
     expect(error.message).toMatch(
-      /^gone\.safetensors: expected 3 bytes, found NotReadableError: changed after 0\. /,
+      /^gone\.safetensors: reading failed after 0 of 3 bytes \(NotReadableError: changed\)\. /,
     );
 
     const shrunk = new File(['abc'], 'short');
@@ -344,9 +344,9 @@ describe('URLs', () => {
     for (const source of [path, pathToFileURL(path), pathToFileURL(path).href, relative(process.cwd(), path)])
       expect(Buffer.compare(await open(source), expected)).toBe(0);
     expect((await failure(openSource(`${path}.gone`))).message).toMatch(
-      /sources\.test\.ts\.gone: expected a file, found Error: ENOENT/,
+      /sources\.test\.ts\.gone: the file cannot be read: Error: ENOENT/,
     );
-    expect((await failure(openSource(dirname(path)))).message).toContain('found a folder');
+    expect((await failure(openSource(dirname(path)))).message).toContain('leads to a folder');
   });
 
   test('a FileSystemFileHandle gives its file', async () => {

@@ -137,7 +137,7 @@ test('fp16 rejects weights that would become infinite, and the error names tenso
   const loading = loadWeights(gpu, damaged(name, 9_999, -65_520), layout, { storage: 'f16-packed' });
   await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_RANGE' });
   await expect(loading).rejects.toThrow(
-    `${name}: expected weights below 65520, which is where fp16 ends, found -65520 at element 9999.`,
+    `${name}: expected weights with a magnitude below 65520, the limit of fp16, found -65520 at element 9999.`,
   );
   const { buffers } = await loadWeights(gpu, damaged(name, 9_999, 65_504), layout, { storage: 'f16-packed' });
   for (const buffer of buffers.values()) gpu.memory.destroy(buffer);

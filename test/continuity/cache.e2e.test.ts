@@ -130,7 +130,7 @@ describe.each(['opfs', 'cache-api'] as const)('in %s', (cache) => {
       ({ hash }) => hash,
       (error: unknown) => String(error),
     );
-    if (found !== right) expect(found).toMatch(/expected an answer/);
+    if (found !== right) expect(found).toMatch(/the request failed/);
     visit.site.down = false;
     expect((await load(page, { cache })).hash).toBe(right);
     expect((await entries()).size).toBe(1);

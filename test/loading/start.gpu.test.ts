@@ -136,7 +136,7 @@ test.each(half ? halves : [])(
       { config, weights: new Blob([new Uint8Array(weightsFile)]).stream() },
       { ...options, device },
     );
-    expect(model.dtypeReason).toMatch(/^fp16, stored as f16-packed, as asked for: passed the self-test/);
+    expect(model.dtypeReason).toMatch(/^fp16, stored as f16-packed, as requested: passed the self-test/);
     expect(model.dtypeReason).toMatch(why);
     expect(changed()).toBeGreaterThan(0);
     const plain = await requestDevice(); // without shader-f16

@@ -129,7 +129,7 @@ describe('a source that changes', () => {
     expect(loaded).toMatchObject({
       fetchedBytes: 0,
       cacheReason: expect.stringMatching(
-        /^read from the cache; the server could not be asked for a newer version \(http.*: expected an answer.*\)$/,
+        /^read from the cache; the server could not be asked for a newer version \(http.*: the request failed.*\)$/,
       ) as string,
     });
   });

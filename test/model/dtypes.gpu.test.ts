@@ -32,7 +32,7 @@ describe.each(all)('$label', ({ label, dtype, device, storage }) => {
       );
       expect(model.dtype).toBe(dtype);
       expect(model.dtypeReason).toMatch(
-        new RegExp(`^${dtype}, stored as ${storage}, as asked for: passed the self-test`),
+        new RegExp(`^${dtype}, stored as ${storage}, as requested: passed the self-test`),
       );
       for (const [height, width, batch] of [
         [70, 70, 1],
@@ -119,7 +119,7 @@ describe('a weight that f16 cannot hold', () => {
         const loading = DINOv2.fromFiles({ weights: file(value) }, { device, dtype: 'fp16' });
         await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_RANGE' });
         await expect(loading).rejects.toThrow(
-          `${name}: expected weights below 65520, which is where fp16 ends, found ${value} at element 777. Load it with dtype: 'fp32'.`,
+          `${name}: expected weights with a magnitude below 65520, the limit of fp16, found ${value} at element 777. Load the model with dtype: 'fp32'.`,
         );
         expect((await acquireGpu(device)).memory.buffers).toBe(0);
       }

@@ -56,7 +56,7 @@ describe('a worker script that is not worker-thread.js', () => {
     expect(seen).toEqual({});
     await vi.advanceTimersByTimeAsync(200);
     expect(seen.outcome).toEqual(
-      lost(/expected worker-thread\.js .*found a script that said nothing in 60 s/),
+      lost(/expected worker-thread\.js .*found a script that sent no message in 60 s/),
     );
     expect(fake.isEnded).toBe(true);
   });

@@ -319,7 +319,7 @@ test('a worker script that is another module is an error, at once or after a min
     );
   expect(await isSettled()).toBe('not settled');
   await other.clock.fastForward(2_000);
-  expect(await isSettled()).toEqual(['WORKER_LOST', expect.stringContaining('said nothing in 60 s')]);
+  expect(await isSettled()).toEqual(['WORKER_LOST', expect.stringContaining('sent no message in 60 s')]);
   await other.close();
 });
 
