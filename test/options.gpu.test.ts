@@ -282,7 +282,7 @@ describe('local files', () => {
         'IMAGE_FETCH',
         /^file:\/\/\/not\/there\.png: .* there is no such file/,
       ],
-      [folder, 'IMAGE_FETCH', /found a folder/],
+      [folder, 'IMAGE_FETCH', /it is a folder/],
       ['', 'IMAGE_FETCH', /no such file/],
       [text, 'IMAGE_DECODE', /found text/],
       [jpeg, 'IMAGE_DECODE', /sharp.*\{ data, width, height, channels \}/],

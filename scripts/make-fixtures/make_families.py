@@ -1,4 +1,4 @@
-"""Writes test/fixtures/families, except timm's part (make_families_timm.py): one tiny checkpoint for each family of docs/checkpoints.md that
+"""Writes test/fixtures/families, except timm's part (make_families_timm.py): one tiny checkpoint for each family of docs/guide/checkpoints.md that
 transformers or facebookresearch's code can run. Structure, tensor names, element types and configurations are those of the real repository. Sizes are tiny.
 Weights are synthetic and not stored. The outputs are computed in float64 by the class of transformers that the repository names. For files with
 facebookresearch's names the outputs are computed by make_outputs.FacebookResearch, or for models with registers by

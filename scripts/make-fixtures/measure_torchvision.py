@@ -1,4 +1,4 @@
-"""Prints the difference between the resize of torchvision and of Pillow, for docs/parity.md. transformers uses torchvision's resize if torchvision is installed.
+"""Prints the difference between the resize of torchvision and of Pillow, for docs/guide/parity.md. transformers uses torchvision's resize if torchvision is installed.
 
 Needs torchvision (`pip install --no-deps`). If torchvision's compiled kernels do not load, the stub below suffices, because nothing uses them.
 """

@@ -70,7 +70,7 @@ export class GpuAssigner implements Assigner {
       });
       return Promise.all(found.map((buffer) => task.read(buffer, 0, 4 * count)));
     });
-    return this.#decided(
+    return this.#resolveTies(
       centers,
       new Uint32Array(indices!),
       new Float32Array(first!),
@@ -81,7 +81,7 @@ export class GpuAssigner implements Assigner {
   }
 
   /** Finds in float64 the nearest centre of each row whose two best f32 scores are too close to compare. */
-  async #decided(
+  async #resolveTies(
     centers: readonly Float32Array<ArrayBuffer>[],
     nearest: Uint32Array,
     highest: Float32Array,

@@ -69,7 +69,7 @@ export class EmbeddingIndex {
    * into memory, except thumbnails.
    * @param name 1 to 200 characters
    * @throws IndexError INDEX_MODEL, INDEX_HEADER if the stored index differs from the options; INDEX_NEWER,
-   *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md); the signal's reason
+   *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/internals/search-store.md); the signal's reason
    */
   static async open(name: string, openOptions: OpenOptions): Promise<EmbeddingIndex> {
     const { persist, signal, repair, ...options } = checkOptions('EmbeddingIndex.open', openOptions ?? null);
@@ -249,7 +249,7 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Exports the index as one safetensors file, without thumbnails (format: docs/search.md). Waits for running
+   * Exports the index as one safetensors file, without thumbnails (format: docs/guide/search.md). Waits for running
    * changes.
    */
   async export(): Promise<Blob> {

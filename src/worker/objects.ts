@@ -47,17 +47,17 @@ const REMOTE_CLASSES = {
   DINOv2: [
     DINOv2,
     ['config', 'dtype', 'dtypeReason', 'loaded', 'preprocessing', 'adapter', 'parameterCount', 'classifier'],
-    'This model was disposed of. Load it again.',
+    'The model is disposed. Load it again.',
   ],
   Features: [
     Features,
     ['batch', 'rows', 'cols', 'embedDim', 'numHeads', 'depth', 'numRegisterTokens', 'numTokens'],
-    'These features were disposed of. Read what you need before dispose(), or compute them again.',
+    'These features are disposed. Read values before dispose(), or compute the features again.',
   ],
   ImageClassifier: [
     ImageClassifier,
     ['labels', 'numClasses', 'blocks', 'problemType', 'scoreFunction', 'layers'],
-    'The model of this classifier was disposed of. Load it again.',
+    'The model of this classifier is disposed. Load it again.',
   ],
 } as const satisfies {
   readonly [Kind in ObjectKind]: readonly [unknown, readonly (keyof ObjectOf[Kind])[], string];

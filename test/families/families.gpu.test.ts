@@ -1,4 +1,4 @@
-// Every family of docs/checkpoints.md: supported ones give the same numbers as Python, others are rejected with a reason.
+// Every family of docs/guide/checkpoints.md: supported ones give the same numbers as Python, others are rejected with a reason.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Reads test/fixtures/families, the tiny checkpoints that scripts/make-fixtures/families.py wrote for docs/checkpoints.md.
+// Reads test/fixtures/families, the tiny checkpoints that scripts/make-fixtures/families.py wrote for docs/guide/checkpoints.md.
 import { readdirSync, readFileSync } from 'node:fs';
 import { f32ToF16 } from '../../src/numerics/float16.ts';
 import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/safetensors.ts';

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => firefox?.close());
 
-/** Firefox 153 upsamples the chroma of an AVIF differently from Pillow; see the table in docs/parity.md. */
+/** Firefox 153 upsamples the chroma of an AVIF differently from Pillow; see the table in docs/guide/parity.md. */
 const avif = { '420.avif.rgb': { bytes: expect.any(Number) as number, most: 8 } };
 
 test.each(['Blob', 'URL'] as const)(
@@ -62,7 +62,7 @@ test('awkward files in a worker', async () => {
   expect(await page.evaluate(() => globalThis.actions.awkwardInWorker())).toEqual({});
 });
 
-test('AVIF with subsampled chroma: the differences listed in docs/parity.md', async () => {
+test('AVIF with subsampled chroma: the differences listed in docs/guide/parity.md', async () => {
   const found = await page.evaluate(() => globalThis.actions.avifs());
   const most = Object.fromEntries(
     Object.entries(found).map(([name, away]) => [name, typeof away === 'string' ? away : away.most]),

@@ -1,6 +1,6 @@
 /**
  * `StoredJournal`: the journal of an index in the browser's storage. `openJournal` makes it;
- * docs/search-store.md describes how it works.
+ * docs/internals/search-store.md describes how it works.
  */
 import { IndexError } from '../../errors.js';
 import type { Change, Changes, IndexHeader, IndexUsage, Journal, StoredItem } from '../journal.js';

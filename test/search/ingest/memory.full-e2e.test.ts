@@ -7,7 +7,7 @@ import { openWorkerSite, type Globals, type WorkerSite } from '../../worker/site
 const PHOTOGRAPHS = 200;
 const [WIDTH, HEIGHT] = [4032, 3024];
 const MIB = 2 ** 20;
-/** The bound that docs/search.md states. */
+/** The bound that docs/guide/search.md states. */
 const MOST_BITMAP_BYTES = 256 * MIB;
 /** Bound for decoded rows and compressed files in all slots, plus the page's own memory. */
 const MOST_MEMORY_BYTES = 700 * MIB;
