@@ -11,6 +11,7 @@ import {
   Profile,
   removeCached,
 } from '../index.js';
+import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
@@ -47,7 +48,7 @@ const REMOTE_CLASSES = {
   DINOv2: [
     DINOv2,
     ['config', 'dtype', 'dtypeReason', 'loaded', 'preprocessing', 'adapter', 'parameterCount', 'classifier'],
-    'The model is disposed. Load it again.',
+    modelDisposed().message,
   ],
   Features: [
     Features,

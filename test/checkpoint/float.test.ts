@@ -80,7 +80,7 @@ describe('conversions of pieces', () => {
     expect(() => bf16ToF32(new Uint8Array(3), new Float32Array(8))).toThrow(RangeError);
     expect(() => f32ToF32(new Uint8Array(6), new Float32Array(8))).toThrow(/multiple of 4 bytes, found 6/);
     expect(() => f16ToF32(new Uint8Array(8), new Float32Array(4), 1)).toThrow(
-      /room for 4 values from 1 on, found 4/,
+      /room for 4 values from index 1, found 4/,
     );
     expect(() => f16ToF32(new Uint8Array(2), new Float32Array(4), -1)).toThrow(RangeError);
     expect(() => f32ToF16(new Float32Array(2), new Uint16Array(2), 1)).toThrow(RangeError);

@@ -150,5 +150,5 @@ test('mixed versions are detected without If-Range, which would need a preflight
 
 test('without CORS headers the error says so', async () => {
   headers = [];
-  await expect(fromHost()).rejects.toThrow(/does not allow other pages to read it \(CORS\)/);
+  await expect(fromHost()).rejects.toThrow(/does not allow other pages to read the file \(CORS\)/);
 });

@@ -321,7 +321,7 @@ describe('configOfCheckpoint', () => {
       /^CONFIG_UNSUPPORTED .*numChannels: expected 3, found 1/,
     );
     expect(refused([...ours, { name: 'embeddings.cls_token', shape: [1, 1, 384] }])).toMatch(
-      /^CHECKPOINT_NAMING .*one dialect/,
+      /^CHECKPOINT_NAMING .*one naming convention/,
     );
   });
 
