@@ -140,7 +140,7 @@ describe('local files', () => {
       ),
     ).rejects.toMatchObject({
       code: 'SOURCE_INDEX',
-      message: expect.stringMatching(/once, found .* in file 1 and in file 3/) as string,
+      message: expect.stringMatching(/in one file, found .* in file 1 and in file 3/) as string,
     });
     await expect.poll(() => gpu.memory.buffers).toBe(resting);
   });
