@@ -141,7 +141,7 @@ export class Embedder {
         image.dispose();
         throw new ImageError(
           'IMAGE_SIZE',
-          `${decoded.name}: expected an image of at most ${MAX_TOKENS} tokens, found ${rows} × ${cols} patches. Use a smaller image, or resize: 'crop'.`,
+          `${decoded.name}: expected an image of at most ${MAX_TOKENS} tokens, found ${rows} × ${cols} = ${rows * cols} patches. Use a smaller image, or set resize: 'crop'.`,
         );
       }
       return { image, thumbnail };

@@ -252,7 +252,7 @@ export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader
     if (fault)
       throw new IndexError(
         'INDEX_VECTOR',
-        `${WHERE} ${JSON.stringify(id)}: expected a valid encoded vector, found ${fault}. Export it again.`,
+        `${WHERE} ${JSON.stringify(id)}: expected a valid encoded vector, found ${fault}. Export the index again.`,
       );
     const patches = patchesOf?.(i);
     return { id, vector, metadata, ...(patches && { patches }) };
@@ -325,7 +325,7 @@ function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unkno
     if (seen.has(id))
       throw new IndexError(
         'INDEX_DUPLICATE_ID',
-        `${WHERE}: expected unique ids, found ${JSON.stringify(id)} twice. Export it again.`,
+        `${WHERE}: expected unique ids, found ${JSON.stringify(id)} twice. Export the index again.`,
       );
     seen.add(id);
     return [id, jsonCopy(metadata, WHERE)];
@@ -361,7 +361,7 @@ async function patchReader(
     if (rows > 4096 || cols > 4096 || (rows === 0) !== (cols === 0))
       throw new IndexError(
         'INDEX_PATCHES',
-        `${WHERE}, item ${i}: expected a grid of 0 × 0 or of 1 to 4096 patches a side, found ${rows} × ${cols}. Export it again.`,
+        `${WHERE}, item ${i}: expected a grid of 0 × 0 or of 1 to 4096 patches a side, found ${rows} × ${cols}. Export the index again.`,
       );
     total += rows * cols;
     return begin;
@@ -384,7 +384,7 @@ async function patchReader(
       if (fault)
         throw new IndexError(
           'INDEX_PATCHES',
-          `${WHERE}, item ${i}, patch ${patch}: expected a valid encoded patch, found ${fault}. Export it again.`,
+          `${WHERE}, item ${i}, patch ${patch}: expected a valid encoded patch, found ${fault}. Export the index again.`,
         );
       data.set(encoded, patch * size);
     }

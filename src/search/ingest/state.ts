@@ -133,7 +133,7 @@ export async function claimFolders(
     if (mixed && removeMissing) {
       throw new IndexError(
         'INDEX_OPTIONS',
-        `removeMissing: cannot tell which items came from ${JSON.stringify(prefix)}: the browser provides no handle for it, or items of a different folder have this prefix. Set a prefix (under: 'a name'). If all ids with this prefix belong to this folder, set under: ''.`,
+        `removeMissing: cannot tell which items with the prefix ${JSON.stringify(prefix)} came from this folder: the browser provides no handle of the folder, or a different folder has items with the same prefix. Give this folder a prefix of its own, for example under: 'a name'. If all items with this prefix came from this folder, set under: '' to confirm that.`,
       );
     }
     sources.set(prefix, { prefix, handle: handle ?? found?.handle, mixed });
