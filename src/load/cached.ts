@@ -6,7 +6,7 @@ import { exclusively } from '../cache/cachedModels.js';
 import { CacheEntry } from '../cache/entry.js';
 import { cacheKey, readManifest, type Manifest } from '../cache/format.js';
 import type { SourceState } from '../cache/revalidate.js';
-import { DeviceError, SourceError } from '../errors.js';
+import { CheckpointError, DeviceError, SafetensorsError, SourceError } from '../errors.js';
 import { mayStartOver } from '../io/part.js';
 import { openStore } from '../storage/store.js';
 import type { LoadedModel, LoadContext } from './build.js';
@@ -36,7 +36,8 @@ export async function loadCached(
       return { ...model, report: { ...model.report, cacheReason: model.report.cacheReason + reason } };
     } catch (error) {
       await entry.stop();
-      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // a second error must not hide the first
+      const keep = isInterruption(error, signal) || isNoFaultOfTheFiles(error, known !== undefined);
+      if (!keep) await store.remove(key).catch(() => undefined); // a second error must not hide the first
       throw error;
     }
   });
@@ -85,4 +86,13 @@ function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<s
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof DeviceError) return true;
   return error instanceof SourceError && /FETCH|TRUNCATED|HTML|URL/.test(error.code) && !mayStartOver(error);
+}
+
+/**
+ * Whether stored blocks remain useful although the load failed: a weight is too large for the requested
+ * `dtype`, or an earlier load has stored the files and this load failed for a reason such as a wrong `prefix`.
+ */
+function isNoFaultOfTheFiles(error: unknown, stored: boolean): boolean {
+  if (error instanceof SourceError || error instanceof SafetensorsError) return false;
+  return stored || (error instanceof CheckpointError && error.code === 'CHECKPOINT_RANGE');
 }

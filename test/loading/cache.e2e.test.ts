@@ -94,6 +94,13 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ca
     Object.assign(site, { etag: '"one"' });
   });
 
+  test('a load that fails because of its options keeps the cached files', async () => {
+    await load(page, { cache });
+    await expect(load(page, { cache, prefix: 'student.' })).rejects.toThrow(/prefix/);
+    site.down = true;
+    expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
+  });
+
   test('one entry serves every dtype; a removed entry is gone', async () => {
     const { fingerprint } = await load(page, { cache });
     site.down = true;
