@@ -21,8 +21,8 @@
 
 const VECTORS = EMBED_DIM / 4u;
 
-// Channels 4 · `vector` to 4 · `vector` + 3 of the cls token or of a patch, with its position embedding
-// added. `token` is the index among cls and patches, without registers.
+// Returns channels 4 · `vector` to 4 · `vector` + 3 of the cls token or of a patch, with its position
+// embedding added. `token` is the index among cls and patches, without registers.
 fn placed_token(image: u32, token: u32, vector: u32) -> vec4f {
   let position = positions[token * VECTORS + vector];
   if (token == 0u) {

@@ -7,11 +7,12 @@
 // queries × 8 channels of the result. The softmax maximum, the softmax sum and the result are f32.
 //
 // WebGPU guarantees only 16 KiB of workgroup memory. Therefore the channels of queries and keys are staged in
-// two halves (the queries again for every tile), and so are the keys of softmax weights and values.
+// two halves, and so are the keys of softmax weights and values. The queries are staged for every tile of
+// keys.
 //
 // QUERY_GROUPS is 8, or 4 for few queries. With 4, more workgroups run, but keys and values are staged more
 // often. Both numbers give the same bits, because the sums of a query are computed in the same order. 16
-// groups would need 21 KiB of workgroup memory.
+// groups would need 21 KiB of workgroup memory, which is too much.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)

@@ -23,7 +23,7 @@ struct AttentionRows {
 @group(0) @binding(0) var<uniform> size: AttentionRows;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> rows: array<f32>;
-// attention_rows_mean
+// Bindings of the entry point attention_rows_mean only.
 @group(0) @binding(1) var<storage, read> head_rows: array<f32>;
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 
@@ -35,8 +35,8 @@ const LOWEST = -1e30;                  // less than every score; infinities are 
 
 var<workgroup> partials: array<f32, LANES>;
 
-// The maximum (if `largest`) or the sum of the values of all lanes, with the same bits in every lane. All
-// lanes of the workgroup must call this function.
+// Returns the maximum (if `largest` is true) or the sum of `value` over all lanes, with the same bits in
+// every lane. All lanes of the workgroup must call this function.
 fn workgroup_all(lane: u32, value: f32, largest: bool) -> f32 {
   partials[lane] = value;
   workgroupBarrier();

@@ -19,8 +19,8 @@ const VECTORS = EMBED_DIM / 4u;
 
 var<workgroup> partial_sums: array<f32, LANES>;
 
-// The sum of the values of all lanes, with the same bits in every lane. All lanes of the workgroup must call
-// this function.
+// Returns the sum of `value` over all lanes, with the same bits in every lane. All lanes of the workgroup
+// must call this function.
 fn workgroup_sum(lane: u32, value: f32) -> f32 {
   partial_sums[lane] = value;
   workgroupBarrier();

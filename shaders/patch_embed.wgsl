@@ -21,7 +21,8 @@ const VECTORS = EMBED_DIM / 4u;
 const PAIRS = PATCH_SIZE / 2u;
 const PANEL = 16u;  // vectors in a row of a panel
 
-// Index of the first pair of pixels of a patch. Patches beyond the last patch repeat the last patch.
+// Returns the index of the first pair of pixels of a patch. Patches beyond the last patch repeat the last
+// patch.
 fn first_pair(patch_row: u32) -> u32 {
   let num_patches = size.rows * size.cols;
   let clamped = min(patch_row, size.batch * num_patches - 1u);

@@ -13,10 +13,10 @@
 
 @group(0) @binding(0) var<uniform> size: PcaSize;
 @group(0) @binding(1) var<storage, read> chosen: array<u32>;
-// pca_column_sums
+// Bindings of the entry point pca_column_sums only.
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4f>;
-// pca_center
+// Bindings of the entry point pca_center only.
 @group(0) @binding(2) var<storage, read> all_sums: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> x_centered: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> mean: array<vec4f>;

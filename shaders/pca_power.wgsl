@@ -11,14 +11,14 @@
 // Constants: EMBED_DIM (a multiple of 4), NUM_CHUNKS.
 
 @group(0) @binding(0) var<uniform> size: PcaSize;
-// pca_scores
+// Bindings of the entry point pca_scores.
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> vectors: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
-// pca_partials; its binding 1 is `x`
+// Bindings of the entry point pca_partials. Its binding 1 is `x`, as declared above.
 @group(0) @binding(2) var<storage, read> all_scores: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
-// pca_product
+// Bindings of the entry point pca_product.
 @group(0) @binding(0) var<storage, read> all_partials: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> product: array<vec4f>;
 

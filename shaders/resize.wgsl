@@ -49,7 +49,7 @@ struct SecondPass {
 @group(0) @binding(1) var<storage, read> source: array<u32>;
 @group(0) @binding(2) var<storage, read> taps: array<i32>;
 @group(0) @binding(3) var<storage, read_write> between: array<u32>;
-// resize_second
+// Bindings of the entry point resize_second only.
 @group(0) @binding(0) var<uniform> second: SecondPass;
 @group(0) @binding(1) var<storage, read> between_done: array<u32>;
 @group(0) @binding(3) var<storage, read> levels: array<f32>;

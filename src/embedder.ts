@@ -129,8 +129,8 @@ export class Embedder {
     const file = thumbnailPx > 0 && isBlob(source) ? source : undefined;
     const small = file && (await import('./image/thumbnail.js'));
     const decoding = decodeSource(this.#gpu, source, options);
-    // An image that needs no decoding is uploaded without an `await`, so that the caller cannot change it
-    // before.
+    // An image that needs no decoding is uploaded without an `await`, so that the caller cannot change the
+    // image before the upload.
     const decoded = 'then' in decoding ? await decoding : decoding;
     try {
       if (small) await pause(); // lets the page draw before the thumbnail is made
@@ -169,7 +169,7 @@ export class Embedder {
     }
   }
 
-  /** Computes the vector of each prepared image, and on request also its patch tokens and its thumbnail. */
+  /** Computes the vector of each prepared image, and if requested also its patch tokens and its thumbnail. */
   async #embed(
     images: readonly Prepared[],
     { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
@@ -244,7 +244,7 @@ function throwFirst(items: readonly BatchItem<unknown>[]): void {
   for (const { error } of items) if (error) throw error;
 }
 
-/** @throws OptionError OPTION_VALUE */
+/** Checks the option `batchSize`. @throws OptionError OPTION_VALUE */
 function checkBatchSize(batchSize: number): void {
   if (Number.isInteger(batchSize) && batchSize >= 1) return;
   throw new OptionError(

@@ -14,7 +14,7 @@ import type { Pooling } from './tasks/pooling.js';
 
 export type { PixelSize } from './model/normalizedPixels.js';
 
-/** The progress of a load. `onProgress` is called with it. */
+/** The progress of a load. `onProgress` is called with an object of this type. */
 export interface LoadProgress {
   /** Bytes of the weights files that have been read. */
   readonly loadedBytes: number;
@@ -64,8 +64,8 @@ export interface LoadOptions {
    */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Called as the load proceeds. If this function throws, the load stops and its promise rejects with the
-   * error.
+   * Called repeatedly while the load proceeds. If this function throws, the load stops and its promise
+   * rejects with the error.
    */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -122,7 +122,8 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
    * Expected SHA-256 of model.safetensors, as hexadecimal digits or as `sha256-` and Base64. An object gives
    * the hashes of several files by name: shards, model.safetensors.index.json, config.json,
-   * preprocessor_config.json. A name that matches none of the files read is an error. Default: no check.
+   * preprocessor_config.json. If a name matches none of the files that are read, the load fails. Default: no
+   * check.
    */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
   /**

@@ -54,7 +54,7 @@ export async function requestAdapter(): Promise<GPUAdapter> {
   );
 }
 
-/** Describes an adapter. `info` is undefined in old browsers. */
+/** Describes an adapter as plain data. `info` is undefined in old browsers. */
 export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescription {
   const { vendor = '', architecture = '', description = '', isFallbackAdapter = false } = info ?? {};
   const software =

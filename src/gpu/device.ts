@@ -22,8 +22,8 @@ export class Gpu {
   /** The adapter of the device. */
   readonly info: AdapterDescription;
   /**
-   * Kernels for software adapters, made for the subgroup size of this device. Undefined: use the tiled
-   * kernels.
+   * Kernels for software adapters, made for the subgroup size of this device. Undefined if the device uses
+   * the tiled kernels.
    */
   readonly laneKernels: LaneKernels | undefined;
   /**
@@ -37,7 +37,7 @@ export class Gpu {
   uncaptured: GPUError | undefined;
   /** The library's buffers on the device. */
   readonly memory: GpuMemory;
-  /** The compiled kernels. */
+  /** The compiled kernels of the device. */
   readonly pipelines: PipelineCache;
   /**
    * Estimate of the floating-point operations per second. The initial estimate is that of a weak integrated
@@ -127,7 +127,7 @@ export class Gpu {
   /**
    * Creates buffers that the caller must destroy. Resolves when the device has allocated the buffers.
    *
-   * @throws DeviceError if an allocation failed. No buffer exists then
+   * @throws DeviceError if an allocation failed. In that case, no buffer exists
    */
   make<Result>(label: string, make: (burst: Burst) => Result): Promise<Result> {
     return this.task(label, undefined, async (task) => {
@@ -278,8 +278,8 @@ async function requestOwnGpu(): Promise<Gpu> {
 
 /**
  * Loads the kernels for a software adapter whose subgroups all have 4 or 8 lanes. Returns undefined for other
- * devices, and if the file fails to load. The tiled kernels are then used: they are correct on every adapter,
- * but slower on such a software adapter.
+ * devices, and if the file fails to load. In these cases the tiled kernels are used: they are correct on
+ * every adapter, but slower on such a software adapter.
  */
 async function loadLaneKernels(
   { features, adapterInfo }: GPUDevice,

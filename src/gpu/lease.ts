@@ -5,7 +5,7 @@ import { DeviceError } from '../errors.js';
 export interface Lease {
   /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
   hold(): () => void;
-  /** True after the owner's `dispose()`. */
+  /** True after the owner's `dispose()` was called. */
   readonly disposed: boolean;
 }
 
@@ -25,12 +25,12 @@ export class OwnedBuffers implements Lease {
     this.#message = message;
   }
 
-  /** True after `dispose()`. */
+  /** True after `dispose()` was called. */
   get disposed(): boolean {
     return this.#disposed;
   }
 
-  /** Throws after `dispose()`. @throws DeviceError DISPOSED */
+  /** Throws if `dispose()` was called. @throws DeviceError DISPOSED */
   check(): void {
     if (this.#disposed) throw new DeviceError('DISPOSED', this.#message);
   }

@@ -23,7 +23,7 @@ export interface Target {
   readonly software: boolean;
   /** Kernels for a software adapter, by subgroup size (`Gpu.laneKernels`). Default: the tiled kernels. */
   readonly laneKernels?: LaneKernels | undefined;
-  /** How the matrices are stored. */
+  /** How the weight matrices are stored on the GPU. */
   readonly weights: WeightStorage;
   /** Element type of f16 weights in workgroup memory (tiled kernels). Default: f32. */
   readonly operands?: OperandType | undefined;
@@ -68,7 +68,7 @@ const DEFAULT_LANES = 5120;
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
-/** The target of an adapter and a weight storage, before tuning. */
+/** Returns the target of an adapter and a weight storage, before tuning. */
 export function targetOf(
   { info, laneKernels, alternativesAgree }: Pick<Gpu, 'info' | 'laneKernels' | 'alternativesAgree'>,
   weights: WeightStorage,
@@ -85,13 +85,13 @@ export function targetOf(
 
 /** Size of a forward pass's input. */
 export interface ForwardSize {
-  /** Images. */
+  /** Number of images. */
   readonly batch: number;
-  /** Rows of patches of an image. */
+  /** Number of rows of patches of an image. */
   readonly rows: number;
-  /** Columns of patches of an image. */
+  /** Number of columns of patches of an image. */
   readonly cols: number;
-  /** Tokens of an image: cls, registers and patches. */
+  /** Number of tokens of an image: cls, registers and patches. */
   readonly numTokens: number;
 }
 
@@ -122,7 +122,7 @@ export interface Dispatch {
   readonly wantedLanes?: number | undefined;
 }
 
-/** Output columns of a panel of packed weights (`weights/packing.ts`). */
+/** Number of output columns in a panel of packed weights (`weights/packing.ts`). */
 export const PANEL_COLUMNS = 64;
 /** The number of input features of a panel is padded to a multiple of this. */
 export const PANEL_K = 32;
@@ -149,7 +149,7 @@ const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numToke
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-/** The kernel of a node for an input size. */
+/** Chooses the kernel of a node for an input size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
   return dispatches[
@@ -161,7 +161,8 @@ export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
 }
 
 /**
- * Index of the first alternative that launches at least its wanted number of lanes. If none does: the last.
+ * Returns the index of the first alternative that launches at least its wanted number of lanes, or the index
+ * of the last alternative if none does.
  */
 export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
   const index = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
@@ -173,9 +174,9 @@ export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize)
   lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * The kernels that can compute a node, all with the same bits. The most efficient kernel comes first. Each
- * further kernel does less work per workgroup, so it launches more lanes. The bindings of each kernel are the
- * uniform `ForwardSize`, the node's inputs in order, and the node's output.
+ * Returns the kernels that can compute a node, all with the same bits. The most efficient kernel comes first.
+ * Each further kernel does less work per workgroup, so it launches more lanes. The bindings of each kernel
+ * are the uniform `ForwardSize`, the node's inputs in order, and the node's output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);

@@ -73,7 +73,7 @@ export class GpuMemory {
     return buffer;
   }
 
-  /** Creates a buffer that query results are resolved into. @throws DeviceError DEVICE_LIMIT */
+  /** Creates a buffer that receives the results of timestamp queries. @throws DeviceError DEVICE_LIMIT */
   queries(label: string, bytes: number): GPUBuffer {
     return this.#create(
       label,
@@ -109,7 +109,7 @@ export class GpuMemory {
     });
   }
 
-  /** Starts all pending reads. The reads of a group share one staging buffer. */
+  /** Starts all pending reads. All reads that are started together share one staging buffer. */
   #startReads(): void {
     const reads = this.#pendingReads;
     this.#pendingReads = [];

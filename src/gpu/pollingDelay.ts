@@ -23,7 +23,7 @@ interface Rule {
    * it.
    */
   readonly quietMs: number;
-  /** Whether a wait outside of a round that takes at least `delayMs` also proves a delay. */
+  /** True if a wait of at least `delayMs` that is not part of a round also proves a delay. */
   readonly anyWait: boolean;
 }
 
@@ -86,10 +86,10 @@ export class PollingDelay {
   #measuring = false;
   #nudging = false;
   #lost = false;
-  /** Number of current waits, and number of the current waits that should be short. */
+  /** Number of waits that have not ended. `#pendingShort` counts those of them that should be short. */
   #pending = 0;
   #pendingShort = 0;
-  /** Number of waits so far, and when the last wait began. */
+  /** Number of waits that have begun so far. `#beganMs` is the time when the last wait began. */
   #begun = 0;
   #beganMs = 0;
   #kernel: ShortKernel | undefined;
@@ -104,7 +104,7 @@ export class PollingDelay {
     if (RULES[nudge].anyWait) void this.#measure();
   }
 
-  /** Whether the browser delays waits on this device. Undefined until the measurement has ended. */
+  /** True if the browser delays waits on this device. Undefined until the measurement has ended. */
   get hasDelay(): boolean | undefined {
     return this.#hasDelay;
   }
@@ -163,7 +163,10 @@ export class PollingDelay {
     }
   }
 
-  /** Runs measuring rounds until the delay is known or another wait begins. A later call continues. */
+  /**
+   * Runs measuring rounds until it is known whether the browser delays waits, or until a wait begins that is
+   * not part of the measurement. A later call continues the measurement.
+   */
   async #measure(): Promise<void> {
     if (this.#measuring || this.#hasDelay !== undefined) return;
     this.#measuring = true;

@@ -38,7 +38,7 @@ export type Operation =
    * Inputs: patches, cls, positions, and registers if the model has registers.
    */
   | { readonly kind: 'assembleTokens'; readonly numRegisterTokens: number }
-  /** Normalises every row. Inputs: x, weight, bias. */
+  /** Layer normalisation of every row. Inputs: x, weight, bias. */
   | { readonly kind: 'layerNorm'; readonly eps: number }
   /** x · weightᵀ + bias. Inputs: x, weight, bias. */
   | { readonly kind: 'linear' }
@@ -59,7 +59,7 @@ export interface Node {
   readonly operation: Operation;
   /** Inputs in the order that `Operation` documents. */
   readonly inputs: readonly Value[];
-  /** The result. */
+  /** The tensor that the node computes. */
   readonly output: Value;
 }
 
@@ -84,7 +84,7 @@ export class GraphBuilder {
   readonly #nodes: Node[] = [];
   readonly #names = new Set<string>();
 
-  /** Adds a tensor that the caller provides for each run. */
+  /** Adds a tensor that the caller provides for each run of the graph. */
   input(name: string, shape: Shape): Value {
     return this.#value(name, shape, 'input');
   }
@@ -180,7 +180,7 @@ export class GraphBuilder {
     return this.#node(name, { kind: 'attention', numHeads }, [qkv], [rows!, columns! / 3]);
   }
 
-  /** Returns the graph. The memory of `outputs` is not reused before the forward pass ends. */
+  /** Returns the graph. The memory of the tensors in `outputs` is not reused before the forward pass ends. */
   build(outputs: readonly Value[]): Graph {
     return { nodes: [...this.#nodes], outputs };
   }

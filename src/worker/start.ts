@@ -1,4 +1,4 @@
-/** Starts the worker. */
+/** Starts the library's worker. */
 import { DeviceError } from '../errors.js';
 
 /** Options that choose the worker for a call. */

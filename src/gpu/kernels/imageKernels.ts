@@ -21,5 +21,5 @@ export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_s
 
 /** Columns and rows of lanes in a workgroup of both kernels. */
 export const RESIZE_WORKGROUP = [16, 4] as const;
-/** Rows of `between` that one lane of the first pass computes. */
+/** Number of rows of the intermediate image (`between`) that one lane of the first pass computes. */
 export const RESIZE_FIRST_ROWS = 4;

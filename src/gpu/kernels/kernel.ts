@@ -5,7 +5,7 @@ export type Access = 'uniform' | 'read' | 'write';
 
 /** A binding of a kernel. */
 export interface Binding {
-  /** Name of the variable in the shader. */
+  /** Name of the binding's variable in the shader. */
   readonly name: string;
   /** How the kernel uses the binding. */
   readonly access: Access;
@@ -15,7 +15,7 @@ export interface Binding {
 export interface Kernel {
   /** Name of the file in shaders/, without .wgsl. */
   readonly name: string;
-  /** Text of that file. */
+  /** Text of the file in shaders/. */
   readonly text: string;
   /** Name of the entry point. */
   readonly entryPoint: string;

@@ -59,7 +59,7 @@ export class Profile {
    * timed with the page's clock.
    */
   declare readonly timer: Timer;
-  /** Best rates of the adapter, measured before the forward pass. */
+  /** The highest rates of the adapter, measured before the forward pass. */
   declare readonly ceilings: Ceilings;
   /** All dispatches of the forward pass in the order in which they run. */
   declare readonly dispatches: readonly DispatchProfile[];
