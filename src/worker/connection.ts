@@ -123,7 +123,7 @@ export class Connection implements WorkerConnection {
         }
       });
     });
-    answered.catch(() => discard(transfer)); // if the message was not sent
+    answered.catch(() => discard(transfer)); // closes the bitmaps that were not transferred
     return answered;
   }
 

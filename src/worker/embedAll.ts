@@ -75,6 +75,6 @@ export async function* embedAll(
     }
   } finally {
     arrival?.answer(false);
-    void stop(); // not left to the worker, which may have ended
+    void stop(); // the page stops the iterable itself, because the worker may have ended
   }
 }

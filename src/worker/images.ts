@@ -53,7 +53,7 @@ export async function sendImage(
         return usable(source);
       case 'ImageBitmap':
         failed = 'origin';
-        return handOver(structuredClone(source as ImageBitmap)); // the caller keeps its bitmap
+        return handOver(structuredClone(source as ImageBitmap)); // the clone is sent
       case 'VideoFrame':
         return take((source as VideoFrame).clone());
       case 'HTMLImageElement': {
@@ -62,7 +62,8 @@ export async function sendImage(
           failed = 'load';
           await element.decode();
         }
-        failed = 'decode'; // decodes as the library does, without colour management
+        // Decodes as the library does: without colour management, and without premultiplied alpha.
+        failed = 'decode';
         return take(
           await createImageBitmap(element, {
             imageOrientation: 'from-image',
