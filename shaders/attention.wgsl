@@ -60,8 +60,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
 
   running[lane] = vec4f(MASKED);
   running[LANES + lane] = vec4f();
-  // The result for each of the four queries: `left` has channels 4 · local.x …, `right` has 32 + 4 · local.x
-  // ….
+  // The result for each of the four queries: `left` has the four channels from 4 · local.x on, `right` has
+  // the four channels from 32 + 4 · local.x on.
   var left0 = vec4f();
   var left1 = vec4f();
   var left2 = vec4f();
@@ -73,8 +73,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
 
   let num_tiles = (size.num_tokens + 63u) / 64u;
   for (var tile = 0u; tile < num_tiles; tile++) {
-    // Scores of the four queries: score0 to score3 with keys 4 · local.x …, score4 to score7 with keys
-    // 32 + 4 · local.x ….
+    // Scores of the four queries: score0 to score3 with the four keys from 4 · local.x on, score4 to score7
+    // with the four keys from 32 + 4 · local.x on.
     var score0 = vec4f();
     var score1 = vec4f();
     var score2 = vec4f();

@@ -62,9 +62,10 @@ struct Tile {
   right15: vec4f,
 }
 
-// One lane's 16 × 8 part of the product, bias added: rows `row` to `row + 15`, columns 4 · `left` … and 4 ·
-// `right` …. The members are arrays, so that the code after the product is one loop over the rows.
-// SwiftShader would take four times as long to compile 16 copies of that code as the product itself.
+// One lane's 16 × 8 part of the product, bias added: rows `row` to `row + 15`, the four columns from 4 ·
+// `left` on and the four columns from 4 · `right` on. The members are arrays, so that the code after the
+// product is one loop over the rows. SwiftShader would take four times as long to compile 16 copies of that
+// code as the product itself.
 struct Product {
   left: array<vec4f, ROWS>,
   right: array<vec4f, ROWS>,

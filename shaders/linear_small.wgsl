@@ -37,8 +37,8 @@ const PITCH = 9u;       // TILE_K / 4, plus 1 to avoid bank conflicts
 var<workgroup> tile_x: array<vec4f, 4u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * GROUPS * PITCH>;
 
-// One lane's 4 × 4 part of the product, without bias: rows 4 · local.y … and columns 4 · local.x … of the
-// workgroup's tile.
+// One lane's 4 × 4 part of the product, without bias: the four rows from row 4 · local.y on and the four
+// columns from column 4 · local.x on of the workgroup's tile.
 struct Tile {
   row0: vec4f,
   row1: vec4f,

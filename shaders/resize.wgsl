@@ -13,7 +13,7 @@
 // of a column of `between`, which use the same weights. In resize_second, a lane computes one pixel of the
 // output.
 //
-//   source   rows of the stored image, `stride` pixels each, 4 bytes per pixel; the fourth is ignored
+//   source   rows of the stored image, `stride` pixels each, 4 bytes per pixel; the fourth byte is ignored
 //   taps     (width, 1 + taps) for each pass: index of the first pixel that is read, then weights with WEIGHT_BITS
 //            fractional bits, padded with 0. For a pixel outside the resized image: -1, then zeros
 //   between  (rows, width): red, green, blue in bits 0 …, 8 …, 16 …, or OUTSIDE; row 0 is row first_row of the source

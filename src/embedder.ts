@@ -124,7 +124,7 @@ export class Embedder {
   }
 
   async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
-    // Throws for wrong options before the image is decoded.
+    // Wrong options throw an error here, before the image is decoded.
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
     const file = thumbnailPx > 0 && isBlob(source) ? source : undefined;
     const small = file && (await import('./image/thumbnail.js'));

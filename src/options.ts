@@ -79,7 +79,7 @@ export interface LoadReport {
   readonly fetchedBytes: number;
   /** Bytes of weights from the cache. */
   readonly cachedBytes: number;
-  /** The storage that holds the checkpoint for the next load. */
+  /** The storage that holds the checkpoint's files for the next load. */
   readonly cache: 'opfs' | 'cache-api' | 'none';
   /** The reason for the value of `cache`, as a sentence. */
   readonly cacheReason: string;

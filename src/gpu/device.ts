@@ -28,7 +28,8 @@ export class Gpu {
   readonly laneKernels: LaneKernels | undefined;
   /**
    * True if all kernels of an operation give the same bits. The self-test sets this property to false if the
-   * driver makes them round differently. Each operation then uses a single kernel for all input sizes.
+   * kernels round differently with this driver. In that case, each operation uses a single kernel for all
+   * input sizes.
    */
   alternativesAgree = true;
   /**
@@ -55,7 +56,7 @@ export class Gpu {
   /**
    * Makes the `Gpu` of a device. Loads the kernels for software adapters if the device needs them.
    *
-   * @param owned true if the library made the device. The last `release` then destroys the device
+   * @param owned true if the library made the device. The last call of `release` destroys such a device
    */
   static async of(device: GPUDevice, info: AdapterDescription, owned: boolean): Promise<Gpu> {
     return new Gpu(device, info, owned, await loadLaneKernels(device, info));
@@ -213,7 +214,7 @@ export class Gpu {
   release(): void {
     this.#users -= 1;
     if (this.#users > 0 || !this.#owned) return;
-    // `device.lost` resolves later. Until then, `acquireGpu` must not hand out this device.
+    // `device.lost` resolves later. Until then, `acquireGpu` must not return this device.
     this.#lost ??= {
       reason: 'destroyed',
       message: 'the last model on it was disposed of',

@@ -17,8 +17,8 @@ import { inLines } from './workgroups.js';
 /** Properties of the adapter, the weights and the tuning that decide which kernels are used. */
 export interface Target {
   /**
-   * True for a software adapter. Linear layers then use the wide tile only: it is the fastest tile on such
-   * adapters, and each further tile takes seconds to compile.
+   * True for a software adapter. On such an adapter, linear layers use the wide tile only: it is the fastest
+   * tile there, and each further tile takes seconds to compile.
    */
   readonly software: boolean;
   /** Kernels for a software adapter, by subgroup size (`Gpu.laneKernels`). Default: the tiled kernels. */
@@ -140,9 +140,12 @@ const scalesAt = (
     ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) }
     : {};
 
-/** Cut along tiles of rows (y) first, then along tiles of columns (x). */
+/** The order in which a dispatch is cut: along tiles of rows (y) first, then along tiles of columns (x). */
 const ROWS_THEN_COLUMNS: readonly Axis[] = [1, 0];
-/** Cut along images (z) first, then along tiles of queries (x), then along heads (y). */
+/**
+ * The order in which a dispatch is cut: along images (z) first, then along tiles of queries (x), then along
+ * heads (y).
+ */
 const IMAGES_THEN_QUERIES: readonly Axis[] = [2, 0, 1];
 
 const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;

@@ -60,8 +60,9 @@ const SHORTEST_TIMER_MS = 4;
 const LONGEST_INTERVAL_MS = 100;
 
 /**
- * A kernel that takes about 0.1 ms on any GPU, because each step depends on the step before. It must take
- * some time: Chrome reports work late only if the work has not ended when Chrome first polls.
+ * The kernel that a measuring round runs. It takes about 0.1 ms on any GPU, because each of its steps depends
+ * on the previous step. A shorter kernel would not show the delay: Chrome reports work late only if the work
+ * has not ended when Chrome first polls.
  */
 const SHORT_KERNEL =
   '@group(0) @binding(0) var<storage, read_write> x: f32; @compute @workgroup_size(1) fn main() { var y = x; for (var i = 0; i < 8000; i++) { y = y * 0.999 + 0.5; } x = y; }';

@@ -27,7 +27,7 @@ const MEASURED_PART = 8;
 export class SlotPool {
   readonly #gpu: Gpu;
   readonly #slots = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
-  /** Increases when a buffer is replaced. Bind groups made before the increase are then invalid. */
+  /** Increases when a buffer is replaced. Bind groups that were made before that are invalid. */
   generation = 0;
 
   constructor(gpu: Gpu) {

@@ -27,8 +27,8 @@ export interface Range {
 }
 
 /**
- * Cuts a dispatch into ranges of about the same size. Each range has at most `most` FLOPs, unless a single
- * workgroup has more. Along the axes in `axes`, each range has at most `MAX_WORKGROUPS` workgroups.
+ * Cuts a dispatch into ranges of about the same size. Each range has at most `most` FLOPs, or is a single
+ * workgroup. Along the axes in `axes`, each range has at most `MAX_WORKGROUPS` workgroups.
  *
  * @param axes axes along which the dispatch may be cut, in order of preference. An axis is used only if a
  *   range has too many FLOPs even when it is one workgroup wide along each of the earlier axes
@@ -42,7 +42,7 @@ export function cutIntoRanges(
 ): Range[] {
   const [axis, ...others] = axes;
   const count = axis === undefined ? 1 : workgroups[axis];
-  // The factor allows for rounding errors: a range of exactly `most` FLOPs is not cut again.
+  // The factor 1 + 1e-9 allows for rounding errors: a range of exactly `most` FLOPs is not cut again.
   if (axis === undefined || (flops <= most * (1 + 1e-9) && count <= MAX_WORKGROUPS))
     return [{ first: [0, 0, 0], workgroups, flops }];
   const each = flops / count;

@@ -356,7 +356,10 @@ export class Task {
       );
   }
 
-  /** Throws if the owner of a lease was disposed of. Results of work submitted before are still correct. */
+  /**
+   * Throws if the owner of a lease was disposed of. Results of work that was submitted before the disposal
+   * are correct.
+   */
   #checkLeases(): void {
     for (const lease of this.#leases.keys())
       if (lease.disposed)

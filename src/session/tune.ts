@@ -45,7 +45,7 @@ export async function tuneForwards(
   if (!gpu.alternativesAgree || cases.length === 0)
     return { tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] };
   const key = tuningKey(gpu, cases, base);
-  // If the store fails, the kernels are measured again. The error is in the report and is not thrown.
+  // If the store fails, the kernels are measured. The store's error is not thrown; the report contains it.
   let storeError: string | undefined;
   const storeFailed = (cause: unknown): void => void (storeError ??= String(cause));
   // The store may be the caller's own and may never answer. It is read outside of the queue, so that no

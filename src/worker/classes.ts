@@ -31,7 +31,7 @@ export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<
     readonly device?: undefined;
   };
 
-/** Features of those images of a list that have the same size. */
+/** The features of those images of a list that have the same size in pixels, as one batch. */
 export interface FeatureGroup {
   /** Positions of these images in the list. */
   readonly indices: readonly number[];

@@ -188,8 +188,8 @@ export class Connection implements WorkerConnection {
           `a worker-thread.js of a different version (protocol ${String(protocol)} instead of ${PROTOCOL})`,
         ),
       );
-    // The browser sends no event when it ends a worker, for instance for lack of memory. But it releases the
-    // lock that the worker holds.
+    // The browser sends no event when it ends a worker, for instance for lack of memory. But the browser
+    // releases the lock that the worker holds.
     if (lock !== undefined)
       navigator.locks
         .request(lock, { signal: this.#closing.signal }, () =>

@@ -84,7 +84,7 @@ export async function sendImage(
         // Other element types are sent unchanged: the library rejects them.
         if (!/^Uint8(Clamped)?Array$/.test(kindOf(data)))
           return usable(isImageData ? source : { data, width, height, channels });
-        // Copied now, because the caller may reuse its memory before the message is sent.
+        // The pixels are copied now, because the caller may overwrite them before the message is sent.
         const own = withOwn(copied(data as Uint8Array));
         return usable({ data: own, width, height, channels: isImageData ? 4 : channels });
       }

@@ -1,4 +1,7 @@
-/** The messages between a page and its worker, and the stand-ins in them for values that cannot be cloned. */
+/**
+ * The messages between a page and its worker. A value that a message cannot carry is replaced by a stand-in:
+ * a plain object from which the receiver restores the value.
+ */
 import type { PcaJSON } from '../tasks/pcaBasis.js';
 
 /**
@@ -107,7 +110,7 @@ export interface SentResponse {
 export interface CallMessage {
   readonly kind: 'call';
   readonly id: number;
-  /** A stand-in for an object, a class or a PCA. */
+  /** The object, class or PCA whose method is called, as a stand-in. */
   readonly target: unknown;
   /** Name of a method or getter of the target. */
   readonly method: string;

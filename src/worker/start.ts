@@ -5,7 +5,7 @@ import { DeviceError } from '../errors.js';
 export interface WorkerOptions {
   /**
    * URL of `worker-thread.js`, on the page's own origin. The same folder must hold `index.js` and the files
-   * that `worker-thread.js` imports. Default: the folder of the imported library file.
+   * that `worker-thread.js` imports. Default: the file in the folder of the imported library file.
    */
   readonly workerUrl?: string | URL | undefined;
   /**

@@ -1,4 +1,7 @@
-/** The worker's script: holds the models, and runs the page's calls on the library's public entry. */
+/**
+ * The worker's script: holds the models, and runs the calls from the page with the library's public entry
+ * (index.ts).
+ */
 import { DeviceError } from '../index.js';
 import { setBaseUrl } from '../platform/baseUrl.js';
 import { dispose, sendResult } from './objects.js';

@@ -23,7 +23,9 @@ export interface Kernel {
   readonly bindings: readonly Binding[];
   /** Texts of the helper files in shaders/shared that the kernel calls. */
   readonly shared: readonly string[];
-  /** True if the kernel calls subgroup functions. The device then needs the feature `subgroups`. */
+  /**
+   * True if the kernel calls subgroup functions. Such a kernel needs a device with the feature `subgroups`.
+   */
   readonly subgroups: boolean;
 }
 
