@@ -371,7 +371,7 @@ export class DINOv2 {
 
   /**
    * Describes a forward pass as text: one line for each dispatch, and the memory of its buffers.
-   * @param size default: one image of 224 × 224
+   * @param size size of the input. Default: one image of 224 × 224
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {

@@ -219,7 +219,7 @@ export class Embedder {
   }
 }
 
-/** An image that is decoded and on the GPU. */
+/** An image that is decoded and has been uploaded to the GPU. */
 interface Prepared {
   readonly image: PreparedImage;
   readonly thumbnail: Promise<Thumbnail | undefined> | undefined;

@@ -22,7 +22,7 @@ export interface LoadProgress {
   readonly totalBytes: number | undefined;
   /** Number of tensors that are on the GPU. */
   readonly loadedTensors: number;
-  /** Number of tensors of the model. */
+  /** Number of all tensors of the model. */
   readonly totalTensors: number;
 }
 
@@ -77,7 +77,7 @@ export interface LoadReport {
    * `synthetic`.
    */
   readonly fetchedBytes: number;
-  /** Bytes of weights from the cache. */
+  /** Bytes of weights that were read from the cache. */
   readonly cachedBytes: number;
   /** The storage that holds the checkpoint's files for the next load. */
   readonly cache: 'opfs' | 'cache-api' | 'none';
@@ -249,12 +249,12 @@ export interface TuningReport {
    * and kernels stored it. `nothing to choose`: the adapter has only one kernel for each operation.
    */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
-  /** All measurements of this call. */
+  /** All measurements that this call of `tune` made. */
   readonly samples: readonly TuningSample[];
   /** Kernels that were not measured, each with the reason. */
   readonly leftOut: readonly string[];
   /** The error of the store, if the store failed. The next call may then have to measure again. */
   readonly storeError?: string | undefined;
-  /** Duration of the call, in milliseconds. */
+  /** Duration of the call of `tune`, in milliseconds. */
   readonly ms: number;
 }

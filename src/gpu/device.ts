@@ -19,7 +19,7 @@ import { shortenWaits } from './wait.js';
 export class Gpu {
   /** The WebGPU device. */
   readonly device: GPUDevice;
-  /** The adapter of the device. */
+  /** Describes the adapter of the device. */
   readonly info: AdapterDescription;
   /**
    * Kernels for software adapters, made for the subgroup size of this device. Undefined if the device uses
@@ -45,12 +45,12 @@ export class Gpu {
    * GPU, or of a software adapter.
    */
   readonly throughput: ThroughputEstimate;
-  /** When the last measured work ended, by `performance.now`. */
+  /** The time when the last measured work ended, by `performance.now`. */
   measuredUntilMs = 0;
   readonly #owned: boolean;
   #users = 0;
   #lost: GPUDeviceLostInfo | undefined;
-  /** Called when the device is lost. */
+  /** Functions that are called when the device is lost. */
   readonly #lostListeners = new Set<() => void>();
 
   /**
@@ -195,7 +195,7 @@ export class Gpu {
     }
   }
 
-  /** See `AdapterDescription.software`. */
+  /** True if the adapter emulates a GPU on the CPU; see `AdapterDescription.software`. */
   get software(): boolean {
     return this.info.software;
   }

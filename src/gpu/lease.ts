@@ -17,7 +17,7 @@ export class OwnedBuffers implements Lease {
   #disposed = false;
 
   /**
-   * @param free frees the buffers; called once
+   * @param free frees the buffers. Called once, when no task uses the buffers after the owner's `dispose()`
    * @param message message of the error that is thrown if the buffers are used after `dispose()`
    */
   constructor(free: () => void, message: string) {

@@ -96,7 +96,7 @@ export interface ForwardSize {
 }
 
 /**
- * Words of the uniform `ForwardSize` that the kernels read.
+ * Returns the words of the uniform `ForwardSize` that the kernels read.
  *
  * @param first first workgroup of a range, if the dispatch is cut into ranges. Default: 0, 0, 0
  */
@@ -107,9 +107,9 @@ export const sizeWords = (
 
 /** A kernel variant that can compute an operation. */
 export interface Dispatch {
-  /** The kernel with its constants. */
+  /** The kernel variant: the kernel with its constants. */
   readonly variant: KernelVariant;
-  /** Workgroups along x, y, z for an input size. */
+  /** Returns the numbers of workgroups along x, y and z for an input size. */
   readonly workgroups: (size: ForwardSize) => Workgroups;
   /**
    * Axes along which the dispatch can be cut into ranges without changing a bit of the result; see
@@ -127,10 +127,13 @@ export const PANEL_COLUMNS = 64;
 /** The number of input features of a panel is padded to a multiple of this. */
 export const PANEL_K = 32;
 
-/** Number of input features including the padding to a multiple of `PANEL_K`. */
+/** Returns the number of input features including the padding to a multiple of `PANEL_K`. */
 export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
 
-/** The shader constant SCALES_AT, the index (in u32) of the first scale of int8 weights, after the panels. */
+/**
+ * Returns the shader constant SCALES_AT: the index (in u32) of the first scale of int8 weights, after the
+ * panels.
+ */
 const scalesAt = (
   storage: WeightStorage,
   outFeatures: number,
@@ -172,7 +175,7 @@ export function choose(lanes: readonly number[], wanted: readonly (number | unde
   return index < 0 ? lanes.length - 1 : index;
 }
 
-/** Number of lanes that a dispatch launches. */
+/** Returns the number of lanes that a dispatch launches. */
 export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize): number =>
   lanes * workgroups(size).reduce((product, count) => product * count);
 

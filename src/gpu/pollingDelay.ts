@@ -54,7 +54,7 @@ const EAGER_MS = 20;
 const SUBMIT_INTERVAL_MS = 1;
 /** After `EAGER_MS`, the interval between empty submits is this fraction of the time waited so far. */
 const LATER_PART = 1 / 20;
-/** The shortest timeout that browsers honour. */
+/** The shortest timeout in ms that browsers honour. */
 const SHORTEST_TIMER_MS = 4;
 /** Firefox's own polling interval. Empty submits at longer intervals would not shorten a wait. */
 const LONGEST_INTERVAL_MS = 100;
@@ -69,9 +69,9 @@ const SHORT_KERNEL =
 
 /** The clock and the timers that `PollingDelay` uses. Tests replace them. */
 export interface Clock {
-  /** The current time. */
+  /** Returns the current time in ms. */
   readonly nowMs: () => number;
-  /** Resolves after `ms`. */
+  /** Resolves after `ms` milliseconds. */
   readonly sleep: (ms: number) => Promise<void>;
   /** Resolves in the next task of the event loop, which is sooner than any timer. */
   readonly nextTask: () => Promise<void>;
@@ -135,7 +135,7 @@ export class PollingDelay {
     try {
       await (this.#nudge === 'emptySubmits' ? this.#submitNothing() : this.#openScopes());
     } catch {
-      // The device is lost. `answer` rejects for this reason.
+      // An error here means that the device is lost. `answer` rejects for the same reason.
     } finally {
       this.#nudging = false;
     }

@@ -67,7 +67,7 @@ export class SlotPool {
     return this.#slots.get(key)?.buffer;
   }
 
-  /** Destroys all buffers. */
+  /** Destroys all buffers of the pool. */
   dispose(): void {
     for (const { buffer } of this.#slots.values()) this.#gpu.memory.destroy(buffer);
     this.#slots.clear();
@@ -80,7 +80,7 @@ export interface ProgramStep {
   readonly kernel: CompiledKernel;
   /** Number of workgroups of the whole operation, along x, y and z. */
   readonly workgroups: Workgroups;
-  /** See `Dispatch.cuts`. */
+  /** Axes along which the operation can be cut into ranges; see `Dispatch.cuts`. */
   readonly cuts: readonly Axis[];
   readonly flops: number;
   /**
@@ -100,9 +100,9 @@ export interface ReadyDispatch {
 
 /** A graph that is ready to run at one input size. */
 export class Program {
-  /** The assignment of activations to slots. */
+  /** The assignment of activations to slots (shared buffers). */
   readonly plan: Plan;
-  /** The operations in the order in which they run. */
+  /** The program's operations in the order in which they run. */
   readonly steps: readonly ProgramStep[];
   readonly #gpu: Gpu;
   readonly #graph: Graph;

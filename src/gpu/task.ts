@@ -25,9 +25,9 @@ export interface TaskGpu {
   readonly memory: GpuMemory;
   /** The compiled kernels of the device. */
   readonly pipelines: PipelineCache;
-  /** Estimate of the floating-point operations per second. */
+  /** Estimate of the adapter's floating-point operations per second. */
   readonly throughput: ThroughputEstimate;
-  /** When the last measured work ended, by `performance.now`. */
+  /** The time when the last measured work ended, by `performance.now`. */
   measuredUntilMs: number;
   /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void;
@@ -146,7 +146,7 @@ export class Burst {
     this.#freed.push(buffer);
   }
 
-  /** Submits the encoded commands. Only the task calls this. */
+  /** Submits the commands that the burst encoded. Only the task calls this method. */
   end(): void {
     this.#pass?.end();
     if (this.#encoder) this.#gpu.device.queue.submit([this.#encoder.finish()]);
@@ -258,7 +258,7 @@ export class Task {
    * waits for the measurement, and the task may end before the measurement does. Failed work is not recorded.
    *
    * @param flops floating-point operations of the work
-   * @param startMs when encoding began, by `performance.now`
+   * @param startMs the time when encoding began, by `performance.now`
    * @param submits number of submits that the work consists of. The task awaited each of them
    */
   measure(flops: number, startMs: number, submits: number): void {

@@ -11,17 +11,17 @@ import { elementCount, type Graph, type Value } from './graph.js';
 
 /** A buffer that several activations share. */
 export interface Slot {
-  /** Size of the largest activation in the slot. */
+  /** Bytes of the buffer: the size of the largest activation in the slot. */
   readonly bytes: number;
 }
 
 /** The assignment of a graph's activations to slots. */
 export interface Plan {
-  /** All slots. */
+  /** All slots of the plan. */
   readonly slots: readonly Slot[];
   /** For each activation, the index of its slot in `slots`. */
   readonly slotOf: ReadonlyMap<Value, number>;
-  /** Total bytes if each activation had a buffer of its own. */
+  /** Total bytes that the activations would take if each activation had its own buffer. */
   readonly unsharedBytes: number;
   /** Total bytes of the slots. */
   readonly plannedBytes: number;

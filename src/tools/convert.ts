@@ -245,7 +245,7 @@ class Rows {
   readonly #goal: ConvertedParameter;
   readonly #row: Float32Array;
   #filled = 0;
-  /** Index within the parameter of the next row. */
+  /** Index within the parameter of the row that is written next. */
   #next: number;
 
   constructor(goal: ConvertedParameter, begin: number) {

@@ -33,9 +33,9 @@ export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<
 
 /** The features of those images of a list that have the same size in pixels, as one batch. */
 export interface FeatureGroup {
-  /** Positions of these images in the list. */
+  /** Positions of the group's images in the list of all images. */
   readonly indices: readonly number[];
-  /** The features of these images, as one batch. */
+  /** The features of the group's images, as one batch. */
   readonly features: Features;
 }
 

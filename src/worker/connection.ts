@@ -19,7 +19,7 @@ const IDLE_MS = 1000;
  */
 const START_MS = 60_000;
 
-/** Connections that several models share, by `workerUrl`. */
+/** The connections that several models can share, by `workerUrl`. */
 const shared = new Map<string, Connection>();
 
 export class Connection implements WorkerConnection {

@@ -6,7 +6,7 @@ import type { ObjectKind } from './protocol.js';
 export interface RemoteObject {
   readonly connection: WorkerConnection;
   readonly kind: ObjectKind;
-  /** The worker's number for the object. */
+  /** The number by which the worker finds the object. */
   readonly id: number;
   freed?: true;
 }

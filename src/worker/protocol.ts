@@ -46,7 +46,7 @@ export interface SentImage {
    * call.
    */
   readonly image?: unknown;
-  /** The class of an image that cannot be sent. */
+  /** Name of the class of an image that cannot be sent. */
   readonly name?: string;
   readonly url?: string | undefined;
   readonly width?: number | undefined;
@@ -112,7 +112,7 @@ export interface CallMessage {
   readonly id: number;
   /** The object, class or PCA whose method is called, as a stand-in. */
   readonly target: unknown;
-  /** Name of a method or getter of the target. */
+  /** Name of the method or getter of the target that is called. */
   readonly method: string;
   readonly args: readonly unknown[];
   /** The page's base URL, for relative URLs in the arguments. */
@@ -137,7 +137,7 @@ export type ToWorker =
    */
   | Readonly<{ kind: 'check'; lastCall: number; lastAsk: number; asks: readonly number[] }>;
 
-/** Messages from the worker. */
+/** Messages from the worker to the page. */
 export type FromWorker =
   /** The first message. `lock` is the name of a lock that the worker holds until it ends. */
   | Readonly<{ kind: 'ready'; protocol: number; lock: string | undefined }>
@@ -146,7 +146,7 @@ export type FromWorker =
   | Readonly<{ kind: 'ask'; id: number; call: number; run: number; args: readonly unknown[] }>
   /** The worker no longer needs the answer to an `ask`. */
   | Readonly<{ kind: 'drop'; id: number }>
-  /** A message of the page could not be deserialized. */
+  /** Says that the worker received a message that it could not deserialize. */
   | Readonly<{ kind: 'unread' }>
   /** The reply to `check`: the calls that are running in the worker. */
   | Readonly<{ kind: 'known'; lastCall: number; calls: readonly number[] }>;

@@ -11,9 +11,9 @@ import type { Bound, Burst } from '../task.js';
 
 /** An input value that is larger than 65,504, the largest f16 number. */
 const HUGE = 1e5;
-/** The row of an input that contains the value `HUGE`. */
+/** Index of the row of an input that contains the value `HUGE`. */
 const HUGE_ROW = 5;
-/** Row of the qkv matrix whose query has large logits. */
+/** The row of the qkv matrix whose query has large attention scores. */
 const HUGE_QUERY_ROW = 33;
 
 /** Two images of 3 × 5 patches. */
@@ -124,7 +124,7 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
     case 'attention': {
       const qkv = uniform(rows * 3 * columns, 10);
       for (const head of [0, columns - HEAD_DIM]) {
-        // This query gets large logits, so that one key dominates its softmax.
+        // This query gets large attention scores, so that one key dominates its softmax.
         for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_QUERY_ROW * 3 * columns + head + d]! *= 300;
         qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // in the last token's value vector
       }

@@ -15,7 +15,7 @@ import { Slices } from '../../platform/pause.js';
 import type { CompiledKernel } from '../pipelines.js';
 import type { Bound, Burst } from '../task.js';
 
-/** Number of runs of each kernel. */
+/** Number of times that the self-test runs each kernel. */
 const REPEATS = 3;
 /** Longest time in ms that JavaScript works without a pause. The page can draw during a pause. */
 const SLICE_MS = 3;
@@ -24,7 +24,7 @@ const TILE_COLUMNS = 64;
 /** Offsets of bindings are multiples of this number of bytes: WebGPU's default limit. */
 const ALIGNMENT = 256;
 
-/** The test result of a kernel variant. */
+/** The result of the self-test for a kernel variant. */
 interface Verdict {
   readonly name: string;
   /** Describes the wrong output. Undefined if the output was correct. */
@@ -36,7 +36,7 @@ interface Verdict {
   readonly differs: boolean;
 }
 
-/** The test results of a device. */
+/** The results of the self-test on a device. */
 interface DeviceResults {
   /** The test result of each kernel variant, by `variantKey`. */
   readonly verdicts: Map<string, Promise<Verdict>>;
@@ -55,7 +55,7 @@ const nodeKey = ({ operation, inputs, output }: Node, { weights }: Target): stri
   return JSON.stringify([operation, output.shape[1], shape, weights]);
 };
 
-/** A node with the kernels to test. */
+/** A node of the graph with the kernels to test for it. */
 interface Canary {
   readonly key: string;
   readonly node: Node;
@@ -265,7 +265,7 @@ async function run(
   );
 }
 
-/** FNV-1a hash of the bits of numbers, one word at a time. */
+/** Returns the FNV-1a hash of the bits of numbers, which takes one 32-bit word at a time. */
 function hashOf(values: Float32Array): number {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   let hash = 0x811c9dc5;

@@ -11,7 +11,7 @@ export const multiplyAdd: Kernel = defineKernel('ceiling', ceilingText, 'multipl
 /** Copies a buffer, to measure the highest rate of copying. */
 export const copy: Kernel = defineKernel('ceiling', ceilingText, 'copy', ['read source', 'write copied']);
 
-/** Lanes of a workgroup of `multiplyAdd` and `copy`. */
+/** Number of lanes in a workgroup of `multiplyAdd` and of `copy`. */
 export const CEILING_WORKGROUP = 64;
 /** Multiply-adds of one lane of `multiplyAdd` per round: eight independent sequences of eight steps each. */
 export const MULTIPLY_ADDS_A_ROUND = 64;

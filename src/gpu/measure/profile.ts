@@ -31,7 +31,7 @@ export interface DispatchProfile extends Throughput {
   readonly label: string;
   /** Shader and entry point, such as `linear.linear_gelu`. */
   readonly kernel: string;
-  /** Workgroups along x, y and z. */
+  /** Numbers of workgroups along x, y and z. */
   readonly workgroups: readonly [number, number, number];
 }
 

@@ -48,7 +48,7 @@ const MAX_PASSES = 512;
 /** A `Work` with its measurements so far. */
 export interface Timing {
   readonly work: Work;
-  /** How often a measurement repeats the work. */
+  /** Number of times that a measurement repeats the work. */
   repeats: number;
   /** Seconds of one repeat in the last measurement. Before the first measurement: an estimate. */
   seconds: number;

@@ -61,7 +61,7 @@ export function parseTuning(stored: unknown): Tuning | undefined {
     : undefined;
 }
 
-/** A copy of a target without the properties that tuning sets. */
+/** Returns a copy of a target without the properties that tuning sets. */
 export const untuned = (target: Target): Target => ({
   ...target,
   operands: undefined,
@@ -74,7 +74,7 @@ export const untuned = (target: Target): Target => ({
 export interface TuningSample {
   /** Layer that the kernel computes, such as `blocks.0.attn.qkv`. */
   readonly label: string;
-  /** Rows of the layer's input: tokens of all images. */
+  /** Number of rows of the layer's input: the tokens of all images. */
   readonly rows: number;
   /** Shader and entry point, such as `linear.linear`. */
   readonly kernel: string;
@@ -82,7 +82,7 @@ export interface TuningSample {
   readonly workgroups: number;
   /** Element type of weights in workgroup memory. */
   readonly operands: OperandType;
-  /** Time in milliseconds. */
+  /** Measured time of the kernel in milliseconds. */
   readonly ms: number;
 }
 
@@ -92,7 +92,7 @@ export interface TuningCase {
   readonly size: ForwardSize;
 }
 
-/** A tuning with its measurements. */
+/** A tuning with the measurements from which it was chosen. */
 export interface TuningResult {
   readonly tuning: Tuning;
   readonly samples: readonly TuningSample[];
@@ -104,7 +104,7 @@ export interface TuningResult {
 export const isTunable = (node: Node, target: Target): boolean =>
   candidates(node, everyKernel(target)).length > 1;
 
-/** A copy of a target that includes every kernel that may be measured. */
+/** Returns a copy of a target that includes every kernel that may be measured. */
 const everyKernel = (target: Target): Target => ({
   ...target,
   ...EVERY_TILE,
@@ -145,7 +145,7 @@ export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target
  * Measures every kernel for every layer and input size in `cases`, and chooses the tuning with the shortest
  * total time. Takes about a second on a GPU.
  *
- * @param target a target without a tuning
+ * @param target a target without the properties that tuning sets
  * @throws DeviceError; the signal's reason
  */
 export async function tune(
