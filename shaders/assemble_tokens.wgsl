@@ -1,6 +1,6 @@
 // Assembles the tokens of each image:
 // [cls + positions[0], registers (without positions), patches + positions[1…]].
-// One lane per four channels of a token.
+// Each lane computes four channels of a token.
 //
 //   patches    (batch · rows · cols, EMBED_DIM)
 //   cls        (EMBED_DIM)

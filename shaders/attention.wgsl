@@ -1,5 +1,5 @@
-// Multi-head attention within each image: softmax(q · kᵀ / √64) · v, with an online softmax, so that no
-// matrix of scores is stored. (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and
+// Computes multi-head attention within each image: softmax(q · kᵀ / √64) · v, with an online softmax, so that
+// no matrix of scores is stored. (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and
 // Gimelshein, arXiv 1805.02867.)
 //
 // One workgroup of 8 × QUERY_GROUPS lanes computes 4 · QUERY_GROUPS queries of one head of one image. The

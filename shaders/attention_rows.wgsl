@@ -2,8 +2,8 @@
 // consecutive heads. The rows are computed from the queries and keys that a forward pass kept, because a
 // forward pass stores no attention matrix.
 //
-// Entry point attention_rows: one workgroup of 64 lanes per row; lane l computes keys l, l + 64, …
-// Entry point attention_rows_mean: the mean over the heads; one lane per key.
+// Entry point attention_rows: each workgroup of 64 lanes computes one row; lane l computes keys l, l + 64, …
+// Entry point attention_rows_mean: the mean over the heads; each lane computes one key.
 //
 //   qkv   (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   rows  (num_heads, num_queries, num_tokens)

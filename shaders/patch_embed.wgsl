@@ -1,6 +1,6 @@
 // The patch embedding: a convolution of PATCH_SIZE × PATCH_SIZE with the same stride, computed as the product
 // of each patch's pixels with a matrix. The pixels are read directly from the image, without an im2col
-// buffer. One lane per 4 patches × 4 channels. The products are summed in the order (3, PATCH_SIZE,
+// buffer. Each lane computes 4 patches × 4 channels. The products are summed in the order (3, PATCH_SIZE,
 // PATCH_SIZE), the order of the weights in a row of the matrix.
 //
 //   pixels  (batch, 3, rows · PATCH_SIZE, cols · PATCH_SIZE), normalised

@@ -1,7 +1,7 @@
 // Centres the chosen patches of x: subtracts the mean of the chosen patches from each of them, and sets all
 // other patches to zero. Two dispatches: pca_column_sums sums each channel over each chunk of patches, and
 // pca_center adds these sums, centres, and sums the squares. The sums of chunks are added in order, so equal
-// inputs give equal bits. One lane per four channels of a chunk.
+// inputs give equal bits. Each lane computes four channels of a chunk.
 //
 //   x        (num_patches, EMBED_DIM), changed in place by pca_center
 //   chosen   (num_patches): 1 or 0

@@ -1,6 +1,6 @@
-// Resizes 8-bit images with the same bits as Pillow: one pass along each axis. Both passes use integer
-// arithmetic and round to 8 bits. The filter's weights are in `taps`. Only pixels inside the crop are
-// computed. The second pass also normalises: a table (`levels`) gives the normalised value of each 8-bit
+// Resizes 8-bit images, one pass along each axis. The result has the same bits as with Pillow. Both passes
+// use integer arithmetic and round to 8 bits. The filter's weights are in `taps`. Only pixels inside the crop
+// are computed. The second pass also normalises: a table (`levels`) gives the normalised value of each 8-bit
 // value. If the crop is larger than the resized image, the pixels outside the image have the colour `fill`.
 //
 // Pillow resizes horizontally first, except for images that are more than 100 times as tall as wide. Such

@@ -1,5 +1,6 @@
 // Computes the dot products of stored vectors (rows) with one query, or with four queries. Each word of the
-// rows is read once. One lane per two quads (groups of four rows) in neighbouring panels, without barriers.
+// rows is read once. Each lane computes the scores of two quads (groups of four rows) in neighbouring panels,
+// without barriers.
 //
 //   rows     (panels, ROW_WORDS, 16) quads of words; see shared/search_rows.wgsl
 //   query    (VALUES · WORDS) numbers; for f16, each number times 2^112. A uniform, because software adapters

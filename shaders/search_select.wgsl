@@ -35,7 +35,7 @@ fn may_be_found(quad: u32) -> vec4<bool> {
   return flags & (vec4u(row, row + 1u, row + 2u, row + 3u) < vec4u(size.count));
 }
 
-// One lane per block. Workgroups: (ceil(blocks / 16), queries).
+// Each lane computes one block. Workgroups: (ceil(blocks / 16), queries).
 @compute @workgroup_size(16)
 fn search_maxima(@builtin(global_invocation_id) id: vec3u) {
   let at = id.x;
@@ -56,8 +56,8 @@ fn collect(query: u32, row: u32, score: f32) {
   found[query * size.stride * 4u + at] = vec2u(row, bitcast<u32>(score));
 }
 
-// One lane per quad. Workgroups: (ceil(count / 64), queries), in several layers along z if more than 65,535
-// are needed along x.
+// Each lane examines one quad. Workgroups: (ceil(count / 64), queries), in several layers along z if more
+// than 65,535 are needed along x.
 @compute @workgroup_size(16)
 fn search_collect(
   @builtin(workgroup_id) workgroup: vec3u,
