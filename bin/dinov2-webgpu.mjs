@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The command line: converts, inspects, generates and embeds. Only `embed` needs a GPU.
+// The command line: converts, inspects and generates checkpoints, and embeds images. Only `embed` needs a
+// GPU.
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
@@ -64,7 +65,10 @@ function progressBar(label) {
   };
 }
 
-/** Opens a checkpoint, given the path of a file, or of a folder with one file or several. */
+/**
+ * Opens a checkpoint, given the path of a safetensors file, or of a folder that holds one or several such
+ * files.
+ */
 async function openIn(path, onProgress) {
   const folder = (await stat(path)).isDirectory();
   if (!folder) return tools.openCheckpoint([{ name: path, source: path }], { onProgress });
@@ -106,9 +110,10 @@ function describe(text) {
   return tools.describedBy(json);
 }
 
-/** Throws if an output would overwrite an input, also through a link. */
+/** Throws if an output file would overwrite an input file, also if one path is a link to the other file. */
 async function checkApart(command, inputs, outputs) {
-  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // a file that does not exist cannot be an input
+  // A file that does not exist has no real path, and cannot be an input.
+  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined)));
   const taken = await real(inputs);
   const same = (await real(outputs)).findIndex((path) => path !== undefined && taken.includes(path));
   if (same >= 0)
@@ -227,7 +232,7 @@ async function openGpu() {
   });
   const gpu = webgpu.create([]);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
-  return gpu; // keep this object: Dawn ends when it is garbage-collected
+  return gpu; // keep this object: WebGPU stops working when it is garbage-collected
 }
 
 async function embed(
@@ -268,7 +273,8 @@ async function embed(
   await checkFree('embed', outputs, force);
   const gpu = await openGpu();
   const { DINOv2 } = await import('../dist/index.js');
-  const here = (await stat(id).catch(() => undefined))?.isDirectory(); // as in Python, an existing folder takes precedence over an id on the hub
+  // As in Python, an existing folder takes precedence over an id on the hub.
+  const here = (await stat(id).catch(() => undefined))?.isDirectory();
   const loading = progressBar('model ');
   const model = await DINOv2.fromPretrained(here ? resolve(id) : id, {
     dtype,

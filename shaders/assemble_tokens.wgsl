@@ -1,6 +1,6 @@
 // Assembles the tokens of each image:
 // [cls + positions[0], registers (without positions), patches + positions[1…]].
-// One lane per four channels of a token.
+// Each lane computes four channels of a token.
 //
 //   patches    (batch · rows · cols, EMBED_DIM)
 //   cls        (EMBED_DIM)
@@ -21,8 +21,8 @@
 
 const VECTORS = EMBED_DIM / 4u;
 
-// Channels 4 · `vector` to 4 · `vector` + 3 of the cls token or of a patch, with its position embedding
-// added. `token` is the index among cls and patches, without registers.
+// Returns channels 4 · `vector` to 4 · `vector` + 3 of the cls token or of a patch, with its position
+// embedding added. `token` is the index among cls and patches, without registers.
 fn placed_token(image: u32, token: u32, vector: u32) -> vec4f {
   let position = positions[token * VECTORS + vector];
   if (token == 0u) {

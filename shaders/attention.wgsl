@@ -1,5 +1,5 @@
-// Multi-head attention within each image: softmax(q · kᵀ / √64) · v, with an online softmax, so that no
-// matrix of scores is stored. (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and
+// Computes multi-head attention within each image: softmax(q · kᵀ / √64) · v, with an online softmax, so that
+// no matrix of scores is stored. (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and
 // Gimelshein, arXiv 1805.02867.)
 //
 // One workgroup of 8 × QUERY_GROUPS lanes computes 4 · QUERY_GROUPS queries of one head of one image. The
@@ -7,11 +7,12 @@
 // queries × 8 channels of the result. The softmax maximum, the softmax sum and the result are f32.
 //
 // WebGPU guarantees only 16 KiB of workgroup memory. Therefore the channels of queries and keys are staged in
-// two halves (the queries again for every tile), and so are the keys of softmax weights and values.
+// two halves, and so are the keys of softmax weights and values. The queries are staged for every tile of
+// keys.
 //
 // QUERY_GROUPS is 8, or 4 for few queries. With 4, more workgroups run, but keys and values are staged more
 // often. Both numbers give the same bits, because the sums of a query are computed in the same order. 16
-// groups would need 21 KiB of workgroup memory.
+// groups would need 21 KiB of workgroup memory, which is too much.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
@@ -59,8 +60,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
 
   running[lane] = vec4f(MASKED);
   running[LANES + lane] = vec4f();
-  // The result for each of the four queries: `left` has channels 4 · local.x …, `right` has 32 + 4 · local.x
-  // ….
+  // The result for each of the four queries: `left` has the four channels from 4 · local.x on, `right` has
+  // the four channels from 32 + 4 · local.x on.
   var left0 = vec4f();
   var left1 = vec4f();
   var left2 = vec4f();
@@ -72,8 +73,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
 
   let num_tiles = (size.num_tokens + 63u) / 64u;
   for (var tile = 0u; tile < num_tiles; tile++) {
-    // Scores of the four queries: score0 to score3 with keys 4 · local.x …, score4 to score7 with keys
-    // 32 + 4 · local.x ….
+    // Scores of the four queries: score0 to score3 with the four keys from 4 · local.x on, score4 to score7
+    // with the four keys from 32 + 4 · local.x on.
     var score0 = vec4f();
     var score1 = vec4f();
     var score2 = vec4f();

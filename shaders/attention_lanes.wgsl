@@ -1,5 +1,5 @@
-// Multi-head attention within each image, as in attention.wgsl, for software adapters with subgroups of LANES
-// lanes (llvmpipe 8, SwiftShader 4).
+// Computes multi-head attention within each image, as in attention.wgsl, for software adapters with subgroups
+// of LANES lanes (llvmpipe 8, SwiftShader 4).
 //
 // Each lane computes 2 queries of one head. The lanes of a workgroup process the keys in groups of LANES:
 // each lane reads the key and the value of one token and shuffles both to the other lanes. That saves reads,

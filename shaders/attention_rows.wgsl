@@ -2,8 +2,8 @@
 // consecutive heads. The rows are computed from the queries and keys that a forward pass kept, because a
 // forward pass stores no attention matrix.
 //
-// Entry point attention_rows: one workgroup of 64 lanes per row; lane l computes keys l, l + 64, …
-// Entry point attention_rows_mean: the mean over the heads; one lane per key.
+// Entry point attention_rows: each workgroup of 64 lanes computes one row; lane l computes keys l, l + 64, …
+// Entry point attention_rows_mean: the mean over the heads; each lane computes one key.
 //
 //   qkv   (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   rows  (num_heads, num_queries, num_tokens)
@@ -23,7 +23,7 @@ struct AttentionRows {
 @group(0) @binding(0) var<uniform> size: AttentionRows;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> rows: array<f32>;
-// attention_rows_mean
+// Bindings of the entry point attention_rows_mean only.
 @group(0) @binding(1) var<storage, read> head_rows: array<f32>;
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 
@@ -35,8 +35,8 @@ const LOWEST = -1e30;                  // less than every score; infinities are 
 
 var<workgroup> partials: array<f32, LANES>;
 
-// The maximum (if `largest`) or the sum of the values of all lanes, with the same bits in every lane. All
-// lanes of the workgroup must call this function.
+// Returns the maximum (if `largest` is true) or the sum of `value` over all lanes, with the same bits in
+// every lane. All lanes of the workgroup must call this function.
 fn workgroup_all(lane: u32, value: f32, largest: bool) -> f32 {
   partials[lane] = value;
   workgroupBarrier();

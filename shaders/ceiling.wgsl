@@ -1,11 +1,11 @@
 // Measures the highest rates of an adapter, with which other kernels are compared: multiply-adds in
-// registers, and a copy.
+// registers, and copying of a buffer.
 //
 //   multiply_add: each lane computes eight independent sequences of 8 · ROUNDS multiply-adds. Each multiply-add
 //   of a sequence depends on the multiply-add before.
 //     parameters  (2): the factor and the addend of every step
 //     sums        (64 · workgroups): for each lane, the sum of the results of its eight sequences
-//   copy: one lane per vec4.
+//   copy: each lane copies one vec4.
 //     source      (64 · workgroups)
 //     copied      (64 · workgroups)
 //

@@ -1,7 +1,7 @@
-// LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias. One workgroup of 64 lanes
-// per row; lane l processes columns 4l …, 4l + 256 …, and so on. Sums are f32. The variance is computed in a
-// second pass as the mean of the squared distances from the mean: E[x²] - mean² would lose digits on tokens
-// with large norms.
+// Computes the LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias. Each workgroup
+// of 64 lanes computes one row; lane l processes columns 4l …, 4l + 256 …, and so on. Sums are f32. The
+// variance is computed in a second pass as the mean of the squared distances from the mean: E[x²] - mean²
+// would lose digits on tokens with large norms.
 //
 //   x, out        (batch · num_tokens, EMBED_DIM)
 //   weight, bias  (EMBED_DIM)
@@ -19,8 +19,8 @@ const VECTORS = EMBED_DIM / 4u;
 
 var<workgroup> partial_sums: array<f32, LANES>;
 
-// The sum of the values of all lanes, with the same bits in every lane. All lanes of the workgroup must call
-// this function.
+// Returns the sum of `value` over all lanes, with the same bits in every lane. All lanes of the workgroup
+// must call this function.
 fn workgroup_sum(lane: u32, value: f32) -> f32 {
   partial_sums[lane] = value;
   workgroupBarrier();

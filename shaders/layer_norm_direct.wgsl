@@ -1,5 +1,5 @@
-// LayerNorm of every row of x, as in layer_norm.wgsl, for software adapters: one lane per row, without
-// workgroup memory and barriers.
+// Computes the LayerNorm of every row of x, as in layer_norm.wgsl, for software adapters: each lane computes
+// one row, without workgroup memory and without barriers.
 //
 //   x, out        (batch · num_tokens, EMBED_DIM)
 //   weight, bias  (EMBED_DIM)

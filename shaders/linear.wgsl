@@ -3,9 +3,9 @@
 // over which the products are summed.
 //
 // One workgroup of LANES_X × 8 lanes computes a tile of 64 rows × 8 · LANES_X columns. A lane computes 8 rows
-// × 8 columns, in groups of 4: rows 4 · local.y … and 32 + 4 · local.y …, and the column groups `left` and
-// `right`, which are half a tile apart (SwiGLU: gate and up). A step of the outer loop processes 16 values of
-// k. LANES_X is 8 or 16. With 16, x is read half as often.
+// × 8 columns, in groups of 4: the rows from 4 · local.y on and from 32 + 4 · local.y on, and the column
+// groups `left` and `right`, which are half a tile apart (SwiGLU: gate and up). A step of the outer loop
+// processes 16 values of k. LANES_X is 8 or 16. With 16, x is read half as often.
 //
 // linear_narrow.wgsl and linear_small.wgsl have smaller tiles, for few rows. All three kernels add the
 // products of an element in the order of k, so the bits are the same. All three kernels sum a remainder of at
@@ -25,7 +25,7 @@
 @group(0) @binding(2) var<storage, read> weight: array<Weights4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-// linear_scale_residual
+// Bindings of the entry point linear_scale_residual only.
 @group(0) @binding(4) var<storage, read> gamma: array<vec4f>;
 @group(0) @binding(5) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> out_scaled: array<vec4f>;
@@ -49,7 +49,8 @@ var<workgroup> tile_x: array<vec4f, 2u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 2u * COLUMN_GROUPS * PITCH>;
 
 // One lane's 8 × 8 part of the product, without bias, at the column groups `left` and `right`. Members 0 to 3
-// are rows 4 · local.y … of the workgroup's tile; members 4 to 7 are rows 32 + 4 · local.y ….
+// are the four rows from row 4 · local.y of the workgroup's tile on; members 4 to 7 are the four rows from
+// row 32 + 4 · local.y on.
 struct Tile {
   left0: vec4f,
   left1: vec4f,

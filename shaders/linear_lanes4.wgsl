@@ -15,7 +15,7 @@
 @group(0) @binding(2) var<storage, read> weight: array<Weights4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-// linear_scale_residual
+// Bindings of the entry point linear_scale_residual only.
 @group(0) @binding(4) var<storage, read> gamma: array<vec4f>;
 @group(0) @binding(5) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> out_scaled: array<vec4f>;
@@ -62,15 +62,16 @@ struct Tile {
   right15: vec4f,
 }
 
-// One lane's 16 × 8 part of the product, bias added: rows `row` to `row + 15`, columns 4 · `left` … and 4 ·
-// `right` …. The members are arrays, so that the code after the product is one loop over the rows.
-// SwiftShader would take four times as long to compile 16 copies of that code as the product itself.
+// One lane's 16 × 8 part of the product, bias added: rows `row` to `row + 15`, the four columns from 4 ·
+// `left` on and the four columns from 4 · `right` on. The members are arrays, so that the code after the
+// product is one loop over the rows. SwiftShader would take four times as long to compile 16 copies of that
+// code as the product itself.
 struct Product {
   left: array<vec4f, ROWS>,
   right: array<vec4f, ROWS>,
 }
 
-// Index in `weight` of the first element (k = 0) of a column group.
+// Returns the index in `weight` of the first element (k = 0) of a column group.
 fn first_weight(group: u32) -> u32 {
   return (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
 }

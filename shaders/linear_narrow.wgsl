@@ -3,8 +3,8 @@
 // feature), so the bits are the same.
 //
 // One workgroup of 8 × 8 lanes computes a tile of 32 rows × 64 columns. A lane computes 4 rows × 8 columns,
-// in groups of 4: rows 4 · local.y …, and the column groups `left` and `right`, which are 32 columns apart in
-// the tile (SwiGLU: gate and up). A step of the outer loop processes 32 values of k.
+// in groups of 4: the rows from 4 · local.y on, and the column groups `left` and `right`, which are 32
+// columns apart in the tile (SwiGLU: gate and up). A step of the outer loop processes 32 values of k.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
@@ -20,7 +20,7 @@
 @group(0) @binding(2) var<storage, read> weight: array<Weights4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-// linear_scale_residual
+// Bindings of the entry point linear_scale_residual only.
 @group(0) @binding(4) var<storage, read> gamma: array<vec4f>;
 @group(0) @binding(5) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> out_scaled: array<vec4f>;
@@ -39,8 +39,8 @@ const PITCH = 9u;           // TILE_K / 4, plus 1 to avoid bank conflicts
 var<workgroup> tile_x: array<vec4f, 4u * ROW_GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * COLUMN_GROUPS * PITCH>;
 
-// One lane's 4 × 8 part of the product, without bias: rows 4 · local.y … of the workgroup's tile, at the
-// column groups `left` and `right`.
+// One lane's 4 × 8 part of the product, without bias: the four rows from row 4 · local.y of the workgroup's
+// tile on, at the column groups `left` and `right`.
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -88,8 +88,8 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TILE_K / 4u; turn++) {
-      // The weights are loaded first. The first sum then needs nearly all loads, so code from AMD's compiler
-      // waits only once for most loads.
+      // The weights are loaded first. As a result, the first sum needs nearly all loads, so code from AMD's
+      // compiler waits only once for most loads.
       let left0 = vec4f(tile_weight[at_weight + turn]);
       let right0 = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
       let left1 = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);

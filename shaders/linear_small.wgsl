@@ -2,8 +2,8 @@
 // kernels linear, linear_narrow and linear_small add the products of an element in the order of k (the index
 // of the input feature), so their bits are the same.
 //
-// One workgroup of 8 × 8 lanes computes a tile of 32 rows × 32 columns. A lane computes 4 rows × 4 columns,
-// from row 4 · local.y of the tile. A step of the outer loop processes 32 values of k.
+// One workgroup of 8 × 8 lanes computes a tile of 32 rows × 32 columns. A lane computes 4 rows × 4 columns;
+// its first row is row 4 · local.y of the tile. A step of the outer loop processes 32 values of k.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
@@ -19,7 +19,7 @@
 @group(0) @binding(2) var<storage, read> weight: array<Weights4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-// linear_scale_residual
+// Bindings of the entry point linear_scale_residual only.
 @group(0) @binding(4) var<storage, read> gamma: array<vec4f>;
 @group(0) @binding(5) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> out_scaled: array<vec4f>;
@@ -37,8 +37,8 @@ const PITCH = 9u;       // TILE_K / 4, plus 1 to avoid bank conflicts
 var<workgroup> tile_x: array<vec4f, 4u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * GROUPS * PITCH>;
 
-// One lane's 4 × 4 part of the product, without bias: rows 4 · local.y … and columns 4 · local.x … of the
-// workgroup's tile.
+// One lane's 4 × 4 part of the product, without bias: the four rows from row 4 · local.y on and the four
+// columns from column 4 · local.x on of the workgroup's tile.
 struct Tile {
   row0: vec4f,
   row1: vec4f,

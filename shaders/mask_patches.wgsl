@@ -1,5 +1,5 @@
 // Replaces the embeddings of masked patches by the mask token (bool_masked_pos), before positions are added.
-// One lane per four channels of a patch.
+// Each lane computes four channels of a patch.
 //
 //   patches     (batch · rows · cols, EMBED_DIM)
 //   mask        (batch · rows · cols); 0: the patch is not masked

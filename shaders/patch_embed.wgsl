@@ -1,6 +1,6 @@
 // The patch embedding: a convolution of PATCH_SIZE × PATCH_SIZE with the same stride, computed as the product
 // of each patch's pixels with a matrix. The pixels are read directly from the image, without an im2col
-// buffer. One lane per 4 patches × 4 channels. The products are summed in the order (3, PATCH_SIZE,
+// buffer. Each lane computes 4 patches × 4 channels. The products are summed in the order (3, PATCH_SIZE,
 // PATCH_SIZE), the order of the weights in a row of the matrix.
 //
 //   pixels  (batch, 3, rows · PATCH_SIZE, cols · PATCH_SIZE), normalised
@@ -21,7 +21,8 @@ const VECTORS = EMBED_DIM / 4u;
 const PAIRS = PATCH_SIZE / 2u;
 const PANEL = 16u;  // vectors in a row of a panel
 
-// Index of the first pair of pixels of a patch. Patches beyond the last patch repeat the last patch.
+// Returns the index of the first pair of pixels of a patch. Patches beyond the last patch repeat the last
+// patch.
 fn first_pair(patch_row: u32) -> u32 {
   let num_patches = size.rows * size.cols;
   let clamped = min(patch_row, size.batch * num_patches - 1u);

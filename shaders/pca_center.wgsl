@@ -1,7 +1,7 @@
 // Centres the chosen patches of x: subtracts the mean of the chosen patches from each of them, and sets all
 // other patches to zero. Two dispatches: pca_column_sums sums each channel over each chunk of patches, and
 // pca_center adds these sums, centres, and sums the squares. The sums of chunks are added in order, so equal
-// inputs give equal bits. One lane per four channels of a chunk.
+// inputs give equal bits. Each lane computes four channels of a chunk.
 //
 //   x        (num_patches, EMBED_DIM), changed in place by pca_center
 //   chosen   (num_patches): 1 or 0
@@ -13,10 +13,10 @@
 
 @group(0) @binding(0) var<uniform> size: PcaSize;
 @group(0) @binding(1) var<storage, read> chosen: array<u32>;
-// pca_column_sums
+// Bindings of the entry point pca_column_sums only.
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4f>;
-// pca_center
+// Bindings of the entry point pca_center only.
 @group(0) @binding(2) var<storage, read> all_sums: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> x_centered: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> mean: array<vec4f>;

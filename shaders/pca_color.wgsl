@@ -1,6 +1,6 @@
 // Computes the colour of every patch of an image: the components of (x - mean) along four directions, scaled
 // and shifted. The first component decides whether the patch is foreground. The other components are red,
-// green and blue. One lane per patch.
+// green and blue. Each lane computes one patch.
 //
 //   x      (tokens, EMBED_DIM); the image's patches are num_patches tokens from first_token
 //   basis  5 rows of EMBED_DIM: mean, direction of the foreground mask, directions of r, g, b; then four scales

@@ -11,14 +11,14 @@
 // Constants: EMBED_DIM (a multiple of 4), NUM_CHUNKS.
 
 @group(0) @binding(0) var<uniform> size: PcaSize;
-// pca_scores
+// Bindings of the entry point pca_scores.
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> vectors: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
-// pca_partials; its binding 1 is `x`
+// Bindings of the entry point pca_partials. Its binding 1 is `x`, as declared above.
 @group(0) @binding(2) var<storage, read> all_scores: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
-// pca_product
+// Bindings of the entry point pca_product.
 @group(0) @binding(0) var<storage, read> all_partials: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> product: array<vec4f>;
 
@@ -28,9 +28,9 @@ fn four_scores(value: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
   return vec4f(dot(value, a), dot(value, b), dot(value, c), dot(value, d));
 }
 
-// scores = x · vectorsᵀ. One lane per two patches. The kernel uses no barriers: on software adapters,
-// barriers are slower than the sums. Workgroups: ceil(num_patches / 32), in several lines along y if more
-// than 65,535 are needed.
+// Computes scores = x · vectorsᵀ. Each lane computes the scores of two patches. The kernel uses no barriers:
+// on software adapters, barriers are slower than the sums. Workgroups: ceil(num_patches / 32), in several
+// lines along y if more than 65,535 are needed.
 @compute @workgroup_size(16)
 fn pca_scores(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -72,8 +72,8 @@ fn pca_scores(
   }
 }
 
-// partials = xᵀ · scores for each chunk. One lane per four channels of a chunk.
-// Workgroups: (ceil(EMBED_DIM / 256), NUM_CHUNKS).
+// Computes partials = xᵀ · scores for each chunk. Each lane computes four channels of a chunk. Workgroups:
+// (ceil(EMBED_DIM / 256), NUM_CHUNKS).
 @compute @workgroup_size(64)
 fn pca_partials(@builtin(global_invocation_id) id: vec3u) {
   let vector = id.x;
@@ -113,8 +113,8 @@ fn pca_partials(@builtin(global_invocation_id) id: vec3u) {
   partials[to + 7u * VECTORS] = sum7;
 }
 
-// product = the sum of `partials` over the chunks, in order. One lane per four channels of a vector.
-// Workgroups: ceil(8 · EMBED_DIM / 256).
+// Computes product, the sum of `partials` over the chunks, in order. Each lane computes four channels of a
+// vector. Workgroups: ceil(8 · EMBED_DIM / 256).
 @compute @workgroup_size(64)
 fn pca_product(@builtin(global_invocation_id) id: vec3u) {
   let at = id.x;

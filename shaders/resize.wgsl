@@ -1,6 +1,6 @@
-// Resizes 8-bit images with the same bits as Pillow: one pass along each axis. Both passes use integer
-// arithmetic and round to 8 bits. The filter's weights are in `taps`. Only pixels inside the crop are
-// computed. The second pass also normalises: a table (`levels`) gives the normalised value of each 8-bit
+// Resizes 8-bit images, one pass along each axis. The result has the same bits as with Pillow. Both passes
+// use integer arithmetic and round to 8 bits. The filter's weights are in `taps`. Only pixels inside the crop
+// are computed. The second pass also normalises: a table (`levels`) gives the normalised value of each 8-bit
 // value. If the crop is larger than the resized image, the pixels outside the image have the colour `fill`.
 //
 // Pillow resizes horizontally first, except for images that are more than 100 times as tall as wide. Such
@@ -13,7 +13,7 @@
 // of a column of `between`, which use the same weights. In resize_second, a lane computes one pixel of the
 // output.
 //
-//   source   rows of the stored image, `stride` pixels each, 4 bytes per pixel; the fourth is ignored
+//   source   rows of the stored image, `stride` pixels each, 4 bytes per pixel; the fourth byte is ignored
 //   taps     (width, 1 + taps) for each pass: index of the first pixel that is read, then weights with WEIGHT_BITS
 //            fractional bits, padded with 0. For a pixel outside the resized image: -1, then zeros
 //   between  (rows, width): red, green, blue in bits 0 …, 8 …, 16 …, or OUTSIDE; row 0 is row first_row of the source
@@ -49,7 +49,7 @@ struct SecondPass {
 @group(0) @binding(1) var<storage, read> source: array<u32>;
 @group(0) @binding(2) var<storage, read> taps: array<i32>;
 @group(0) @binding(3) var<storage, read_write> between: array<u32>;
-// resize_second
+// Bindings of the entry point resize_second only.
 @group(0) @binding(0) var<uniform> second: SecondPass;
 @group(0) @binding(1) var<storage, read> between_done: array<u32>;
 @group(0) @binding(3) var<storage, read> levels: array<f32>;

@@ -1,6 +1,6 @@
 // Finds the nearest cluster centre of each stored vector: the centre with the highest score, that score, and
-// the second highest score. If the two scores are close, the CPU computes them again in float64. One lane per
-// quad (four stored vectors, called rows), four centres at a time, without barriers.
+// the second highest score. If the two scores are close, the CPU computes them again in float64. Each lane
+// computes one quad (four stored vectors, called rows), four centres at a time, without barriers.
 //
 //   rows      (panels, ROW_WORDS, 16) quads of words; see shared/search_rows.wgsl
 //   centers   (ceil(num_centers / 4), VALUES · WORDS): numbers of four centres; for f16, each number times

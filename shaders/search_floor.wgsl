@@ -2,9 +2,9 @@
 // gives the maximum score of each block of rows. The floor is the k-th largest of these maxima, which at
 // least k rows reach, minus a margin for rounding. The floor is at least the query's minimum score.
 //
-// One workgroup per query. The maxima are integers in the order of scores (`order_of`). The k-th largest
-// maximum is found bit by bit, from the highest bit: a bit is set if at least k maxima are not less than the
-// resulting number.
+// Each workgroup computes the floor of one query. The maxima are integers in the order of scores
+// (`order_of`). The k-th largest maximum is found bit by bit, from the highest bit: a bit is set if at least
+// k maxima are not less than the resulting number.
 //
 //   maxima  (queries, blocks): result of search_maxima
 //   limits  (queries): the margin, and the minimum score

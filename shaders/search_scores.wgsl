@@ -1,5 +1,6 @@
-// Dot products of stored vectors (rows) with one query, or with four queries. Each word of the rows is read
-// once. One lane per two quads (groups of four rows) in neighbouring panels, without barriers.
+// Computes the dot products of stored vectors (rows) with one query, or with four queries. Each word of the
+// rows is read once. Each lane computes the scores of two quads (groups of four rows) in neighbouring panels,
+// without barriers.
 //
 //   rows     (panels, ROW_WORDS, 16) quads of words; see shared/search_rows.wgsl
 //   query    (VALUES · WORDS) numbers; for f16, each number times 2^112. A uniform, because software adapters
@@ -21,9 +22,9 @@ struct SearchSize {
 
 @group(0) @binding(0) var<uniform> size: SearchSize;
 @group(0) @binding(1) var<storage, read> rows: array<vec4u>;
-// search_scores
+// Binding 2 of the entry point search_scores.
 @group(0) @binding(2) var<uniform> query: array<vec4f, VALUES * WORDS / 4u>;
-// search_scores4
+// Binding 2 of the entry point search_scores4. Binding 3 belongs to both entry points.
 @group(0) @binding(2) var<storage, read> query4: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
 
@@ -34,8 +35,8 @@ struct Sums4 {
   d: vec4f,
 }
 
-// Adds to `start` the products of the numbers in two consecutive words (two, four or eight numbers per row)
-// with the corresponding numbers of the query.
+// Returns the sum of `start` and the products of the numbers in two consecutive words (two, four or eight
+// numbers per row) with the corresponding numbers of the query.
 fn multiply(left: vec4u, right: vec4u, q0: vec4f, q1: vec4f, start: vec4f) -> vec4f {
   var sum = fma(number0(left), vec4f(q0.x), start);
   if (VALUES == 1u) {
@@ -70,7 +71,7 @@ fn multiply4(words: vec4u, number: u32, start: Sums4) -> Sums4 {
   return sums;
 }
 
-// The scales of four int8 rows. 1 for f32 and f16.
+// Returns the scales of four int8 rows; 1 for f32 and f16.
 fn scales(at: u32) -> vec4f {
   if (VALUES == 4u) {
     return bitcast<vec4f>(rows[at]);
@@ -78,7 +79,8 @@ fn scales(at: u32) -> vec4f {
   return vec4f(1.0);
 }
 
-// Index of the first of a lane's two quads. The index of the second quad is larger by PANEL_QUADS.
+// Returns the index of the first of a lane's two quads. The index of the second quad is larger by
+// PANEL_QUADS.
 fn first_quad(lane: u32) -> u32 {
   return lane / PANEL_QUADS * (2u * PANEL_QUADS) + lane % PANEL_QUADS;
 }

@@ -64,8 +64,8 @@ export class DINOv2 {
   /** A report of the load: bytes from the network and the cache, tensor names, assumptions. */
   readonly loaded: LoadReport;
   /**
-   * The default preprocessing of this model's images. Options of a call override the default. `source` names
-   * the file of the checkpoint that defines the preprocessing.
+   * The default preprocessing of this model's images. Options of a call override the default. Its property
+   * `source` names the file of the checkpoint that defines the preprocessing.
    */
   readonly preprocessing: Preprocessing;
   /**
@@ -205,8 +205,8 @@ export class DINOv2 {
 
   /**
    * Bytes of all buffers that the library holds on this device: weights and activations of all models,
-   * features that are not disposed, images in preparation. Activations stay allocated for the largest input
-   * so far.
+   * features that are not disposed of, images in preparation. Activations stay allocated for the largest
+   * input so far.
    */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
@@ -301,8 +301,8 @@ export class DINOv2 {
   }
 
   /**
-   * Computes the vectors of any number of images, in order. Decodes the next images while the GPU computes,
-   * and holds at most two batches of images in memory.
+   * Computes the vectors of any number of images, in order. The next images are decoded while the GPU
+   * computes. The method holds at most two batches of images in memory.
    *
    * An image that cannot be used gives `{ index, error }` instead of `{ index, embedding }`; the iteration
    * continues. The method takes several files and URLs from the iterable ahead of time. It takes canvases,
@@ -371,7 +371,7 @@ export class DINOv2 {
 
   /**
    * Describes a forward pass as text: one line for each dispatch, and the memory of its buffers.
-   * @param size default: one image of 224 × 224
+   * @param size size of the input. Default: one image of 224 × 224
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
@@ -399,9 +399,10 @@ export class DINOv2 {
   }
 
   /**
-   * Measures equivalent kernels on this adapter and selects the fastest kernels. Equivalent kernels give the
-   * same bits, so results do not change. Takes a second or two on a GPU. If an earlier visit stored a result,
-   * the stored result is used without measuring. A software adapter has only one kernel for each operation.
+   * Measures equivalent kernels on this adapter, and selects the fastest kernels for later calls. Equivalent
+   * kernels give the same bits, so results do not change. Takes a second or two on a GPU. If an earlier visit
+   * stored a result, the stored result is used without measuring. A software adapter has only one kernel for
+   * each operation.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async tune(options: TuneOptions = {}): Promise<TuningReport> {
@@ -424,7 +425,8 @@ export class DINOv2 {
   }
 
   /**
-   * Frees the GPU memory of the model. Features that the model computed stay valid until they are disposed.
+   * Frees the GPU memory of the model. Features that the model computed stay valid until they are disposed
+   * of.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -443,7 +445,10 @@ export class DINOv2 {
     if (this.#disposed) throw modelDisposed();
   }
 
-  /** Runs an asynchronous call. If the call fails and the model was disposed meanwhile, throws DISPOSED. */
+  /**
+   * Runs an asynchronous call. If the call fails with a `DeviceError` and the model was disposed of during the
+   * call, throws DISPOSED instead.
+   */
   async #whileAlive<T>(task: () => Promise<T>): Promise<T> {
     this.#alive();
     try {

@@ -124,13 +124,13 @@ export class Embedder {
   }
 
   async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
-    // Throws for wrong options before the image is decoded.
+    // Wrong options throw an error here, before the image is decoded.
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
     const file = thumbnailPx > 0 && isBlob(source) ? source : undefined;
     const small = file && (await import('./image/thumbnail.js'));
     const decoding = decodeSource(this.#gpu, source, options);
-    // An image that needs no decoding is uploaded without an `await`, so that the caller cannot change it
-    // before.
+    // An image that needs no decoding is uploaded without an `await`, so that the caller cannot change the
+    // image before the upload.
     const decoded = 'then' in decoding ? await decoding : decoding;
     try {
       if (small) await pause(); // lets the page draw before the thumbnail is made
@@ -169,7 +169,7 @@ export class Embedder {
     }
   }
 
-  /** Computes the vector of each prepared image, and on request also its patch tokens and its thumbnail. */
+  /** Computes the vector of each prepared image, and if requested also its patch tokens and its thumbnail. */
   async #embed(
     images: readonly Prepared[],
     { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
@@ -219,7 +219,7 @@ export class Embedder {
   }
 }
 
-/** An image that is decoded and on the GPU. */
+/** An image that is decoded and has been uploaded to the GPU. */
 interface Prepared {
   readonly image: PreparedImage;
   readonly thumbnail: Promise<Thumbnail | undefined> | undefined;
@@ -244,7 +244,7 @@ function throwFirst(items: readonly BatchItem<unknown>[]): void {
   for (const { error } of items) if (error) throw error;
 }
 
-/** @throws OptionError OPTION_VALUE */
+/** Checks the option `batchSize`. @throws OptionError OPTION_VALUE */
 function checkBatchSize(batchSize: number): void {
   if (Number.isInteger(batchSize) && batchSize >= 1) return;
   throw new OptionError(

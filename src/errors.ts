@@ -267,7 +267,7 @@ export class IndexError extends DINOv2Error {
   declare readonly code: IndexCode;
   /** For `INDEX_DAMAGED`: the ids of the lost items, as far as they are known. Otherwise empty. */
   readonly items: readonly string[];
-  /** For `INDEX_QUOTA`: the number of bytes to write. */
+  /** For `INDEX_QUOTA`: the number of bytes that were to be written. */
   readonly need: number | undefined;
   /** For `INDEX_QUOTA`: the number of free bytes, as estimated by the browser. */
   readonly have: number | undefined;

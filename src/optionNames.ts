@@ -1,14 +1,14 @@
 /**
- * Checks the names of options. A name that no method of the library has as an option is an error. The name of
- * an option of a different method is ignored, so that several methods can be called with the same options
- * object.
+ * Checks the names of options. A name is an error if no method of the library has an option of that name. An
+ * option that belongs to a different method is ignored, so that several methods can be called with the same
+ * options object.
  */
 import { OptionError } from './errors.js';
 import { expectOptions } from './optionObject.js';
 
-/** All option names. A type test checks that the list equals the keys of all option types. */
+/** All option names. A type test checks that this list contains exactly the keys of all option types. */
 export const OPTION_NAMES = [
-  // loading
+  // options for loading a model
   'attempts',
   'baseUrl',
   'cache',
@@ -35,7 +35,7 @@ export const OPTION_NAMES = [
   'weights',
   'worker',
   'workerUrl',
-  // images and features
+  // options for images and features
   'attentions',
   'background',
   'batch',
@@ -66,7 +66,7 @@ export const OPTION_NAMES = [
   'store',
   'topK',
   'width',
-  // search
+  // options of the search
   'dim',
   'filter',
   'format',
@@ -116,7 +116,10 @@ const plain = (name: string): string =>
     .toLowerCase()
     .replaceAll(/[^a-z0-9]/g, '');
 
-/** The option name with the smallest edit distance, if it is at most a third of the length of `name`. */
+/**
+ * Returns the option name with the smallest edit distance from `name`, if that distance is at most a third of
+ * the length of `name`.
+ */
 function nearest(name: string): string | undefined {
   const given = plain(name);
   let best: string | undefined;
@@ -128,7 +131,10 @@ function nearest(name: string): string | undefined {
   return best;
 }
 
-/** Damerau-Levenshtein distance: insertions, deletions, replacements and swaps of neighbouring characters. */
+/**
+ * Computes the Damerau-Levenshtein distance of two texts: insertions, deletions, replacements and swaps of
+ * neighbouring characters.
+ */
 function editDistance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let i = 1; i <= a.length; i++) {

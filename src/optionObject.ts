@@ -1,6 +1,6 @@
 /**
- * Checks that options are an object. This file is separate from `optionNames.ts`, because the page's part of
- * the worker entry does not check option names.
+ * Checks the types of options and arguments. This file is separate from `optionNames.ts`, because the code of
+ * the worker entry that runs in the page does not check option names.
  */
 import { OptionError } from './errors.js';
 
@@ -22,8 +22,8 @@ export const wrongKind = (where: string, expected: string, found: unknown): Opti
   new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${kindOf(found)}.`);
 
 /**
- * The name of a value's class. Works without the global class and for objects of other windows, unlike
- * `instanceof`.
+ * Returns the name of a value's class. Works without the global class and for objects of other windows,
+ * unlike `instanceof`.
  */
 export const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 

@@ -14,7 +14,7 @@ import type { Pooling } from './tasks/pooling.js';
 
 export type { PixelSize } from './model/normalizedPixels.js';
 
-/** The progress of a load. `onProgress` is called with it. */
+/** The progress of a load. `onProgress` is called with an object of this type. */
 export interface LoadProgress {
   /** Bytes of the weights files that have been read. */
   readonly loadedBytes: number;
@@ -22,7 +22,7 @@ export interface LoadProgress {
   readonly totalBytes: number | undefined;
   /** Number of tensors that are on the GPU. */
   readonly loadedTensors: number;
-  /** Number of tensors of the model. */
+  /** Number of all tensors of the model. */
   readonly totalTensors: number;
 }
 
@@ -64,8 +64,8 @@ export interface LoadOptions {
    */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Called as the load proceeds. If this function throws, the load stops and its promise rejects with the
-   * error.
+   * Called repeatedly while the load proceeds. If this function throws, the load stops and its promise
+   * rejects with the error.
    */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -77,9 +77,9 @@ export interface LoadReport {
    * `synthetic`.
    */
   readonly fetchedBytes: number;
-  /** Bytes of weights from the cache. */
+  /** Bytes of weights that were read from the cache. */
   readonly cachedBytes: number;
-  /** The storage that holds the checkpoint for the next load. */
+  /** The storage that holds the checkpoint's files for the next load. */
   readonly cache: 'opfs' | 'cache-api' | 'none';
   /** The reason for the value of `cache`, as a sentence. */
   readonly cacheReason: string;
@@ -122,7 +122,8 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
    * Expected SHA-256 of model.safetensors, as hexadecimal digits or as `sha256-` and Base64. An object gives
    * the hashes of several files by name: shards, model.safetensors.index.json, config.json,
-   * preprocessor_config.json. A name that matches none of the files read is an error. Default: no check.
+   * preprocessor_config.json. If a name matches none of the files that are read, the load fails. Default: no
+   * check.
    */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
   /**
@@ -248,12 +249,12 @@ export interface TuningReport {
    * and kernels stored it. `nothing to choose`: the adapter has only one kernel for each operation.
    */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
-  /** All measurements of this call. */
+  /** All measurements that this call of `tune` made. */
   readonly samples: readonly TuningSample[];
   /** Kernels that were not measured, each with the reason. */
   readonly leftOut: readonly string[];
   /** The error of the store, if the store failed. The next call may then have to measure again. */
   readonly storeError?: string | undefined;
-  /** Duration of the call, in milliseconds. */
+  /** Duration of the call of `tune`, in milliseconds. */
   readonly ms: number;
 }

@@ -12,7 +12,7 @@ export interface Support {
   readonly reason?: string;
   /** If not `ok`: the code of the `DeviceError`. Undefined if WebGPU failed with an unknown error. */
   readonly code?: DeviceCode;
-  /** If `ok`: the adapter. */
+  /** If `ok`: a description of the adapter. */
   readonly adapter?: AdapterDescription;
   /** If `ok`: the optional features of the adapter, such as `shader-f16`. */
   readonly features?: readonly string[];

@@ -1,7 +1,8 @@
 
-// The exact GELU: gelu(x) = x · Φ(x) = x/2 · (1 + erf(x / √2)). For |x| ≤ 5.6, erf(x / √2) is computed as x ·
-// P(x²) / Q(x²), a minimax fit of degrees 6 and 4 with an error of at most 5e-8 before rounding. For larger
-// |x|, erf(x / √2) is ±1 in f32. `exp` and `tanh` are not used, because their accuracy differs between GPUs.
+// Computes the exact GELU: gelu(x) = x · Φ(x) = x/2 · (1 + erf(x / √2)). For |x| ≤ 5.6, erf(x / √2) is
+// computed as x · P(x²) / Q(x²), a minimax fit of degrees 6 and 4 with an error of at most 5e-8 before
+// rounding. For larger |x|, erf(x / √2) is ±1 in f32. `exp` and `tanh` are not used, because their accuracy
+// differs between GPUs.
 fn gelu(x: vec4f) -> vec4f {
   let z = clamp(x, vec4f(-5.6), vec4f(5.6));
   let t = z * z;
@@ -21,8 +22,8 @@ fn gelu(x: vec4f) -> vec4f {
   return 0.5 * x * (1.0 + erf);
 }
 
-// silu(x) = x / (1 + exp(-x)). The clamp keeps `exp` finite. For x < -88, the result is x · 6e-39, which is
-// almost 0.
+// Computes silu(x) = x / (1 + exp(-x)). The clamp keeps `exp` finite. For x < -88, the result is x · 6e-39,
+// which is almost 0.
 fn silu(x: vec4f) -> vec4f {
   return x / (1.0 + exp(min(-x, vec4f(88.0))));
 }

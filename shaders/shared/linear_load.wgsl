@@ -1,15 +1,16 @@
 // Helpers of linear.wgsl, linear_narrow.wgsl and linear_small.wgsl: load the input x, and compute the last
 // few rows, for which these kernels use no tile.
 
-// Four values of row `row` of x: columns 4 · `vector` to 4 · `vector` + 3. Zeros beyond the end of the row.
+// Returns four values of row `row` of x: columns 4 · `vector` to 4 · `vector` + 3. The values are 0 beyond
+// the end of the row.
 fn load_x(row: u32, vector: u32) -> vec4f {
   let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
   return select(vec4f(), value, vector < IN_VECTORS);
 }
 
-// True if at most 8 rows remain from row `first` on. These last rows (the tail) are not computed as a tile:
-// each lane computes row `first + local.y` at its columns. The tail is common: an image of 224 × 224 has 257
-// tokens (256 + 1), or 261 with registers (256 + 5).
+// Returns true if at most 8 rows remain from row `first` on. These last rows (the tail) are not computed as a
+// tile: each lane computes row `first + local.y` at its columns. The tail is common: an image of 224 × 224
+// has 257 tokens (256 + 1), or 261 with registers (256 + 5).
 fn is_tail(first: u32) -> bool {
   return size.batch * size.num_tokens - first <= 8u;
 }

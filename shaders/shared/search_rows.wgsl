@@ -16,8 +16,8 @@ const ROW_WORDS = WORDS + VALUES / 4u;
 // To compensate, the other factor of each product is multiplied by 2^112.
 const F16_BITS = vec4i(-1879056384); // 0x8fffe000
 
-// number0, number1, …: number 0, 1, … of a word, for each of four rows. The result is defined only for
-// numbers below VALUES.
+// The functions number0, number1, … return number 0, 1, … of a word, for each of four rows. The result is
+// defined only for numbers below VALUES.
 fn number0(words: vec4u) -> vec4f {
   if (VALUES == 1u) {
     return bitcast<vec4f>(words);

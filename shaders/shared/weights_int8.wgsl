@@ -7,7 +7,7 @@ fn weights4(stored: Weights4, scale: vec4f) -> vec4f {
   return scale * vec4f(vec4i(vec4u(stored) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
 }
 
-// Scales of columns 4 · `group` to 4 · `group` + 3.
+// Returns the scales of columns 4 · `group` to 4 · `group` + 3.
 fn scale4(group: u32) -> vec4f {
   let at = SCALES_AT + 4u * group;
   return bitcast<vec4f>(vec4u(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]));

@@ -9,7 +9,7 @@ export interface AdapterDescription {
   readonly architecture: string;
   /** `GPUAdapterInfo.description`. Empty if the browser hides it. */
   readonly description: string;
-  /** `GPUAdapterInfo.isFallbackAdapter`. */
+  /** `GPUAdapterInfo.isFallbackAdapter`: true if the browser marks the adapter as a fallback. */
   readonly isFallbackAdapter: boolean;
   /**
    * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but
@@ -20,7 +20,7 @@ export interface AdapterDescription {
 }
 
 /**
- * Requests the high-performance adapter.
+ * Requests the browser's high-performance WebGPU adapter.
  *
  * @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE, ADAPTER_MISSING
  */
@@ -54,7 +54,7 @@ export async function requestAdapter(): Promise<GPUAdapter> {
   );
 }
 
-/** Describes an adapter. `info` is undefined in old browsers. */
+/** Describes an adapter as plain data. `info` is undefined in old browsers. */
 export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescription {
   const { vendor = '', architecture = '', description = '', isFallbackAdapter = false } = info ?? {};
   const software =

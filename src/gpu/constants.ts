@@ -4,7 +4,7 @@
  * #typedefdef-gpushaderstageflags)
  */
 
-/** `GPUBufferUsage`. */
+/** The flags of `GPUBufferUsage`. */
 export const BufferUsage = {
   MAP_READ: 0x0001,
   COPY_SRC: 0x0004,
@@ -14,7 +14,7 @@ export const BufferUsage = {
   QUERY_RESOLVE: 0x0200,
 } as const;
 
-/** `GPUTextureUsage`. */
+/** The flags of `GPUTextureUsage`. */
 export const TextureUsage = {
   COPY_SRC: 0x01,
   COPY_DST: 0x02,
@@ -22,8 +22,8 @@ export const TextureUsage = {
   RENDER_ATTACHMENT: 0x10,
 } as const;
 
-/** `GPUMapMode.READ`. */
+/** The flag `GPUMapMode.READ`. */
 export const MAP_READ = 0x0001;
 
-/** `GPUShaderStage.COMPUTE`. */
+/** The flag `GPUShaderStage.COMPUTE`. */
 export const SHADER_STAGE_COMPUTE = 0x4;

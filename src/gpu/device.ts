@@ -19,16 +19,17 @@ import { shortenWaits } from './wait.js';
 export class Gpu {
   /** The WebGPU device. */
   readonly device: GPUDevice;
-  /** The adapter of the device. */
+  /** Describes the adapter of the device. */
   readonly info: AdapterDescription;
   /**
-   * Kernels for software adapters, made for the subgroup size of this device. Undefined: use the tiled
-   * kernels.
+   * Kernels for software adapters, made for the subgroup size of this device. Undefined if the device uses
+   * the tiled kernels.
    */
   readonly laneKernels: LaneKernels | undefined;
   /**
    * True if all kernels of an operation give the same bits. The self-test sets this property to false if the
-   * driver makes them round differently. Each operation then uses a single kernel for all input sizes.
+   * kernels round differently with this driver. In that case, each operation uses a single kernel for all
+   * input sizes.
    */
   alternativesAgree = true;
   /**
@@ -37,25 +38,25 @@ export class Gpu {
   uncaptured: GPUError | undefined;
   /** The library's buffers on the device. */
   readonly memory: GpuMemory;
-  /** The compiled kernels. */
+  /** The compiled kernels of the device. */
   readonly pipelines: PipelineCache;
   /**
    * Estimate of the floating-point operations per second. The initial estimate is that of a weak integrated
    * GPU, or of a software adapter.
    */
   readonly throughput: ThroughputEstimate;
-  /** When the last measured work ended, by `performance.now`. */
+  /** The time when the last measured work ended, by `performance.now`. */
   measuredUntilMs = 0;
   readonly #owned: boolean;
   #users = 0;
   #lost: GPUDeviceLostInfo | undefined;
-  /** Called when the device is lost. */
+  /** Functions that are called when the device is lost. */
   readonly #lostListeners = new Set<() => void>();
 
   /**
    * Makes the `Gpu` of a device. Loads the kernels for software adapters if the device needs them.
    *
-   * @param owned true if the library made the device. The last `release` then destroys the device
+   * @param owned true if the library made the device. The last call of `release` destroys such a device
    */
   static async of(device: GPUDevice, info: AdapterDescription, owned: boolean): Promise<Gpu> {
     return new Gpu(device, info, owned, await loadLaneKernels(device, info));
@@ -127,7 +128,7 @@ export class Gpu {
   /**
    * Creates buffers that the caller must destroy. Resolves when the device has allocated the buffers.
    *
-   * @throws DeviceError if an allocation failed. No buffer exists then
+   * @throws DeviceError if an allocation failed. In that case, no buffer exists
    */
   make<Result>(label: string, make: (burst: Burst) => Result): Promise<Result> {
     return this.task(label, undefined, async (task) => {
@@ -194,7 +195,7 @@ export class Gpu {
     }
   }
 
-  /** See `AdapterDescription.software`. */
+  /** True if the adapter emulates a GPU on the CPU; see `AdapterDescription.software`. */
   get software(): boolean {
     return this.info.software;
   }
@@ -213,7 +214,7 @@ export class Gpu {
   release(): void {
     this.#users -= 1;
     if (this.#users > 0 || !this.#owned) return;
-    // `device.lost` resolves later. Until then, `acquireGpu` must not hand out this device.
+    // `device.lost` resolves later. Until then, `acquireGpu` must not return this device.
     this.#lost ??= {
       reason: 'destroyed',
       message: 'the last model on it was disposed of',
@@ -278,8 +279,8 @@ async function requestOwnGpu(): Promise<Gpu> {
 
 /**
  * Loads the kernels for a software adapter whose subgroups all have 4 or 8 lanes. Returns undefined for other
- * devices, and if the file fails to load. The tiled kernels are then used: they are correct on every adapter,
- * but slower on such a software adapter.
+ * devices, and if the file fails to load. In these cases the tiled kernels are used: they are correct on
+ * every adapter, but slower on such a software adapter.
  */
 async function loadLaneKernels(
   { features, adapterInfo }: GPUDevice,

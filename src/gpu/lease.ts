@@ -5,7 +5,7 @@ import { DeviceError } from '../errors.js';
 export interface Lease {
   /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
   hold(): () => void;
-  /** True after the owner's `dispose()`. */
+  /** True after the owner's `dispose()` was called. */
   readonly disposed: boolean;
 }
 
@@ -17,7 +17,7 @@ export class OwnedBuffers implements Lease {
   #disposed = false;
 
   /**
-   * @param free frees the buffers; called once
+   * @param free frees the buffers. Called once, when no task uses the buffers after the owner's `dispose()`
    * @param message message of the error that is thrown if the buffers are used after `dispose()`
    */
   constructor(free: () => void, message: string) {
@@ -25,12 +25,12 @@ export class OwnedBuffers implements Lease {
     this.#message = message;
   }
 
-  /** True after `dispose()`. */
+  /** True after `dispose()` was called. */
   get disposed(): boolean {
     return this.#disposed;
   }
 
-  /** Throws after `dispose()`. @throws DeviceError DISPOSED */
+  /** Throws if `dispose()` was called. @throws DeviceError DISPOSED */
   check(): void {
     if (this.#disposed) throw new DeviceError('DISPOSED', this.#message);
   }

@@ -17,13 +17,13 @@ import { inLines } from './workgroups.js';
 /** Properties of the adapter, the weights and the tuning that decide which kernels are used. */
 export interface Target {
   /**
-   * True for a software adapter. Linear layers then use the wide tile only: it is the fastest tile on such
-   * adapters, and each further tile takes seconds to compile.
+   * True for a software adapter. On such an adapter, linear layers use the wide tile only: it is the fastest
+   * tile there, and each further tile takes seconds to compile.
    */
   readonly software: boolean;
   /** Kernels for a software adapter, by subgroup size (`Gpu.laneKernels`). Default: the tiled kernels. */
   readonly laneKernels?: LaneKernels | undefined;
-  /** How the matrices are stored. */
+  /** How the weight matrices are stored on the GPU. */
   readonly weights: WeightStorage;
   /** Element type of f16 weights in workgroup memory (tiled kernels). Default: f32. */
   readonly operands?: OperandType | undefined;
@@ -68,7 +68,7 @@ const DEFAULT_LANES = 5120;
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
-/** The target of an adapter and a weight storage, before tuning. */
+/** Returns the target of an adapter and a weight storage, before tuning. */
 export function targetOf(
   { info, laneKernels, alternativesAgree }: Pick<Gpu, 'info' | 'laneKernels' | 'alternativesAgree'>,
   weights: WeightStorage,
@@ -85,18 +85,18 @@ export function targetOf(
 
 /** Size of a forward pass's input. */
 export interface ForwardSize {
-  /** Images. */
+  /** Number of images. */
   readonly batch: number;
-  /** Rows of patches of an image. */
+  /** Number of rows of patches of an image. */
   readonly rows: number;
-  /** Columns of patches of an image. */
+  /** Number of columns of patches of an image. */
   readonly cols: number;
-  /** Tokens of an image: cls, registers and patches. */
+  /** Number of tokens of an image: cls, registers and patches. */
   readonly numTokens: number;
 }
 
 /**
- * Words of the uniform `ForwardSize` that the kernels read.
+ * Returns the words of the uniform `ForwardSize` that the kernels read.
  *
  * @param first first workgroup of a range, if the dispatch is cut into ranges. Default: 0, 0, 0
  */
@@ -107,9 +107,9 @@ export const sizeWords = (
 
 /** A kernel variant that can compute an operation. */
 export interface Dispatch {
-  /** The kernel with its constants. */
+  /** The kernel variant: the kernel with its constants. */
   readonly variant: KernelVariant;
-  /** Workgroups along x, y, z for an input size. */
+  /** Returns the numbers of workgroups along x, y and z for an input size. */
   readonly workgroups: (size: ForwardSize) => Workgroups;
   /**
    * Axes along which the dispatch can be cut into ranges without changing a bit of the result; see
@@ -122,15 +122,18 @@ export interface Dispatch {
   readonly wantedLanes?: number | undefined;
 }
 
-/** Output columns of a panel of packed weights (`weights/packing.ts`). */
+/** Number of output columns in a panel of packed weights (`weights/packing.ts`). */
 export const PANEL_COLUMNS = 64;
 /** The number of input features of a panel is padded to a multiple of this. */
 export const PANEL_K = 32;
 
-/** Number of input features including the padding to a multiple of `PANEL_K`. */
+/** Returns the number of input features including the padding to a multiple of `PANEL_K`. */
 export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
 
-/** The shader constant SCALES_AT, the index (in u32) of the first scale of int8 weights, after the panels. */
+/**
+ * Returns the shader constant SCALES_AT: the index (in u32) of the first scale of int8 weights, after the
+ * panels.
+ */
 const scalesAt = (
   storage: WeightStorage,
   outFeatures: number,
@@ -140,16 +143,19 @@ const scalesAt = (
     ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) }
     : {};
 
-/** Cut along tiles of rows (y) first, then along tiles of columns (x). */
+/** The order in which a dispatch is cut: along tiles of rows (y) first, then along tiles of columns (x). */
 const ROWS_THEN_COLUMNS: readonly Axis[] = [1, 0];
-/** Cut along images (z) first, then along tiles of queries (x), then along heads (y). */
+/**
+ * The order in which a dispatch is cut: along images (z) first, then along tiles of queries (x), then along
+ * heads (y).
+ */
 const IMAGES_THEN_QUERIES: readonly Axis[] = [2, 0, 1];
 
 const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-/** The kernel of a node for an input size. */
+/** Chooses the kernel of a node for an input size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
   return dispatches[
@@ -161,21 +167,22 @@ export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
 }
 
 /**
- * Index of the first alternative that launches at least its wanted number of lanes. If none does: the last.
+ * Returns the index of the first alternative that launches at least its wanted number of lanes, or the index
+ * of the last alternative if none does.
  */
 export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
   const index = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
   return index < 0 ? lanes.length - 1 : index;
 }
 
-/** Number of lanes that a dispatch launches. */
+/** Returns the number of lanes that a dispatch launches. */
 export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize): number =>
   lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * The kernels that can compute a node, all with the same bits. The most efficient kernel comes first. Each
- * further kernel does less work per workgroup, so it launches more lanes. The bindings of each kernel are the
- * uniform `ForwardSize`, the node's inputs in order, and the node's output.
+ * Returns the kernels that can compute a node, all with the same bits. The most efficient kernel comes first.
+ * Each further kernel does less work per workgroup, so it launches more lanes. The bindings of each kernel
+ * are the uniform `ForwardSize`, the node's inputs in order, and the node's output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);

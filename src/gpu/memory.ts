@@ -13,7 +13,7 @@ interface PendingRead {
   readonly reject: (reason: unknown) => void;
 }
 
-/** The buffers of a device that this library created. */
+/** The buffers that this library created on a device. */
 export class GpuMemory {
   readonly #device: GPUDevice;
   readonly #live = new Map<GPUBuffer, number>();
@@ -37,7 +37,7 @@ export class GpuMemory {
   /**
    * Creates a storage buffer, which can also be written to and copied from.
    *
-   * @param bytes rounded up to a multiple of 4, at least 4
+   * @param bytes size of the buffer; rounded up to a multiple of 4, at least 4
    * @throws DeviceError DEVICE_LIMIT
    */
   storage(label: string, bytes: number): GPUBuffer {
@@ -73,7 +73,7 @@ export class GpuMemory {
     return buffer;
   }
 
-  /** Creates a buffer that query results are resolved into. @throws DeviceError DEVICE_LIMIT */
+  /** Creates a buffer that receives the results of timestamp queries. @throws DeviceError DEVICE_LIMIT */
   queries(label: string, bytes: number): GPUBuffer {
     return this.#create(
       label,
@@ -109,7 +109,7 @@ export class GpuMemory {
     });
   }
 
-  /** Starts all pending reads. The reads of a group share one staging buffer. */
+  /** Starts all pending reads. All reads that are started together share one staging buffer. */
   #startReads(): void {
     const reads = this.#pendingReads;
     this.#pendingReads = [];

@@ -8,11 +8,11 @@ import { assemble, kernelName, type Access, type Kernel, type KernelVariant } fr
 import { scoped } from './scopes.js';
 import { weightHelpers } from './kernels/weightHelpers.js';
 
-/** A compiled kernel variant. */
+/** A kernel variant with its compiled pipeline. */
 export interface CompiledKernel {
-  /** The kernel with its constants. */
+  /** The kernel variant: the kernel with its constants. */
   readonly variant: KernelVariant;
-  /** The compute pipeline. */
+  /** The pipeline that was compiled from the variant. */
   readonly pipeline: GPUComputePipeline;
   /** Layout of the pipeline's only bind group. */
   readonly layout: GPUBindGroupLayout;
@@ -27,7 +27,7 @@ const bindingLayouts: Readonly<Record<Access, Omit<GPUBindGroupLayoutEntry, 'bin
 /** The compiled kernels of a device. */
 export class PipelineCache {
   readonly #device: GPUDevice;
-  /** The adapter's name for error messages. */
+  /** Name of the adapter, for error messages. */
   readonly adapter: string;
   readonly #compiled = new Map<string, Promise<CompiledKernel>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();

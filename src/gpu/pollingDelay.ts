@@ -23,7 +23,7 @@ interface Rule {
    * it.
    */
   readonly quietMs: number;
-  /** Whether a wait outside of a round that takes at least `delayMs` also proves a delay. */
+  /** True if a wait of at least `delayMs` that is not part of a round also proves a delay. */
   readonly anyWait: boolean;
 }
 
@@ -54,23 +54,24 @@ const EAGER_MS = 20;
 const SUBMIT_INTERVAL_MS = 1;
 /** After `EAGER_MS`, the interval between empty submits is this fraction of the time waited so far. */
 const LATER_PART = 1 / 20;
-/** The shortest timeout that browsers honour. */
+/** The shortest timeout in ms that browsers honour. */
 const SHORTEST_TIMER_MS = 4;
 /** Firefox's own polling interval. Empty submits at longer intervals would not shorten a wait. */
 const LONGEST_INTERVAL_MS = 100;
 
 /**
- * A kernel that takes about 0.1 ms on any GPU, because each step depends on the step before. It must take
- * some time: Chrome reports work late only if the work has not ended when Chrome first polls.
+ * The kernel that a measuring round runs. It takes about 0.1 ms on any GPU, because each of its steps depends
+ * on the previous step. A shorter kernel would not show the delay: Chrome reports work late only if the work
+ * has not ended when Chrome first polls.
  */
 const SHORT_KERNEL =
   '@group(0) @binding(0) var<storage, read_write> x: f32; @compute @workgroup_size(1) fn main() { var y = x; for (var i = 0; i < 8000; i++) { y = y * 0.999 + 0.5; } x = y; }';
 
 /** The clock and the timers that `PollingDelay` uses. Tests replace them. */
 export interface Clock {
-  /** The current time. */
+  /** Returns the current time in ms. */
   readonly nowMs: () => number;
-  /** Resolves after `ms`. */
+  /** Resolves after `ms` milliseconds. */
   readonly sleep: (ms: number) => Promise<void>;
   /** Resolves in the next task of the event loop, which is sooner than any timer. */
   readonly nextTask: () => Promise<void>;
@@ -86,10 +87,10 @@ export class PollingDelay {
   #measuring = false;
   #nudging = false;
   #lost = false;
-  /** Number of current waits, and number of the current waits that should be short. */
+  /** Number of waits that have not ended. `#pendingShort` counts those of them that should be short. */
   #pending = 0;
   #pendingShort = 0;
-  /** Number of waits so far, and when the last wait began. */
+  /** Number of waits that have begun so far. `#beganMs` is the time when the last wait began. */
   #begun = 0;
   #beganMs = 0;
   #kernel: ShortKernel | undefined;
@@ -104,7 +105,7 @@ export class PollingDelay {
     if (RULES[nudge].anyWait) void this.#measure();
   }
 
-  /** Whether the browser delays waits on this device. Undefined until the measurement has ended. */
+  /** True if the browser delays waits on this device. Undefined until the measurement has ended. */
   get hasDelay(): boolean | undefined {
     return this.#hasDelay;
   }
@@ -134,7 +135,7 @@ export class PollingDelay {
     try {
       await (this.#nudge === 'emptySubmits' ? this.#submitNothing() : this.#openScopes());
     } catch {
-      // The device is lost. `answer` rejects for this reason.
+      // An error here means that the device is lost. `answer` rejects for the same reason.
     } finally {
       this.#nudging = false;
     }
@@ -163,7 +164,10 @@ export class PollingDelay {
     }
   }
 
-  /** Runs measuring rounds until the delay is known or another wait begins. A later call continues. */
+  /**
+   * Runs measuring rounds until it is known whether the browser delays waits, or until a wait begins that is
+   * not part of the measurement. A later call continues the measurement.
+   */
   async #measure(): Promise<void> {
     if (this.#measuring || this.#hasDelay !== undefined) return;
     this.#measuring = true;

@@ -14,30 +14,34 @@ import type { CompiledKernel } from './pipelines.js';
 import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from './submits.js';
 import type { Burst, Task } from './task.js';
 
-/** A forward pass in one submit is timed if its estimated time exceeds `SUBMIT_MS / MEASURED_PART`. */
+/**
+ * A forward pass that is a single submit is timed if its estimated time exceeds `SUBMIT_MS / MEASURED_PART`.
+ */
 const MEASURED_PART = 8;
 
 /**
- * The buffers that the programs of one model share: the planner's slots by number, and the graph's inputs by
- * name. Each buffer grows to the size that the largest program needs.
+ * The buffers that the programs of one model share: the planner's slots (shared activation buffers) by
+ * number, and the buffers of the graph's inputs by name. Each buffer grows to the size that the largest
+ * program needs.
  */
 export class SlotPool {
   readonly #gpu: Gpu;
   readonly #slots = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
-  /** Increases when a buffer is replaced. Bind groups made before the increase are then invalid. */
+  /** Increases when a buffer is replaced. Bind groups that were made before that are invalid. */
   generation = 0;
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
   }
 
-  /** Total bytes of the buffers. */
+  /** Total bytes of the pool's buffers. */
   get bytes(): number {
     return [...this.#slots.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /**
-   * Makes every slot at least as large as required. If an allocation fails, no slot changes.
+   * Makes the buffer of each slot or input at least as large as required. If an allocation fails, no buffer
+   * changes.
    *
    * @throws DeviceError DEVICE_MEMORY, DEVICE_LIMIT
    */
@@ -58,12 +62,12 @@ export class SlotPool {
     }
   }
 
-  /** The buffer of a slot, by number, or of an input, by name. */
+  /** Returns the buffer of a slot, given its number, or of an input, given its name. */
   get(key: number | string): GPUBuffer | undefined {
     return this.#slots.get(key)?.buffer;
   }
 
-  /** Destroys all buffers. */
+  /** Destroys all buffers of the pool. */
   dispose(): void {
     for (const { buffer } of this.#slots.values()) this.#gpu.memory.destroy(buffer);
     this.#slots.clear();
@@ -74,9 +78,9 @@ export class SlotPool {
 export interface ProgramStep {
   readonly node: Node;
   readonly kernel: CompiledKernel;
-  /** Workgroups of the whole operation. */
+  /** Number of workgroups of the whole operation, along x, y and z. */
   readonly workgroups: Workgroups;
-  /** See `Dispatch.cuts`. */
+  /** Axes along which the operation can be cut into ranges; see `Dispatch.cuts`. */
   readonly cuts: readonly Axis[];
   readonly flops: number;
   /**
@@ -96,9 +100,9 @@ export interface ReadyDispatch {
 
 /** A graph that is ready to run at one input size. */
 export class Program {
-  /** The assignment of activations to slots. */
+  /** The assignment of activations to slots (shared buffers). */
   readonly plan: Plan;
-  /** The operations in the order in which they run. */
+  /** The program's operations in the order in which they run. */
   readonly steps: readonly ProgramStep[];
   readonly #gpu: Gpu;
   readonly #graph: Graph;
@@ -236,7 +240,7 @@ export class Program {
     await previous;
   }
 
-  /** One dispatch for each step. The bind groups are valid until a buffer of the pool is replaced. */
+  /** Returns one dispatch for each step. The bind groups are valid until a buffer of the pool is replaced. */
   whole(): readonly ReadyDispatch[] {
     if (this.#generation !== this.#pool.generation) {
       this.#whole = this.steps.map((step) => ({
@@ -251,8 +255,8 @@ export class Program {
   }
 
   /**
-   * The dispatches of all steps. A step of more than `most` FLOPs is cut into several dispatches if its
-   * kernel allows that. The dispatches are valid until the burst's task ends.
+   * Returns the dispatches of all steps. A step of more than `most` FLOPs is cut into several dispatches if
+   * its kernel allows that. The dispatches are valid until the burst's task ends.
    */
   cut(burst: Burst, most: number): ReadyDispatch[] {
     const sizes = new Map<string, GPUBuffer>();
@@ -326,8 +330,8 @@ export class Program {
 }
 
 /**
- * Floating-point operations of a node's matrix products. A multiplication and an addition count one each; all
- * other operations count 0.
+ * Returns the number of floating-point operations in a node's matrix products. A multiplication and an
+ * addition count one each; all other operations count 0.
  */
 export function flopsOf({ operation, inputs, output }: Node, { numTokens }: ForwardSize): number {
   switch (operation.kind) {

@@ -1,4 +1,4 @@
-/** Runs synchronous code inside WebGPU error scopes. */
+/** Provides a function that runs synchronous code inside WebGPU error scopes. */
 
 const FILTERS = ['validation', 'out-of-memory', 'internal'] as const;
 

@@ -10,7 +10,7 @@ import { MAX_WORKGROUPS } from './workgroups.js';
  */
 export const SUBMIT_MS = 100;
 
-/** Number of workgroups along x, y and z. */
+/** Numbers of workgroups along x, y and z. */
 export type Workgroups = readonly [number, number, number];
 
 /** Index of an axis: x, y or z. */
@@ -18,20 +18,20 @@ export type Axis = 0 | 1 | 2;
 
 /** A block of the workgroups of a dispatch. */
 export interface Range {
-  /** First workgroup of the block. */
+  /** Position of the block's first workgroup along x, y and z. */
   readonly first: Workgroups;
-  /** Size of the block. */
+  /** Numbers of workgroups of the block along x, y and z. */
   readonly workgroups: Workgroups;
   /** Floating-point operations of the block. */
   readonly flops: number;
 }
 
 /**
- * Cuts a dispatch into ranges of about the same size. Each range has at most `most` FLOPs, unless a single
- * workgroup has more. Along the axes in `axes`, each range has at most `MAX_WORKGROUPS` workgroups.
+ * Cuts a dispatch into ranges of about the same size. Each range has at most `most` FLOPs, or is a single
+ * workgroup. Along the axes in `axes`, each range has at most `MAX_WORKGROUPS` workgroups.
  *
- * @param axes axes along which the dispatch may be cut, in order of preference. The next axis is used only if
- *   a range that is one workgroup wide along all axes before still has too many FLOPs
+ * @param axes axes along which the dispatch may be cut, in order of preference. An axis is used only if a
+ *   range has too many FLOPs even when it is one workgroup wide along each of the earlier axes
  * @param flops floating-point operations of the whole dispatch
  */
 export function cutIntoRanges(
@@ -42,7 +42,7 @@ export function cutIntoRanges(
 ): Range[] {
   const [axis, ...others] = axes;
   const count = axis === undefined ? 1 : workgroups[axis];
-  // The factor allows for rounding errors: a range of exactly `most` FLOPs is not cut again.
+  // The factor 1 + 1e-9 allows for rounding errors: a range of exactly `most` FLOPs is not cut again.
   if (axis === undefined || (flops <= most * (1 + 1e-9) && count <= MAX_WORKGROUPS))
     return [{ first: [0, 0, 0], workgroups, flops }];
   const each = flops / count;

@@ -23,11 +23,11 @@ export interface TaskGpu {
   readonly device: GPUDevice;
   /** The library's buffers on the device. */
   readonly memory: GpuMemory;
-  /** The compiled kernels. */
+  /** The compiled kernels of the device. */
   readonly pipelines: PipelineCache;
-  /** Estimate of the floating-point operations per second. */
+  /** Estimate of the adapter's floating-point operations per second. */
   readonly throughput: ThroughputEstimate;
-  /** When the last measured work ended, by `performance.now`. */
+  /** The time when the last measured work ended, by `performance.now`. */
   measuredUntilMs: number;
   /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void;
@@ -37,7 +37,7 @@ export interface TaskGpu {
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
 }
 
-/** A buffer to bind, or a part of one. */
+/** A buffer, or a part of a buffer, to bind to a kernel. */
 export type Bound = GPUBuffer | GPUBufferBinding;
 
 /**
@@ -48,7 +48,7 @@ export class Burst {
   readonly #gpu: TaskGpu;
   readonly #label: string;
   readonly #made: Set<GPUBuffer>;
-  /** Called with every buffer that this burst uses. The task then throws if creating the buffer failed. */
+  /** Called with every buffer that this burst uses, so that the task throws if creating the buffer failed. */
   readonly #touch: (buffer: GPUBuffer) => void;
   readonly #freed: GPUBuffer[] = [];
   readonly #textures: GPUTexture[] = [];
@@ -80,7 +80,7 @@ export class Burst {
     return this.#own(this.#gpu.memory.uniformOf(label, words));
   }
 
-  /** Creates a buffer that query results are resolved into. @throws DeviceError DEVICE_LIMIT */
+  /** Creates a buffer that receives the results of timestamp queries. @throws DeviceError DEVICE_LIMIT */
   queries(label: string, bytes: number): GPUBuffer {
     return this.#own(this.#gpu.memory.queries(label, bytes));
   }
@@ -146,7 +146,7 @@ export class Burst {
     this.#freed.push(buffer);
   }
 
-  /** Submits the encoded commands. Only the task calls this. */
+  /** Submits the commands that the burst encoded. Only the task calls this method. */
   end(): void {
     this.#pass?.end();
     if (this.#encoder) this.#gpu.device.queue.submit([this.#encoder.finish()]);
@@ -194,8 +194,8 @@ export class Task {
 
   /**
    * Runs a burst: opens error scopes, calls `run`, submits at most once, closes the scopes. Does not wait for
-   * the GPU. A GPU error is thrown by the next `read` or `settled` of this task. If the task ends before, the
-   * first task that uses a buffer kept by this task throws the error.
+   * the GPU. A GPU error is thrown by the next `read` or `settled` of this task. If this task ends without
+   * such a call, the first task that uses a buffer kept by this task throws the error.
    */
   burst<Result>(run: (burst: Burst) => Result): Result {
     this.#checkActive();
@@ -258,7 +258,7 @@ export class Task {
    * waits for the measurement, and the task may end before the measurement does. Failed work is not recorded.
    *
    * @param flops floating-point operations of the work
-   * @param startMs when encoding began, by `performance.now`
+   * @param startMs the time when encoding began, by `performance.now`
    * @param submits number of submits that the work consists of. The task awaited each of them
    */
   measure(flops: number, startMs: number, submits: number): void {
@@ -269,7 +269,7 @@ export class Task {
       const doneMs = performance.now();
       const begunMs = Math.max(startMs, gpu.measuredUntilMs); // excludes the time of earlier measured work
       gpu.measuredUntilMs = doneMs;
-      await submittedWorkDone(gpu.device, true); // the GPU is idle, so this wait is the browser's own delay
+      await submittedWorkDone(gpu.device, true); // the GPU is idle, so only the browser's delay is measured
       const lateMs = performance.now() - doneMs;
       await Promise.all(verdicts);
       gpu.throughput.record(flops, doneMs - begunMs - submits * lateMs, doneMs - startMs);
@@ -293,8 +293,8 @@ export class Task {
   }
 
   /**
-   * Holds the buffers of leases until the task ends, even if the owner of a lease is disposed of. After such
-   * a disposal, the task's next burst or read throws `DISPOSED`.
+   * Keeps the buffers of leases alive until the task ends, even if the owner of a lease is disposed of. After
+   * such a disposal, the task's next burst or read throws `DISPOSED`.
    *
    * @throws DeviceError DISPOSED
    */
@@ -356,7 +356,10 @@ export class Task {
       );
   }
 
-  /** Throws if the owner of a lease was disposed of. Results of work submitted before are still correct. */
+  /**
+   * Throws if the owner of a lease was disposed of. Results of work that was submitted before the disposal
+   * are correct.
+   */
   #checkLeases(): void {
     for (const lease of this.#leases.keys())
       if (lease.disposed)

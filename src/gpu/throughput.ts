@@ -6,22 +6,22 @@
  */
 const COUNTED = 3;
 
-/** A shorter measured time counts as this time, because browsers coarsen their clocks. */
+/** A measured time that is shorter than this counts as this time, because browsers coarsen their clocks. */
 const SHORTEST_MS = 5;
 
 /** An estimate of an adapter's floating-point operations per second, updated from measured forward passes. */
 export class ThroughputEstimate {
   /**
-   * The last `COUNTED` values, made from measurements. The estimate is the largest of them, so it rises after
-   * one faster measurement and falls only after `COUNTED` slower measurements.
+   * The throughputs from the last `COUNTED` measurements. The estimate is the largest of them, so it rises
+   * after one faster measurement and falls only after `COUNTED` slower measurements.
    */
   #estimates: readonly number[];
 
   readonly #least: number;
 
   /**
-   * @param guess floating-point operations per second, used until the first measurement
-   * @param least lower bound of the estimate. Default: 0
+   * @param guess initial estimate in floating-point operations per second, used until the first measurement
+   * @param least lower bound of the estimate, in floating-point operations per second. Default: 0
    */
   constructor(guess: number, least = 0) {
     this.#estimates = [guess];

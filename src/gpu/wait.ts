@@ -39,8 +39,8 @@ export const submittedWorkDone = (device: GPUDevice, lastsLong = false): Promise
   waitFor(device, device.queue.onSubmittedWorkDone(), lastsLong);
 
 /**
- * The call that makes this browser poll for finished GPU work. Undefined if the browser has no polling delay:
- * in Safari, in Node, and in Chrome on Apple GPUs, where error scopes would make waits longer.
+ * Returns the call that makes this browser poll for finished GPU work. Undefined if the browser has no
+ * polling delay: in Safari, in Node, and in Chrome on Apple GPUs, where error scopes would make waits longer.
  */
 export function nudgeOf(userAgent: string, vendor: string): Nudge | undefined {
   if (vendor === 'apple') return undefined;

@@ -1,4 +1,7 @@
-/** The largest number of workgroups along an axis, and a function that arranges more workgroups in lines. */
+/**
+ * Provides the largest number of workgroups along an axis, and arranges larger numbers of workgroups in
+ * lines.
+ */
 
 /** Largest number of workgroups along one axis of a dispatch: WebGPU's default limit. */
 export const MAX_WORKGROUPS = 65_535;

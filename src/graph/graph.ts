@@ -8,20 +8,20 @@ import { DINOv2Error } from '../errors.js';
 /** Sizes of a tensor's axes, the outermost first. */
 export type Shape = readonly number[];
 
-/** Where a value comes from: the caller, the checkpoint, or a node of the graph. All activations are f32. */
+/** The origin of a tensor: the caller, the checkpoint, or a node of the graph. All activations are f32. */
 export type ValueKind = 'input' | 'weight' | 'activation';
 
 /** A tensor of a graph: its name, shape and origin. */
 export interface Value {
   /** Name of the tensor, unique in its graph. */
   readonly name: string;
-  /** Sizes of the axes. */
+  /** Sizes of the tensor's axes, the outermost first. */
   readonly shape: Shape;
-  /** Where the tensor comes from. */
+  /** The origin of the tensor. */
   readonly kind: ValueKind;
 }
 
-/** What a node computes. Shapes are (rows, columns). `gpu/lowering.ts` chooses the kernels. */
+/** The operation that a node computes. Shapes are (rows, columns). `gpu/lowering.ts` chooses the kernels. */
 export type Operation =
   /**
    * pixels (batch, 3, H, W) → patch embeddings (batch · rows · cols, embed_dim). Inputs: pixels, weight,
@@ -38,7 +38,7 @@ export type Operation =
    * Inputs: patches, cls, positions, and registers if the model has registers.
    */
   | { readonly kind: 'assembleTokens'; readonly numRegisterTokens: number }
-  /** Normalises every row. Inputs: x, weight, bias. */
+  /** Layer normalisation of every row. Inputs: x, weight, bias. */
   | { readonly kind: 'layerNorm'; readonly eps: number }
   /** x · weightᵀ + bias. Inputs: x, weight, bias. */
   | { readonly kind: 'linear' }
@@ -53,13 +53,13 @@ export type Operation =
 
 /** An operation with its inputs and its output. */
 export interface Node {
-  /** Name for messages and profiles, such as `blocks.0.attn.qkv`. */
+  /** Name of the node in messages and profiles, such as `blocks.0.attn.qkv`. */
   readonly label: string;
-  /** What the node computes. */
+  /** The operation that the node computes. */
   readonly operation: Operation;
-  /** Inputs in the order that `Operation` documents. */
+  /** The node's inputs, in the order that `Operation` documents. */
   readonly inputs: readonly Value[];
-  /** The result. */
+  /** The tensor that the node computes. */
   readonly output: Value;
 }
 
@@ -67,11 +67,11 @@ export interface Node {
 export interface Graph {
   /** The operations in the order in which they run. */
   readonly nodes: readonly Node[];
-  /** Values that are needed after the last node has run. */
+  /** The tensors that are needed after the last node has run. */
   readonly outputs: readonly Value[];
 }
 
-/** Number of elements of a tensor. */
+/** Returns the number of elements of a tensor. */
 export const elementCount = (shape: Shape): number => shape.reduce((product, extent) => product * extent, 1);
 
 /**
@@ -84,7 +84,7 @@ export class GraphBuilder {
   readonly #nodes: Node[] = [];
   readonly #names = new Set<string>();
 
-  /** Adds a tensor that the caller provides for each run. */
+  /** Adds a tensor that the caller provides for each run of the graph. */
   input(name: string, shape: Shape): Value {
     return this.#value(name, shape, 'input');
   }
@@ -180,7 +180,7 @@ export class GraphBuilder {
     return this.#node(name, { kind: 'attention', numHeads }, [qkv], [rows!, columns! / 3]);
   }
 
-  /** Returns the graph. The memory of `outputs` is not reused before the forward pass ends. */
+  /** Returns the graph. The memory of the tensors in `outputs` is not reused before the forward pass ends. */
   build(outputs: readonly Value[]): Graph {
     return { nodes: [...this.#nodes], outputs };
   }

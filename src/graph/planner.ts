@@ -11,17 +11,17 @@ import { elementCount, type Graph, type Value } from './graph.js';
 
 /** A buffer that several activations share. */
 export interface Slot {
-  /** Size of the largest activation in the slot. */
+  /** Bytes of the buffer: the size of the largest activation in the slot. */
   readonly bytes: number;
 }
 
 /** The assignment of a graph's activations to slots. */
 export interface Plan {
-  /** All slots. */
+  /** All slots of the plan. */
   readonly slots: readonly Slot[];
   /** For each activation, the index of its slot in `slots`. */
   readonly slotOf: ReadonlyMap<Value, number>;
-  /** Total bytes if each activation had a buffer of its own. */
+  /** Total bytes that the activations would take if each activation had its own buffer. */
   readonly unsharedBytes: number;
   /** Total bytes of the slots. */
   readonly plannedBytes: number;
@@ -39,16 +39,16 @@ interface Lifetime {
 /**
  * Assigns each activation of a graph to a slot. Equal graphs give equal plans.
  *
- * @param share false gives each activation its own slot. If a wrong result becomes right with `share: false`,
- *   the planner has the bug, not a kernel. Default: true
+ * @param share false gives each activation its own slot. If a result is wrong with sharing and correct with
+ *   `share: false`, the bug is in the planner, not in a kernel. Default: true
  */
 export function planMemory(graph: Graph, { share = true }: { share?: boolean } = {}): Plan {
   const lifetimes = lifetimesOf(graph);
   const slots: { bytes: number; users: Lifetime[] }[] = [];
   const slotOf = new Map<Value, number>();
 
-  // The activations are assigned in descending order of size, so each one fits into every existing slot. The
-  // sort is stable, so equal graphs give equal plans.
+  // The activations are assigned in descending order of size, so each activation fits into every existing
+  // slot. The sort is stable, so equal graphs give equal plans.
   for (const lifetime of [...lifetimes].sort((a, b) => b.bytes - a.bytes)) {
     const free = (slot: { users: Lifetime[] }): boolean =>
       slot.users.every((user) => user.last < lifetime.first || lifetime.last < user.first);

@@ -3,7 +3,9 @@
  * restricted to the space of a few vectors (Rayleigh-Ritz method).
  */
 
-/** Eigenvalues, the largest first, and their unit vectors: `vectors[k]` belongs to `values[k]`. */
+/**
+ * Eigenvalues, the largest first, and their eigenvectors of length 1: `vectors[k]` belongs to `values[k]`.
+ */
 export interface Eigen {
   readonly values: Float64Array;
   readonly vectors: readonly Float64Array[];
@@ -61,7 +63,8 @@ export interface RitzPairs extends Eigen {
 }
 
 /**
- * A given vector is left out if its component orthogonal to the earlier vectors is shorter than this.
+ * `ritzPairs` leaves out a given vector if the vector's component orthogonal to the earlier vectors is
+ * shorter than this.
  */
 const SHORT = 0.5;
 
@@ -147,9 +150,10 @@ function addScaled(to: Float64Array, factor: number, from: Float64Array): void {
 }
 
 /**
- * The factor, 1 or -1, that makes an eigenvector unique: the sum of the cubes of the entries of the product
- * is positive. The largest entries decide the sign, but the sum depends smoothly on the vector. So the sign
- * does not flip through rounding on a different adapter, or in the next frame of a video.
+ * Returns the factor, 1 or -1, that makes an eigenvector unique: the entries of the vector multiplied by this
+ * factor have a positive sum of cubes. The largest entries decide the sign, but the sum depends smoothly on
+ * the vector. So the sign does not flip through rounding on a different adapter, or in the next frame of a
+ * video.
  */
 export function signOf(vector: Float64Array): 1 | -1 {
   let cubes = 0;
@@ -159,7 +163,8 @@ export function signOf(vector: Float64Array): 1 | -1 {
     sum += Math.abs(value) ** 3;
   }
   if (Math.abs(cubes) > 1e-9 * sum) return cubes < 0 ? -1 : 1;
-  // The cubes cancel, as for the vector (1, -1). The first entry that is not small decides the sign.
+  // The sum of the cubes is almost 0, as for the vector (1, -1). The first entry that is not small decides
+  // the sign.
   const largest = vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const first = vector.find((value) => Math.abs(value) > largest / 2) ?? 0;
   return first < 0 ? -1 : 1;

@@ -7,7 +7,7 @@ export function fmix32(x: number): number {
   return x ^ (x >>> 16);
 }
 
-/** The 32-bit FNV-1a hash of the UTF-8 bytes of a text. */
+/** Returns the 32-bit FNV-1a hash of the UTF-8 bytes of a text. */
 export function fnv1a(text: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193);

@@ -2,8 +2,8 @@
 import { fmix32 } from './hash.js';
 
 /**
- * Number of iterated vectors. A PCA needs three. With eight, each step multiplies the error of the third
- * vector by the ratio of the ninth eigenvalue to the third, which is smaller.
+ * Number of vectors in the iteration. A PCA needs only three. With eight vectors, each step multiplies the
+ * error of the third vector by the ratio of the ninth eigenvalue to the third, which is smaller.
  */
 export const BLOCK = 8;
 

@@ -5,7 +5,8 @@
  */
 
 /**
- * Table of the float32 bits for each F16 bit pattern. The table takes 256 KiB and is made when first needed.
+ * Table with the float32 bits of each of the 65,536 F16 numbers. The table takes 256 KiB and is made when
+ * first needed.
  */
 let f32BitsOfF16: Uint32Array | undefined;
 
@@ -19,7 +20,7 @@ function f16Table(): Uint32Array {
     if (exponent === 0x1f) {
       bits = 0x7f800000 | (fraction << 13); // infinity, NaN
     } else if (exponent > 0) {
-      bits = ((exponent + 112) << 23) | (fraction << 13); // the biases differ by 127 - 15
+      bits = ((exponent + 112) << 23) | (fraction << 13); // the exponent biases, 127 and 15, differ by 112
     } else if (fraction > 0) {
       const shift = Math.clz32(fraction) - 21; // moves the leading 1 to bit 10, the implicit bit of normal numbers
       bits = ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
@@ -101,8 +102,8 @@ export function f32ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numbe
 }
 
 /**
- * Returns the number of values in `bytes`. Throws a RangeError if they are not whole or do not fit into
- * `out`.
+ * Returns the number of values in `bytes`. Throws a RangeError if the last value is incomplete, or if the
+ * values do not fit into `out`.
  */
 function checkFit(
   where: string,

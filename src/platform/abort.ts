@@ -1,6 +1,6 @@
 /**
- * Runs a function. Rejects with `signal.reason` as soon as the signal is aborted, even if the function
- * ignores the signal.
+ * Runs a function and resolves to its result. Rejects with `signal.reason` as soon as the signal is aborted,
+ * even if the function ignores the signal.
  */
 export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-/** The base URL for relative URLs. */
+/** Provides the base URL against which relative URLs are resolved. */
 
 let baseOfPage: string | undefined;
 
@@ -11,8 +11,8 @@ export function setBaseUrl(url: string | undefined): void {
 }
 
 /**
- * The base URL that was set, else the page's base URL, else the worker's location; undefined in Node. The
- * location of a worker made from a Blob cannot be a base URL.
+ * Returns the base URL that was set, else the page's base URL, else the worker's location; undefined in Node.
+ * The location of a worker made from a Blob cannot be a base URL.
  */
 export const baseUrl = (): string | undefined =>
   baseOfPage ?? globalThis.document?.baseURI ?? globalThis.location?.href;

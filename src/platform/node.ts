@@ -7,8 +7,8 @@ export function nodeModule(name: string): unknown {
 }
 
 /**
- * Whether strings are file paths. True in Node, unless a global `document` or `location` makes strings
- * relative URLs.
+ * Whether the library treats strings as file paths. True in Node, unless a global `document` or `location`
+ * makes strings relative URLs.
  */
 export function hasPaths(): boolean {
   const { process, document, location } = globalThis as {

@@ -1,4 +1,4 @@
-/** Loads the modules of the library that are separate files, on first use. */
+/** Loads a part of the library: a module in a file of its own, which is imported when it is first needed. */
 import { SourceError } from '../errors.js';
 
 /**

@@ -1,8 +1,8 @@
-/** Pauses during long work, so that the page can handle input, and waits for a given time. */
+/** Functions that pause long work, so that the page can handle input, and that wait for a given time. */
 
 /**
- * Lets other tasks of the event loop run. Faster than a timer, which waits at least 4 ms, or 1 s in a hidden
- * tab.
+ * Lets other tasks of the event loop run before the caller continues. Faster than a timer, which waits at
+ * least 4 ms, or 1 s in a hidden tab.
  */
 export function pause(): Promise<void> {
   return new Promise((resolve) => {
@@ -45,8 +45,8 @@ export class Slices {
   #sinceMs = performance.now();
 
   /**
-   * @param sliceMs the length of a slice in ms
-   * @param signal ends the work at its next pause
+   * @param sliceMs longest time in ms that the work runs without a pause
+   * @param signal if it is aborted, the next pause throws its reason
    */
   constructor(sliceMs: number, signal?: AbortSignal) {
     this.#sliceMs = sliceMs;
@@ -54,7 +54,8 @@ export class Slices {
   }
 
   /**
-   * Returns a pause to await if the slice is over.
+   * Returns a promise of a pause if the current slice is over, else undefined. The caller must await the
+   * promise.
    * @throws `signal.reason` after an abort
    */
   rest(): Promise<void> | undefined {

@@ -1,6 +1,6 @@
 /**
- * Returns `caches` or `indexedDB`; undefined if the global is missing or forbidden. Reading a forbidden
- * global throws, as in a sandboxed frame or if the user blocks all cookies.
+ * Returns the global `caches` or `indexedDB`; undefined if the global is missing or forbidden. Reading a
+ * forbidden global throws, as in a sandboxed frame or if the user blocks all cookies.
  */
 export function storageGlobal<Name extends 'caches' | 'indexedDB'>(
   name: Name,

@@ -79,8 +79,8 @@ export class Forwards {
           );
           return {
             buffers: destinations,
-            // The features may outlive the model, so they get their own copy of the final LayerNorm's
-            // parameters.
+            // The features may be used after the model was disposed of, so they get their own copy of the
+            // final LayerNorm's parameters.
             norm: forward.hiddenStates.size > 0 ? { ...this.#copyOfNorm(burst), eps } : undefined,
           };
         });

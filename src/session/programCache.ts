@@ -51,7 +51,7 @@ export class ProgramCache {
     this.#programs.clear();
   }
 
-  /** Returns the program for an input size and a set of outputs. Makes it if it is not cached. */
+  /** Returns the program for an input size and a set of outputs. Makes the program if it is not cached. */
   get(grid: Grid, outputs: ForwardVariant = {}): Promise<CachedProgram> {
     const key = JSON.stringify([
       grid.batch,
@@ -108,8 +108,8 @@ export class ProgramCache {
   }
 
   /**
-   * The position embeddings for an input size, (1 + rows · cols, embedDim): the first row is for the cls
-   * token, each further row for one patch.
+   * Computes the position embeddings for an input size, (1 + rows · cols, embedDim): the first row is for the
+   * cls token, each further row for one patch.
    */
   #positionTable({ rows, cols }: Grid): Float32Array<ArrayBuffer> {
     const { posEmbed } = this.#weights;

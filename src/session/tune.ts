@@ -1,4 +1,7 @@
-/** Tunes one model: measures which kernels are fastest at its shapes, or uses a stored measurement. */
+/**
+ * Tunes one model: measures which kernels are fastest at its shapes, or uses the stored result of an earlier
+ * measurement.
+ */
 import { DeviceError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
@@ -42,7 +45,7 @@ export async function tuneForwards(
   if (!gpu.alternativesAgree || cases.length === 0)
     return { tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] };
   const key = tuningKey(gpu, cases, base);
-  // If the store fails, the kernels are measured again. The error is in the report and is not thrown.
+  // If the store fails, the kernels are measured. The store's error is not thrown; the report contains it.
   let storeError: string | undefined;
   const storeFailed = (cause: unknown): void => void (storeError ??= String(cause));
   // The store may be the caller's own and may never answer. It is read outside of the queue, so that no
@@ -64,7 +67,8 @@ export async function tuneForwards(
 }
 
 /**
- * The layers of one block that have more than one kernel, with the input size of one image of px × px pixels.
+ * Returns the layers of one block for which more than one kernel exists, with the input size of one image of
+ * px × px pixels.
  */
 function casesOf(config: DINOv2Config, px: number, target: Target): TuningCase[] {
   const side = Math.floor(px / config.patchSize);
@@ -104,7 +108,7 @@ async function applyTuning(
   programs.setTarget(target);
 }
 
-/** The nodes of the smallest forward pass. Forward passes of all input sizes use the same kernels. */
+/** Returns the nodes of the smallest forward pass. Forward passes of all input sizes use the same kernels. */
 function nodesOf(config: DINOv2Config): readonly Node[] {
   return buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes;
 }

@@ -152,7 +152,8 @@ export async function convertCheckpoint(
 }
 
 /**
- * Captures the classifier that a load would use. timm's `head` counts only if it pools by the class token.
+ * Watches the stream for the tensors of the classifier that a load of this checkpoint would use. A classifier
+ * named `head` (timm) is used only if the model pools by the class token.
  */
 function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, globalPool: unknown): Watched {
   const watched = watchForHead(stream, headWidths(config), prefix);
@@ -161,7 +162,7 @@ function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, glob
     : watched;
 }
 
-/** The prefix of the model's tensor names that Hugging Face uses in a file with a classifier. */
+/** Returns the prefix of the model's tensor names that Hugging Face uses in a file with a classifier. */
 const prefixBesideHead = (config: DINOv2Config): string =>
   `${String(configJson(huggingFaceConfig(config))['model_type'])}.`;
 
@@ -177,7 +178,10 @@ function goalOf(parameter: Parameter, prefix: string): ConvertedParameter {
   return { parameter, columns: count(parameter.shape.slice(1)), targets };
 }
 
-/** Order of the parts of qkv: query, key, value. Sorting by tensor name would give a different order. */
+/**
+ * Returns the position of a tensor among the parts of qkv: query, key, value. Sorting by tensor name would
+ * give a different order.
+ */
 const order = (name: string): number =>
   ['query', 'key', 'value'].findIndex((part) => name.includes(`.attention.${part}.`));
 
@@ -241,7 +245,7 @@ class Rows {
   readonly #goal: ConvertedParameter;
   readonly #row: Float32Array;
   #filled = 0;
-  /** Index within the parameter of the next row. */
+  /** Index within the parameter of the row that is written next. */
   #next: number;
 
   constructor(goal: ConvertedParameter, begin: number) {

@@ -1,4 +1,4 @@
-/** Makes config.json and preprocessor_config.json of a converted checkpoint. */
+/** Makes the texts of config.json and preprocessor_config.json for a converted checkpoint. */
 import { describedBy } from '../load/anyConfig.js';
 import { anyPreprocessing } from '../load/anyPreprocessor.js';
 import { parseJson } from '../load/configFile.js';
@@ -8,8 +8,8 @@ import { configJson } from '../model/configJson.js';
 import { labelsOfConfig } from '../tasks/classLabels.js';
 
 /**
- * Returns the nearest configuration that Hugging Face's config.json can express: the SwiGLU width is rounded
- * to a multiple of 8. The metadata of the safetensors file record the exact width.
+ * Returns the nearest configuration that can be expressed in Hugging Face's config.json: the SwiGLU width is
+ * rounded to a multiple of 8. The metadata of the safetensors file record the exact width.
  */
 export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
   const { ffn, hiddenFeatures } = config;
@@ -45,7 +45,10 @@ export function convertedConfig(
   return `${JSON.stringify(made, undefined, 2)}\n`;
 }
 
-/** Older config.json files of timm have the fields of `pretrained_cfg` at the top level. */
+/**
+ * Returns the fields of `pretrained_cfg` from an older config.json of timm, which has them at the top level.
+ * Returns undefined for other files.
+ */
 function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined {
   if (json['architecture'] === undefined) return undefined;
   const names = ['input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode'];

@@ -6,7 +6,10 @@ import { settleAny } from '../load/anyCheckpoint.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 
-/** The configuration as Hugging Face's config.json, or the reason why config.json cannot express it. */
+/**
+ * Returns the configuration as the text of Hugging Face's config.json, or the reason why config.json cannot
+ * express it.
+ */
 function configText(config: DINOv2Config): string {
   try {
     return JSON.stringify(configJson(config));
@@ -34,7 +37,8 @@ export function describeCheckpoint(
     entry.elements += shape.reduce((product, extent) => product * extent, 1);
     byDtype.set(dtype, entry);
   }
-  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // a checkpoint of several files has no `dataBegin` to compute the size from
+  // The header of a checkpoint of several files has no `dataBegin`, from which the size could be computed.
+  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0);
   const lines = [
     `file        ${header.fileBytes} bytes, of which header ${header.fileBytes - tensorBytes}; ${header.tensors.size} tensors`,
   ];

@@ -22,24 +22,26 @@ import { expectObject, files, handles, images, options, pixels, send, value, typ
 import { ask, classes, classOf, remote } from './remote.js';
 import type { WorkerOptions } from './start.js';
 
-/** Options of a load in a worker: `LoadOptions` without a device, which cannot be sent to a worker. */
+/**
+ * Options for loading a model in a worker: `LoadOptions` without a device, which cannot be sent to a worker.
+ */
 export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> &
   WorkerOptions & {
     /** Not available, because a worker creates its own device. */
     readonly device?: undefined;
   };
 
-/** Features of those images of a list that have the same size. */
+/** The features of those images of a list that have the same size in pixels, as one batch. */
 export interface FeatureGroup {
-  /** Positions of these images in the list. */
+  /** Positions of the group's images in the list of all images. */
   readonly indices: readonly number[];
-  /** The features of these images, as one batch. */
+  /** The features of the group's images, as one batch. */
   readonly features: Features;
 }
 
 /**
- * A type of the page's library with the worker's classes in place of the page's. The parameter `PCA` is
- * the worker's `PCA`, needed only for the members of `PCA` itself.
+ * A type of `dinov2-webgpu` in which its classes are replaced by the classes of `dinov2-webgpu/worker`. The
+ * parameter `PCA` is the worker's `PCA`, needed only for the members of `PCA` itself.
  */
 type Swap<Type, PCA> =
   Type extends Promise<infer Value>
@@ -59,8 +61,8 @@ type Swap<Type, PCA> =
                 : Type;
 
 /**
- * The named members of a class, with their documentation, and with the page's classes replaced by the
- * worker's classes.
+ * The members of a class that `Names` lists, with their documentation. In their types, the classes of
+ * `dinov2-webgpu` are replaced by those of `dinov2-webgpu/worker`.
  */
 export type Moved<Class, Names extends keyof Class, PCA = never> = {
   readonly [Name in keyof Pick<Class, Names>]: Class[Name] extends (...args: infer Args) => infer Result
@@ -74,7 +76,7 @@ export type Moved<Class, Names extends keyof Class, PCA = never> = {
  */
 export type PublicClass<Api> = abstract new (...args: never) => Api;
 
-/** Static methods that load a model, with the options of a load in a worker. */
+/** Static methods that load a model, with the options for loading a model in a worker. */
 type Loaders = {
   readonly [
     Name in keyof Pick<typeof PageDINOv2, 'fromPretrained' | 'fromFiles' | 'synthetic'>
@@ -140,7 +142,8 @@ export interface DINOv2
     Omit<PageDINOv2, 'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward'>,
     Moved<PageDINOv2, 'classifier' | 'features' | 'featuresBySize' | 'forward'> {
   /**
-   * Size in bytes of the buffers that the library holds on the worker's device. @throws DeviceError DISPOSED
+   * Size in bytes of the buffers that the library holds on the worker's device.
+   * @throws DeviceError DISPOSED
    */
   readonly gpuBytes: Promise<number>;
 }

@@ -14,12 +14,12 @@ import { notStarted, start, type WorkerOptions } from './start.js';
 /** Time in ms after which an unused worker is ended. Starting a new worker takes about 0.1 s. */
 const IDLE_MS = 1000;
 /**
- * Time in ms in which a worker must send its first message. A worker that sends none is assumed to run a
- * different script.
+ * Time in ms in which a worker must send its first message. A worker that sends no message is assumed to run
+ * a different script.
  */
 const START_MS = 60_000;
 
-/** Connections that several models share, by `workerUrl`. */
+/** The connections that several models can share, by `workerUrl`. */
 const shared = new Map<string, Connection>();
 
 export class Connection implements WorkerConnection {
@@ -59,7 +59,10 @@ export class Connection implements WorkerConnection {
     this.#settle();
   }
 
-  /** Returns the shared connection, or a new one. @throws DeviceError WORKER_LOST */
+  /**
+   * Returns the connection that models share, or a new connection for one model.
+   * @throws DeviceError WORKER_LOST
+   */
   static open({ workerUrl, worker = 'shared' }: WorkerOptions): Connection {
     if (worker === 'own') return new Connection(workerUrl);
     const key = String(workerUrl ?? '');
@@ -110,7 +113,8 @@ export class Connection implements WorkerConnection {
         try {
           this.#post({ kind: 'call', id, target, method, args, base: baseUrl() }, transfer);
         } catch (cause) {
-          // If an option has a wrong name, the error for the wrong name is more helpful.
+          // A value cannot be sent. If an option has an unknown name, an error about that name is more
+          // helpful.
           const check = new Call(call.where, this);
           this.call(check, classOf('functions'), 'checkNames', [call.where, call.optionNames]).then(
             () => call.reject(unsendable(call.where, cause)),
@@ -119,7 +123,7 @@ export class Connection implements WorkerConnection {
         }
       });
     });
-    answered.catch(() => discard(transfer)); // has no effect on bitmaps that were transferred
+    answered.catch(() => discard(transfer)); // closes the bitmaps that were not transferred
     return answered;
   }
 
@@ -172,7 +176,8 @@ export class Connection implements WorkerConnection {
     if (isUnwanted) for (const each of made) free(Handle.objectOf(each));
     if (isUnwanted) call.reject(thrown ? thrown.error : signal?.reason);
     else if (kind === 'failure') call.reject(value);
-    else call.resolve(value); // an abort after the work has ended has no effect, as in the library without a worker
+    // As in the library without a worker, an abort after the work has ended has no effect.
+    else call.resolve(value);
   }
 
   #begin(protocol: number, lock: string | undefined): void {
@@ -183,8 +188,8 @@ export class Connection implements WorkerConnection {
           `a worker-thread.js of a different version (protocol ${String(protocol)} instead of ${PROTOCOL})`,
         ),
       );
-    // The browser sends no event when it ends a worker, for instance for lack of memory. But it releases the
-    // lock that the worker holds.
+    // The browser sends no event when it ends a worker, for instance for lack of memory. But the browser
+    // releases the lock that the worker holds.
     if (lock !== undefined)
       navigator.locks
         .request(lock, { signal: this.#closing.signal }, () =>

@@ -55,17 +55,17 @@ export async function* embedAll(
       ),
   );
   /**
-   * Opens the iterable of images. Packed after the options, so that the iterable is not opened if the
-   * options are wrong.
+   * Opens the iterable of images. Called after the options are checked, so that the iterable is not opened if
+   * the options are wrong.
    */
   const source = (): unknown => {
     iterator = iteratorOf(images);
     return iterator
       ? { [KIND]: 'iterable', next: call.expose(next), stop: call.expose(stop) }
-      : { [KIND]: 'image', name: kindOf(images) }; // the worker rejects this value, with an error that names its class
+      : { [KIND]: 'image', name: kindOf(images) }; // the worker rejects it, and names the class
   };
   const running = send(call, model, 'embedAll', [source, options], [images, settings]);
-  running.catch(() => undefined); // reported by the race
+  running.catch(() => undefined); // `Promise.race` below reports the error
   let arrival: Arrival | undefined;
   try {
     while ((arrival = (await Promise.race([arriving, running])) as Arrival | undefined)) {
@@ -75,6 +75,6 @@ export async function* embedAll(
     }
   } finally {
     arrival?.answer(false);
-    void stop(); // done here, because the worker may have ended and cannot request it
+    void stop(); // the page stops the iterable itself, because the worker may have ended
   }
 }

@@ -30,8 +30,8 @@ export async function checkSupport(given: WorkerOptions = {}): Promise<Support> 
 }
 
 /**
- * Lists the cached models, including those that 'dinov2-webgpu' has cached without a worker. @throws
- * DeviceError WORKER_LOST
+ * Lists the cached models, including those that 'dinov2-webgpu' has cached without a worker.
+ * @throws DeviceError WORKER_LOST
  */
 export async function listCached(given: WorkerOptions = {}): Promise<CachedModel[]> {
   return (await run('listCached', given)) as CachedModel[];

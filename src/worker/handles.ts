@@ -2,28 +2,34 @@
 import type { WorkerConnection } from './call.js';
 import type { ObjectKind } from './protocol.js';
 
-/** Identifies the object in the worker that a handle represents. */
+/** Identifies an object in the worker that a handle represents. */
 export interface RemoteObject {
   readonly connection: WorkerConnection;
   readonly kind: ObjectKind;
-  /** The worker's number for the object. */
+  /** The number by which the worker finds the object. */
   readonly id: number;
   freed?: true;
 }
 
-/** Frees the object in the worker if the page drops its handle without calling `dispose()`. */
+/**
+ * Frees an object in the worker if its handle in the page is garbage-collected without a call of `dispose()`.
+ */
 const abandoned = new FinalizationRegistry<RemoteObject>((object) => free(object));
 
-/** Protects each value from garbage collection for as long as its key is in use. */
+/**
+ * Maps a part to the object that owns it, so that the owner is not garbage-collected while the part is in
+ * use.
+ */
 const owners = new WeakMap<object, object>();
 export const keepOwner = (part: object, owner: object): void => void owners.set(part, owner);
 
 /**
- * Base class of the page's classes. A handle holds a copy of the state of the worker's object, which never
- * changes. Its private field lets TypeScript distinguish the worker's classes from the library's own.
+ * Base class of the classes whose objects in the page are handles. A handle holds a copy of the properties of
+ * the worker's object; these properties never change. The private field lets TypeScript distinguish these
+ * classes from the classes of `dinov2-webgpu`, which have the same names.
  */
 export class Handle {
-  /** The object in the worker. */
+  /** Identifies the object in the worker. */
   readonly #object: RemoteObject;
 
   /** @internal */
@@ -36,7 +42,8 @@ export class Handle {
   }
 
   /**
-   * The object in the worker that a handle represents. Undefined if `value` is not a handle.
+   * Returns the identity of the object in the worker that a handle represents. Undefined if `value` is not a
+   * handle.
    * @internal
    */
   static objectOf(value: unknown): RemoteObject | undefined {
@@ -44,7 +51,7 @@ export class Handle {
   }
 }
 
-/** Base of the classes that own memory in the worker. */
+/** Base class of the handles whose objects in the worker own memory. */
 export class OwnedHandle extends Handle {
   dispose(): void {
     free(Handle.objectOf(this));

@@ -1,7 +1,7 @@
 /**
  * Sends images with the pixels that they have at the time of the call. Files and URLs are sent unchanged,
- * pixels in memory as a copy. An <img>, <canvas> or <video> is converted to an ImageBitmap or VideoFrame.
- * Errors are reported by the worker.
+ * pixels in memory as a copy. An <img>, <canvas> or <video> is converted to an ImageBitmap or VideoFrame. If
+ * an image cannot be used, the worker reports the error.
  */
 import type { ImageSource, RawImage } from '../image/source.js';
 import { kindOf } from '../optionObject.js';
@@ -53,7 +53,7 @@ export async function sendImage(
         return usable(source);
       case 'ImageBitmap':
         failed = 'origin';
-        return handOver(structuredClone(source as ImageBitmap)); // a clone is transferred, so the caller keeps its bitmap
+        return handOver(structuredClone(source as ImageBitmap)); // the clone is sent
       case 'VideoFrame':
         return take((source as VideoFrame).clone());
       case 'HTMLImageElement': {
@@ -62,7 +62,8 @@ export async function sendImage(
           failed = 'load';
           await element.decode();
         }
-        failed = 'decode'; // decodes again, as the library does: without colour management and premultiplied alpha
+        // Decodes as the library does: without colour management, and without premultiplied alpha.
+        failed = 'decode';
         return take(
           await createImageBitmap(element, {
             imageOrientation: 'from-image',
@@ -83,7 +84,7 @@ export async function sendImage(
         // Other element types are sent unchanged: the library rejects them.
         if (!/^Uint8(Clamped)?Array$/.test(kindOf(data)))
           return usable(isImageData ? source : { data, width, height, channels });
-        // Copied now, because the caller may reuse its memory before the message is sent.
+        // The pixels are copied now, because the caller may overwrite them before the message is sent.
         const own = withOwn(copied(data as Uint8Array));
         return usable({ data: own, width, height, channels: isImageData ? 4 : channels });
       }
@@ -112,14 +113,14 @@ function absolute(url: string): string {
   }
 }
 
-/** Closes the bitmaps and frames of a message that is not sent. */
+/** Closes the bitmaps and frames that were made for a message that could not be sent. */
 export function discard(transfer: readonly Transferable[] = []): void {
   for (const each of transfer) if ('close' in each) each.close();
 }
 
 /**
- * Copies a view. `Buffer.prototype.slice` would share memory with the caller, and a transfer would then
- * detach the caller's memory.
+ * Copies a typed array and its memory. `Buffer.prototype.slice` would share memory with the caller, and a
+ * transfer would then detach the caller's memory.
  */
 export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> =>
   Reflect.apply(Uint8Array.prototype.slice as CallableFunction, values, []) as ReturnType<Values['slice']>;

@@ -29,7 +29,7 @@ export const classes: Readonly<Record<string, object>> = {
       checkOptions('removeCached', options),
       removeCached(id)
     ),
-    /** Reports a wrong name among options that could not be sent. */
+    /** Reports an unknown option name if the options themselves could not be sent. */
     checkNames,
   },
 };
@@ -67,7 +67,7 @@ const REMOTE_CLASSES = {
 const objects = new Map<number, object>();
 let lastId = 0;
 
-/** Finds an object by its number. @throws DeviceError DISPOSED */
+/** Returns the object with a number. @throws DeviceError DISPOSED */
 export function objectOf(id: number, kind: ObjectKind): object {
   const object = objects.get(id);
   if (!object) throw new DeviceError('DISPOSED', REMOTE_CLASSES[kind][2]);
@@ -81,7 +81,8 @@ export function dispose(id: number): void {
 }
 
 /**
- * Replaces objects in a result with stand-ins.
+ * Replaces the objects in a result by stand-ins (see protocol.ts), so that the result can be sent to the
+ * page.
  * @param transfer receives the buffers of all arrays in the result, which the worker no longer uses
  */
 export function sendResult(result: unknown, transfer: Set<Transferable>): unknown {

@@ -9,12 +9,13 @@ import { Handle, type RemoteObject } from './handles.js';
 import { copied, sendImage } from './images.js';
 import { convert, KIND, type ObjectKind, type SentIterator, type SentResponse } from './protocol.js';
 
-/** Converts an argument into what is sent for it. */
+/** Converts an argument of a method into the value that is sent to the worker. */
 export type Pack = (value: never, call: Call) => unknown;
 
 /**
- * Sends the call synchronously unless an image must be prepared: the caller may dispose of the target next.
- * @param target a handle, or a stand-in for a class or a PCA
+ * Sends a call to the worker. Unless an image must be prepared first, the message is sent before this
+ * function returns, because the caller may dispose of the target right after the call.
+ * @param target a handle, or a stand-in (see protocol.ts) for a class or a PCA
  */
 export async function send(
   call: Call,
@@ -24,18 +25,21 @@ export async function send(
   args: readonly unknown[] = [],
 ): Promise<unknown> {
   const sent: unknown[] = [];
-  // In reverse: options come last, and are checked before images are prepared.
+  // The last argument is converted first: it is the options, which are checked before images are prepared.
   for (const [i, pack] of [...packs.entries()].reverse()) sent[i] = pack(args[i] as never, call);
   const ready = sent.some((each) => each instanceof Promise) ? await Promise.all(sent) : sent;
   return call.connection.call(call, special(target, call), method, ready);
 }
 
-/** Sends a value. URLs, streams and handles are replaced, also within arrays and plain objects. */
+/**
+ * Converts a value for sending. URLs, streams and handles are replaced, also within arrays and plain objects.
+ */
 export const value = (given: unknown, call: Call): unknown => convert(given, (each) => special(each, call));
 
 function special(given: object, call: Call): unknown {
   if (given instanceof URL) return given.href;
-  // A message carries the whole buffer of a view: of a smaller view, only the part is sent.
+  // A message carries the whole buffer of an array. If the array is only a part of its buffer, a copy of the
+  // part is sent instead.
   if (given instanceof Uint8Array) return given.byteLength < given.buffer.byteLength ? copied(given) : given;
   if (given instanceof ReadableStream && !given.locked)
     return stream(given as ReadableStream<Uint8Array>, call);
@@ -48,7 +52,7 @@ function special(given: object, call: Call): unknown {
 /** Options that the worker does not need and that cannot be sent. Calls may share one options object. */
 const NOT_SENT = /^(signal|device|filter|metadata)$/;
 
-/** Sends options. The worker checks their names. */
+/** Converts options for sending. The worker checks the names of the options. */
 export function options(given: Readonly<Record<string, unknown>> | undefined, call: Call): unknown {
   expectOptions(call.where, given);
   call.signal = given?.['signal'] as AbortSignal | undefined;
@@ -71,19 +75,22 @@ function option(name: string, given: unknown, call: Call): unknown {
   return name === 'onProgress' ? lend(given as AnyFunction, call, true) : given;
 }
 
-/** Sends the files of a model or classifier. */
+/** Converts the files of a model or classifier for sending. */
 export function files(given: object, call: Call): object {
   expectOptions(call.where, given ?? null);
   return value({ ...given }, call) as object;
 }
 
-/** Sends one image or several. */
+/** Converts one image or several for sending. */
 export const images = (given: ImageSource | readonly ImageSource[], call: Call): Promise<unknown> =>
   isBatch(given)
     ? Promise.all(given.map((each) => sendImage(each, call, call.transfer)))
     : sendImage(given, call, call.transfer);
 
-/** Sends a copy of pixels: the caller may refill its array. The worker refuses other types. */
+/**
+ * Copies an array of pixels for sending, because the caller may overwrite its own array. Values of other
+ * types are sent unchanged, and the worker rejects them.
+ */
 export function pixels(given: Float32Array<ArrayBuffer>, call: Call): unknown {
   if (!(given instanceof Float32Array)) return value(given, call);
   const own = given.slice();
@@ -91,7 +98,7 @@ export function pixels(given: Float32Array<ArrayBuffer>, call: Call): unknown {
   return own;
 }
 
-/** Sends one handle or several, which must belong to the worker that is called. */
+/** Converts one handle or several for sending. The handles must belong to the worker that is called. */
 export const handles =
   (kind: ObjectKind): Pack =>
   (given: unknown, call) => {
@@ -99,7 +106,10 @@ export const handles =
     return value(given, call);
   };
 
-/** @throws OptionError OPTION_VALUE unless `given` is a handle of this kind, and of this worker */
+/**
+ * Returns the identity of the object that a handle represents.
+ * @throws OptionError OPTION_VALUE if `given` is not a handle of this kind, or belongs to a different worker
+ */
 export function expectObject(
   where: string,
   kind: ObjectKind,
@@ -114,7 +124,10 @@ export function expectObject(
   );
 }
 
-/** Lends a stream. It is not locked before the worker reads it. */
+/**
+ * Converts a stream for sending. The page reads the stream, piece by piece, when the worker requests it. The
+ * stream is not locked before the first request.
+ */
 function stream(
   source: ReadableStream<Uint8Array>,
   call: Call,
@@ -131,7 +144,7 @@ function stream(
       return { value: own, transfer: [own.buffer] };
     }),
     stop: call.expose(async () => {
-      await (async () => reader().cancel())().catch(() => undefined); // fails if the caller reads the stream by now
+      await (async () => reader().cancel())().catch(() => undefined); // fails if the caller is reading it
     }),
   };
 }
@@ -140,7 +153,8 @@ function lendFetch(given: typeof fetch, call: Call): object {
   const run = call.expose(async (signal, url: string, init: RequestInit) => {
     const response = await given(url, { ...init, signal });
     const { status, statusText, url: found, type, body } = response;
-    if (signal.aborted) return void body?.cancel().catch(() => undefined); // the worker will not read it
+    // After an abort, the worker does not read the response.
+    if (signal.aborted) return void body?.cancel().catch(() => undefined);
     const headers = [...response.headers];
     const sent = body && stream(body, call, body.getReader());
     return { value: { status, statusText, headers, url: found, type, body: sent } satisfies SentResponse };
@@ -148,7 +162,10 @@ function lendFetch(given: typeof fetch, call: Call): object {
   return { [KIND]: 'fetch', run };
 }
 
-/** @param oneWay the worker does not wait for the result */
+/**
+ * Converts a function for sending. The page runs the function when the worker requests it.
+ * @param oneWay true if the worker does not wait for the result
+ */
 function lend(given: AnyFunction, call: Call, oneWay = false): object {
   const run = call.expose(async (_, ...args) => {
     const result = given(...args);

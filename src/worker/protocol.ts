@@ -1,8 +1,11 @@
-/** The messages between a page and its worker, and the stand-ins in them for values that cannot be cloned. */
+/**
+ * The messages between a page and its worker. A value that a message cannot carry is replaced by a stand-in:
+ * a plain object from which the receiver restores the value.
+ */
 import type { PcaJSON } from '../tasks/pcaBasis.js';
 
 /**
- * Version of the messages. Raise it with every change of the messages, so that a page and a worker of
+ * Version of the message format. Increase it with every change of the format, so that a page and a worker of
  * different versions reject each other.
  */
 export const PROTOCOL = 6;
@@ -35,7 +38,7 @@ export interface SentError {
   readonly cause: unknown;
 }
 
-/** An image on its way to the worker. */
+/** An image that the page sends to the worker. */
 export interface SentImage {
   readonly [KIND]: 'image';
   /**
@@ -43,22 +46,22 @@ export interface SentImage {
    * call.
    */
   readonly image?: unknown;
-  /** The class of an image that cannot be sent. */
+  /** Name of the class of an image that cannot be sent. */
   readonly name?: string;
   readonly url?: string | undefined;
   readonly width?: number | undefined;
   readonly height?: number | undefined;
   readonly error?: PageErrorData;
   /**
-   * The step that failed. `load`: the file of the <img>. `decode`: decoding it. `origin`: the page may not
-   * read the pixels.
+   * The step that failed in the page. `load`: loading the file of the <img>. `decode`: decoding that file.
+   * `origin`: the page may not read the pixels.
    */
   readonly failed?: 'load' | 'decode' | 'origin' | undefined;
 }
 
 /**
- * A stream or iterable whose pieces the page reads on request. `next` and `stop` are numbers of functions of
- * the call.
+ * A stream or iterable that the page reads on request, piece by piece. `next` and `stop` are the numbers of
+ * two functions of the page: one reads the next piece, the other ends the reading.
  */
 export interface SentIterator {
   readonly [KIND]: 'stream' | 'iterable';
@@ -67,15 +70,15 @@ export interface SentIterator {
 }
 
 /**
- * Stand-ins in the arguments of a call and in the page's answers. `run` is the number of a function of the
- * call.
+ * Stand-ins in the arguments of a call and in the page's answers. `run` is the number of a function that the
+ * page registered for the call.
  */
 export type SentValue =
   | { readonly [KIND]: 'handle'; readonly of: ObjectKind; readonly id: number }
   /** A class of the library, for its static methods; or `functions`, for functions without a class. */
   | { readonly [KIND]: 'class'; readonly name: string }
   | { readonly [KIND]: 'PCA'; readonly json: PcaJSON }
-  /** Options without their signal. The worker adds the signal of the call. */
+  /** The options of a call, without the option `signal`. The worker adds the signal of the call. */
   | { readonly [KIND]: 'options'; readonly options: object }
   /**
    * A function of the page. `oneWay`: the worker does not wait for the result, and an error thrown by the
@@ -107,9 +110,9 @@ export interface SentResponse {
 export interface CallMessage {
   readonly kind: 'call';
   readonly id: number;
-  /** A stand-in for an object, a class or a PCA. */
+  /** The object, class or PCA whose method is called, as a stand-in. */
   readonly target: unknown;
-  /** Name of a method or getter of the target. */
+  /** Name of the method or getter of the target that is called. */
   readonly method: string;
   readonly args: readonly unknown[];
   /** The page's base URL, for relative URLs in the arguments. */
@@ -129,12 +132,12 @@ export type ToWorker =
   | Readonly<{ kind: 'refusal'; id: number; error: PageErrorData }>
   /**
    * The reply to `unread`. Messages keep their order, so the worker has received every readable message that
-   * was sent before this reply: the calls up to `lastCall`, and the answers to all asks up to `lastAsk` that
-   * are not in `asks`.
+   * was sent before this reply: the calls up to `lastCall`, and the answers to all requests (`ask`) up to
+   * `lastAsk`, except the requests in `asks`.
    */
   | Readonly<{ kind: 'check'; lastCall: number; lastAsk: number; asks: readonly number[] }>;
 
-/** Messages from the worker. */
+/** Messages from the worker to the page. */
 export type FromWorker =
   /** The first message. `lock` is the name of a lock that the worker holds until it ends. */
   | Readonly<{ kind: 'ready'; protocol: number; lock: string | undefined }>
@@ -143,13 +146,14 @@ export type FromWorker =
   | Readonly<{ kind: 'ask'; id: number; call: number; run: number; args: readonly unknown[] }>
   /** The worker no longer needs the answer to an `ask`. */
   | Readonly<{ kind: 'drop'; id: number }>
-  /** A message of the page could not be deserialized. */
+  /** Says that the worker received a message that it could not deserialize. */
   | Readonly<{ kind: 'unread' }>
   /** The reply to `check`: the calls that are running in the worker. */
   | Readonly<{ kind: 'known'; lastCall: number; calls: readonly number[] }>;
 
 /**
- * Copies a value and replaces objects in it. Arrays and plain objects are searched; other values are kept.
+ * Copies a value, and replaces objects that it contains. Arrays and plain objects are searched; other values
+ * are kept.
  * @param change returns the replacement of an object, or the object itself
  */
 export function convert(value: unknown, change: (value: object) => unknown): unknown {
@@ -161,7 +165,7 @@ export function convert(value: unknown, change: (value: object) => unknown): unk
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, convert(each, change)]));
 }
 
-/** The text of any thrown value. */
+/** Returns a text for any thrown value. */
 export function textOf(value: unknown): string {
   try {
     return String(value);

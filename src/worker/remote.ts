@@ -26,10 +26,10 @@ export type Methods<Api> = {
   ]: readonly Pack[];
 };
 
-/** A class whose objects have the state and methods of `Api`. */
+/** A class whose objects have the properties and methods of `Api`. */
 export type RemoteClass<Api> = new (state: object, object: RemoteObject) => Handle & Api;
 
-/** Makes a class with these methods. */
+/** Makes a class whose methods call the methods of the same names in the worker. */
 export function remote<Api>(Base: typeof Handle, methods: Methods<Api>): RemoteClass<Api> {
   class Remote extends Base {}
   for (const [name, packs] of Object.entries<readonly Pack[]>(methods)) {
@@ -52,16 +52,16 @@ export function ask(
   return send(new Call(method, Handle.objectOf(handle)!.connection), handle, method, packs, args);
 }
 
-/** The target for a call of a static method, or of one of the worker's `functions`. */
+/** Returns the target for a call of a static method, or of one of the worker's `functions`. */
 export const classOf = (name: string): object => ({ [KIND]: 'class', name });
 
 /**
- * The page's classes by name. Their constructors take the state of an object, and a `RemoteObject` or a
- * text.
+ * The page's classes by name. Their constructors take the copied properties of an object in the worker, and a
+ * `RemoteObject` or a text.
  */
 export const classes: Record<string, new (state: never, more: never) => object> = {};
 
-/** Error classes by fixed names, which a minifier does not change. */
+/** The error classes, by names that a minifier does not change. */
 const ERRORS: Readonly<Record<string, unknown>> = {
   DINOv2Error,
   SafetensorsError,
@@ -73,7 +73,10 @@ const ERRORS: Readonly<Record<string, unknown>> = {
   DeviceError,
 };
 
-/** Replaces the stand-ins in a result or error. `made` lists the objects that were constructed for them. */
+/**
+ * Replaces the stand-ins (see protocol.ts) in a result or error. `made` lists the objects that were
+ * constructed for them.
+ */
 export function receive(result: unknown, call: Call): { value: unknown; made: readonly object[] } {
   const made: object[] = [];
   const change = (each: object): unknown => {

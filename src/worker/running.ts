@@ -1,4 +1,7 @@
-/** A call that runs in the worker: its arguments, and the functions of the page that it may use. */
+/**
+ * Provides the worker's side of a call: the received arguments, and the functions of the page that the call
+ * may run.
+ */
 import { PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
 import { arrive, close } from './arrivals.js';
@@ -46,8 +49,9 @@ export class RunningCall {
   }
 
   /**
-   * Runs a function of the page. Resolves to the function's result, with its stand-ins.
-   * @param signal its abort aborts the signal that the function receives
+   * Runs a function of the page. Resolves to the function's result, in which stand-ins (see protocol.ts) are
+   * not replaced yet.
+   * @param signal if it is aborted, the page aborts the signal that the function received
    */
   ask(
     run: number,
@@ -66,7 +70,7 @@ export class RunningCall {
     post({ kind: 'ask', id: 0, call: this.id, run, args });
   }
 
-  /** Replaces the stand-ins in a value that the page has sent. */
+  /** Replaces the stand-ins (see protocol.ts) in a value that the page has sent. */
   receive(sent: unknown): unknown {
     return convert(sent, (each) => (KIND in each ? this.#value(each as SentValue) : each));
   }
@@ -126,7 +130,7 @@ export class RunningCall {
     );
   }
 
-  /** Makes a `fetch` that runs the page's `fetch`. */
+  /** Makes a function with the interface of `fetch` that runs the page's `fetch`. */
   #fetch(run: number): typeof fetch {
     return async (input, { headers, cache, signal } = {}) => {
       const own = signal ?? this.#abort.signal;
@@ -149,7 +153,7 @@ export class RunningCall {
     };
     const iterator: AsyncIterator<ImageSource, undefined> = {
       next: async () => {
-        closePresent(); // the library requests the next image once the present image is on the GPU
+        closePresent(); // the library requests an image after it has uploaded the previous one
         present = this.receive(await this.ask(next, []));
         if (present !== undefined && !isLeft) return { done: false, value: present as ImageSource };
         closePresent(); // an image may arrive after the loop has ended
@@ -174,6 +178,6 @@ function toResponse(
     throw new TypeError(`The response of the page's fetch cannot be read (type ${type}, status ${status}).`);
   const pairs = headers.map(([name, value]): [string, string] => [name, value]);
   const response = new Response(body, { status, statusText, headers: pairs });
-  // A constructed response has neither `url` nor `type`.
+  // `new Response` sets neither `url` nor `type`.
   return Object.defineProperties(response, { url: { value: url }, type: { value: type } });
 }

@@ -1,11 +1,11 @@
-/** Describes errors of the worker for the page. */
+/** Converts thrown values so that the worker can send them to the page. */
 import { DINOv2Error, SourceError } from '../index.js';
 import { KIND, textOf, type PageErrorData, type SentResult } from './protocol.js';
 
 const BUILT_IN = ['EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError', 'URIError'];
 const MAX_CAUSES = 8;
 
-/** Stands in the worker for an error thrown in the page. The page keeps the original error. */
+/** Represents, in the worker, an error that was thrown in the page. The page keeps the original error. */
 export class PageError extends Error {
   readonly index: number;
   constructor({ index, name, message }: PageErrorData) {
@@ -15,7 +15,10 @@ export class PageError extends Error {
   }
 }
 
-/** Describes an error for the page. Returns a stand-in, or a copy of a thrown value that is not an error. */
+/**
+ * Converts a thrown value so that the worker can send it to the page. An error becomes a plain object from
+ * which the page restores the error. Any other value becomes a copy, or a text if it cannot be copied.
+ */
 export function sendError(error: unknown, maxCauses: number = MAX_CAUSES): unknown {
   if (error instanceof PageError) return { [KIND]: 'thrown', index: error.index } satisfies SentResult;
   const isException = error instanceof DOMException;

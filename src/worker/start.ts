@@ -1,11 +1,11 @@
-/** Starts the worker. */
+/** Starts the library's worker. */
 import { DeviceError } from '../errors.js';
 
 /** Options that choose the worker for a call. */
 export interface WorkerOptions {
   /**
    * URL of `worker-thread.js`, on the page's own origin. The same folder must hold `index.js` and the files
-   * that `worker-thread.js` imports. Default: the folder of the imported library file.
+   * that `worker-thread.js` imports. Default: the file in the folder of the imported library file.
    */
   readonly workerUrl?: string | URL | undefined;
   /**

@@ -1,4 +1,7 @@
-/** The worker's script: holds the models, and runs the page's calls on the library's public entry. */
+/**
+ * The worker's script: holds the models, and runs the calls from the page with the library's public entry
+ * (index.ts).
+ */
 import { DeviceError } from '../index.js';
 import { setBaseUrl } from '../platform/baseUrl.js';
 import { dispose, sendResult } from './objects.js';
@@ -6,7 +9,7 @@ import { PROTOCOL, type CallMessage, type ToWorker } from './protocol.js';
 import { asks, post, RunningCall } from './running.js';
 import { PageError, sendError } from './sendError.js';
 
-/** Running calls, by the page's numbers. */
+/** The running calls, by the number that the page gave to each call. */
 const calls = new Map<number, RunningCall>();
 
 async function run({ id, target, method, args, base }: CallMessage): Promise<void> {
@@ -14,7 +17,9 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
   calls.set(id, call);
   try {
     setBaseUrl(base);
-    const given = call.receive(args) as unknown[]; // comes before the lookup of the target, which may throw, so that images are known and can be closed
+    // The arguments are received before the target, whose lookup may throw: the images in the arguments are
+    // then known and can be closed.
+    const given = call.receive(args) as unknown[];
     const object = call.receive(target) as object;
     const member = Reflect.get(object, method) as unknown;
     const result: unknown = await (typeof member === 'function'
@@ -34,7 +39,10 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
 const isStream = (result: unknown): result is AsyncIterable<unknown> =>
   typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
 
-/** Passes results one by one to the first function of the call, which returns whether to continue. */
+/**
+ * Passes results one by one to the first function that the page registered for the call. That function
+ * returns whether the page wants a further result.
+ */
 async function deliver(call: RunningCall, results: AsyncIterable<unknown>): Promise<void> {
   for await (const each of results) {
     const transfer = new Set<Transferable>();
@@ -76,7 +84,7 @@ const unreadable = (): DeviceError =>
     'The worker could not read an answer that the page sent for a fetch, a stream, a tuning store or an iterable of images. Use the entry dinov2-webgpu.',
   );
 
-/** The `messageerror` event does not say which message failed, so the page is asked to find out. */
+/** The `messageerror` event does not say which message failed, so the page is asked to find the message. */
 addEventListener('messageerror', () => post({ kind: 'unread' }));
 
 const ready = (lock?: string): void => post({ kind: 'ready', protocol: PROTOCOL, lock });

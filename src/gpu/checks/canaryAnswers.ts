@@ -27,14 +27,14 @@ const ROUNDING = 16 * 2 ** -24;
 /** Allowed relative error of WGSL's exp and exp2: 3 + 2 · |x| units in the last place. */
 const expError = (x: number): number => (3 + 2 * Math.abs(x)) * 2 ** -23;
 
-/** The first and the last `width` of `count` columns. */
+/** The indices of the first `width` and of the last `width` of `count` columns. */
 const columnsAtEnds = (count: number, width: number): number[] =>
   Array.from({ length: count }, (_, i) => i).filter((column) => column < width || column >= count - width);
 
 /**
- * The expected output of a node.
+ * Computes the expected output of a node.
  *
- * @param inputs the node's inputs at `size`, with undefined in the place of the weight matrix
+ * @param inputs the node's inputs at `size`; undefined stands for the weight matrix
  * @param tileColumns width of the widest tile among the node's kernels
  */
 export function answerOf(
@@ -96,10 +96,12 @@ export function answerOf(
   }
 }
 
-/** Returns one row of the left operand of a matrix product. */
+/** A function that returns one row of the left operand of a matrix product. */
 type Line = (row: number) => Float32Array;
 
-/** x · weightᵀ + bias at some columns. `columns` must consist of groups of four consecutive columns. */
+/**
+ * Computes x · weightᵀ + bias at some columns. `columns` must consist of groups of four consecutive columns.
+ */
 function products(
   node: Node,
   weights: CanaryMatrix,
@@ -161,7 +163,7 @@ function rowLine(node: Node, x: Float32Array): Line {
   return (row) => x.subarray(row * inFeatures, (row + 1) * inFeatures);
 }
 
-/** A patch's pixels in the order (3, patchSize, patchSize). */
+/** Makes a function that returns a patch's pixels in the order (3, patchSize, patchSize). */
 function patchLine(patchSize: number, { rows, cols }: ForwardSize, pixels: Float32Array): Line {
   const line = new Float32Array(3 * patchSize * patchSize);
   return (patch) => {
@@ -197,8 +199,8 @@ function scaleResidual(
 }
 
 /**
- * gelu of the values that `sums` computes. The slope of gelu is at most 1.13, so twice the error of the
- * argument also covers the error of gelu itself.
+ * Computes gelu of the values that `sums` computes. The slope of gelu is at most 1.13, so twice the error of
+ * the argument also covers the error of gelu itself.
  */
 function gelu(sums: Answer['row']): Answer['row'] {
   return (row, values, allowed) => {
@@ -212,8 +214,8 @@ function gelu(sums: Answer['row']): Answer['row'] {
 }
 
 /**
- * The error function with an error of 1e-15: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!, a series whose terms
- * all have the same sign (Abramowitz and Stegun 7.1.6).
+ * Computes the error function, erf(x), with an error of at most 1e-15, as the series 2/√π · exp(-x²) · Σ 2ⁿ
+ * x²ⁿ⁺¹ / (2n + 1)!!, whose terms all have the same sign (Abramowitz and Stegun 7.1.6).
  */
 function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x);
@@ -226,7 +228,7 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
-/** silu(gate) · up. `sums` computes `count` gates, followed by `count` values of `up`. */
+/** Computes silu(gate) · up. `sums` computes `count` gates, followed by `count` values of `up`. */
 function swiglu(sums: Answer['row'], count: number): Answer['row'] {
   const both = new Float64Array(2 * count);
   const errors = new Float64Array(2 * count);
@@ -272,7 +274,8 @@ function attention(
 }
 
 /**
- * Attention for one query in one head. The keys of consecutive tokens, and the values, are `stride` apart.
+ * Computes attention for one query in one head. The keys of consecutive tokens are `stride` elements apart,
+ * and so are their values.
  */
 function attend(
   query: Float32Array,

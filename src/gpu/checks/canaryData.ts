@@ -9,11 +9,11 @@ import type { WeightStorage } from '../kernels/kernel.js';
 import { PANEL_COLUMNS, PANEL_K, paddedK, type ForwardSize, type Target } from '../lowering.js';
 import type { Bound, Burst } from '../task.js';
 
-/** Larger than 65,504, the largest f16. */
+/** An input value that is larger than 65,504, the largest f16 number. */
 const HUGE = 1e5;
-/** Row of an input that contains the value `HUGE`. */
+/** Index of the row of an input that contains the value `HUGE`. */
 const HUGE_ROW = 5;
-/** Row of the qkv matrix whose query has large logits. */
+/** The row of the qkv matrix whose query has large attention scores. */
 const HUGE_QUERY_ROW = 33;
 
 /** Two images of 3 × 5 patches. */
@@ -23,8 +23,8 @@ const PATCHES = { batch: 2, rows: 3, cols: 5 } as const;
 const tokensEach = (numTokens: number): ForwardSize => ({ batch: 2, rows: 1, cols: 1, numTokens });
 
 /**
- * The input sizes at which a node is tested. The first size is the largest. At each other size, the inputs
- * are the first rows of the inputs at the largest size.
+ * Returns the input sizes at which a node is tested. The first size is the largest. At each other size, the
+ * inputs are the first rows of the inputs at the largest size.
  *
  * Tiled linear layers are tested with 70 rows (full tiles of 64 or 32 rows, and a tail of 6 rows that is
  * summed without a tile) and with 12 rows (a partial tile). The linear layers for software adapters have no
@@ -68,7 +68,10 @@ function fillRandom<T extends Float32Array | Int8Array>(values: T, range: number
   return values;
 }
 
-/** Pseudo-random numbers in [-1, 1), the same in each run. `seed` selects the start position in the pool. */
+/**
+ * Returns pseudo-random numbers in [-1, 1), which are the same in each run. `seed` selects the start position
+ * in the pool.
+ */
 function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
   pool ??= fillRandom(new Float32Array(POOL_LENGTH), 1);
   const values = new Float32Array(count);
@@ -82,8 +85,8 @@ function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
 }
 
 /**
- * The inputs of a node at its largest size, in the order of `node.inputs`. A weight matrix is `undefined`;
- * see `CanaryMatrix`. Layers of the same width get the same numbers.
+ * Returns the inputs of a node at its largest size, in the order of `node.inputs`. A weight matrix is
+ * `undefined`; see `CanaryMatrix`. Layers of the same width get the same numbers.
  */
 export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuffer> | undefined)[] {
   const { operation, inputs, output } = node;
@@ -121,9 +124,9 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
     case 'attention': {
       const qkv = uniform(rows * 3 * columns, 10);
       for (const head of [0, columns - HEAD_DIM]) {
-        // This query gets large logits, so that one key dominates its softmax.
+        // This query gets large attention scores, so that one key dominates its softmax.
         for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_QUERY_ROW * 3 * columns + head + d]! *= 300;
-        qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // in the value of the last token
+        qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // in the last token's value vector
       }
       return [qkv];
     }
@@ -139,12 +142,12 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
 }
 
 /**
- * Left operand of the test product. The float64 sums are quick, because most values are zero. Three kinds of
- * rows:
+ * Makes the left operand of the matrix product with which a layer is tested. The float64 sums are quick,
+ * because most values are zero. Three kinds of rows:
  * - most rows have one nonzero value at each position within a block of `PANEL_K` input features. These
  *   values are spread over the blocks;
  * - every fourth row has a single nonzero value of magnitude at most 6. Its error bound is tight enough to
- *   reveal small errors, also in gelu and silu;
+ *   reveal small errors, including errors of gelu and silu;
  * - every sixteenth row has no zeros.
  */
 function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer> {
@@ -172,7 +175,7 @@ function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer
   return x;
 }
 
-/** The weight matrix of a node that computes a product. */
+/** The weight matrix of a node that computes a matrix product; undefined for other nodes. */
 export const matrixOf = ({ operation, inputs }: Node): Value | undefined =>
   operation.kind === 'patchEmbed' || operation.kind.startsWith('linear') ? inputs[1] : undefined;
 
@@ -234,7 +237,8 @@ export class CanaryMatrix {
   }
 
   /**
-   * Uploads the matrix. Returns a function that returns the part of the buffer to bind for a layer's matrix.
+   * Uploads the matrix. Returns a function that maps a layer's matrix to the part of the buffer to bind for
+   * it.
    */
   upload(burst: Burst): (matrix: Value) => Bound {
     const packed = packPattern(this.numbers, this.#storage);
@@ -267,7 +271,7 @@ function packPattern(
   return packed instanceof Float32Array ? packed : new Uint32Array(packed.buffer);
 }
 
-/** The bits of n / 128 as f16, for n from -127 to 127. */
+/** Returns the bits of n / 128 as f16, for n from -127 to 127. */
 function halfOf128th(n: number): number {
   if (n === 0) return 0;
   const exponent = 31 - Math.clz32(Math.abs(n));

@@ -15,27 +15,30 @@ import { Slices } from '../../platform/pause.js';
 import type { CompiledKernel } from '../pipelines.js';
 import type { Bound, Burst } from '../task.js';
 
-/** Number of runs of each kernel. */
+/** Number of times that the self-test runs each kernel. */
 const REPEATS = 3;
 /** Longest time in ms that JavaScript works without a pause. The page can draw during a pause. */
 const SLICE_MS = 3;
-/** Width of the tiles of most kernels. */
+/** Number of output columns in a tile of most kernels. */
 const TILE_COLUMNS = 64;
-/** Offsets of bindings are multiples of this: WebGPU's default limit. */
+/** Offsets of bindings are multiples of this number of bytes: WebGPU's default limit. */
 const ALIGNMENT = 256;
 
-/** The test result of a kernel variant. */
+/** The result of the self-test for a kernel variant. */
 interface Verdict {
   readonly name: string;
   /** Describes the wrong output. Undefined if the output was correct. */
   readonly fault: string | undefined;
-  /** True if the output differs in a bit from that of the first kernel that was tested for the same node. */
+  /**
+   * True if the output differs in a bit from the output of the first kernel that was tested for the same
+   * node.
+   */
   readonly differs: boolean;
 }
 
-/** The test results of a device. */
+/** The results of the self-test on a device. */
 interface DeviceResults {
-  /** By `variantKey`. */
+  /** The test result of each kernel variant, by `variantKey`. */
   readonly verdicts: Map<string, Promise<Verdict>>;
   /**
    * Hash of the output of the first kernel that was tested for a node. The key is `nodeKey`, or `nodeKey`
@@ -52,7 +55,7 @@ const nodeKey = ({ operation, inputs, output }: Node, { weights }: Target): stri
   return JSON.stringify([operation, output.shape[1], shape, weights]);
 };
 
-/** A node with the kernels to test. */
+/** A node of the graph with the kernels to test for it. */
 interface Canary {
   readonly key: string;
   readonly node: Node;
@@ -101,8 +104,8 @@ export async function selfTest(
       required.add(key);
       const verdict = running.then((finished) => finished.get(key)!);
       verdicts.set(key, verdict);
-      // A verdict is cached, also for wrong output. An error (out of memory, lost device, compiler) is not
-      // cached.
+      // A verdict is cached even if the output is wrong. An error (out of memory, lost device, compiler) is
+      // not cached.
       verdict.catch(() => verdicts.delete(key));
     }
   }
@@ -129,7 +132,7 @@ export async function selfTest(
   return performance.now() - startMs;
 }
 
-/** A kernel at one input size, and the position of its output in the results. */
+/** A kernel at one input size, and the position of the kernel's output in the buffer of all results. */
 interface Step extends Dispatch {
   readonly canary: Canary;
   readonly size: ForwardSize;
@@ -144,7 +147,10 @@ interface Answers {
   readonly allowed: Float64Array;
 }
 
-/** Runs and checks the kernels of canaries. Resolves to the verdicts by `variantKey`. */
+/**
+ * Runs the kernels of canaries (nodes with kernels to test) and checks their outputs. Resolves to the
+ * verdicts by `variantKey`.
+ */
 async function run(
   gpu: Gpu,
   canaries: readonly Canary[],
@@ -259,7 +265,7 @@ async function run(
   );
 }
 
-/** FNV-1a hash of the bits of numbers, one word at a time. */
+/** Returns the FNV-1a hash of the bits of numbers, which takes one 32-bit word at a time. */
 function hashOf(values: Float32Array): number {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   let hash = 0x811c9dc5;
@@ -267,7 +273,10 @@ function hashOf(values: Float32Array): number {
   return hash;
 }
 
-/** Describes the first element that is wrong, or that differs from the first run. */
+/**
+ * Describes the first element of an output that is wrong, or that differs from the first run. Returns
+ * undefined if there is none.
+ */
 function findFault(
   output: Float32Array,
   firstRun: Float32Array,
@@ -278,7 +287,7 @@ function findFault(
   for (let at = 0; at < (output.length / width) * count; at++) {
     const [row, column] = [Math.floor(at / count), columns[at % count]!];
     const value = output[row * width + column]!;
-    if (Math.abs(value - values[at]!) <= allowed[at]!) continue; // false for NaN
+    if (Math.abs(value - values[at]!) <= allowed[at]!) continue; // this condition is false for NaN
     return `expected ${values[at]!.toPrecision(7)} ± ${allowed[at]!.toExponential(0)} at row ${row}, column ${column}, found ${value}`;
   }
   for (let at = 0; at < output.length; at++)

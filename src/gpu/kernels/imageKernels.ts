@@ -19,7 +19,7 @@ export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_s
   'write pixels',
 ]);
 
-/** Columns and rows of lanes in a workgroup of both kernels. */
+/** Numbers of columns and rows of lanes in a workgroup of `resizeFirst` and `resizeSecond`. */
 export const RESIZE_WORKGROUP = [16, 4] as const;
-/** Rows of `between` that one lane of the first pass computes. */
+/** Number of rows of the intermediate image (`between`) that one lane of the first pass computes. */
 export const RESIZE_FIRST_ROWS = 4;

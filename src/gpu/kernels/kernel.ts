@@ -3,9 +3,9 @@
 /** How a kernel uses a binding. */
 export type Access = 'uniform' | 'read' | 'write';
 
-/** A binding of a kernel. */
+/** A binding of a kernel: a buffer that the shader reads or writes. */
 export interface Binding {
-  /** Name of the variable in the shader. */
+  /** Name of the binding's variable in the shader. */
   readonly name: string;
   /** How the kernel uses the binding. */
   readonly access: Access;
@@ -15,15 +15,17 @@ export interface Binding {
 export interface Kernel {
   /** Name of the file in shaders/, without .wgsl. */
   readonly name: string;
-  /** Text of that file. */
+  /** Text of the file in shaders/. */
   readonly text: string;
-  /** Name of the entry point. */
+  /** Name of the shader's entry point. */
   readonly entryPoint: string;
   /** Bindings of group 0 in the order of their numbers. */
   readonly bindings: readonly Binding[];
   /** Texts of the helper files in shaders/shared that the kernel calls. */
   readonly shared: readonly string[];
-  /** True if the kernel calls subgroup functions. The device then needs the feature `subgroups`. */
+  /**
+   * True if the kernel calls subgroup functions. Such a kernel needs a device with the feature `subgroups`.
+   */
   readonly subgroups: boolean;
 }
 
@@ -33,7 +35,7 @@ export const kernelName = ({ name, entryPoint }: Pick<Kernel, 'name' | 'entryPoi
 
 /** A kernel with the constants and element types that it is compiled with. */
 export interface KernelVariant {
-  /** The kernel. */
+  /** The kernel from which the variant is made. */
   readonly kernel: Kernel;
   /** Values of the shader's constants by name: model dimensions and tile sizes. A number is a u32. */
   readonly constants: Readonly<Record<string, number | string>>;
@@ -49,7 +51,7 @@ export interface KernelVariant {
   readonly operands?: OperandType | undefined;
 }
 
-/** A string that is different for each variant. */
+/** Returns a string that is different for each kernel variant. */
 export const variantKey = ({ kernel, ...rest }: KernelVariant): string =>
   JSON.stringify([kernelName(kernel), rest.constants, rest.weights, rest.operands]);
 

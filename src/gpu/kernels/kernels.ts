@@ -18,7 +18,7 @@ import { weightHelpers } from './weightHelpers.js';
 
 export { weightHelpers };
 
-/** Patch embedding. */
+/** Computes the patch embedding. */
 export const patchEmbed: Kernel = defineKernel(
   'patch_embed',
   patchEmbedText,
@@ -45,7 +45,7 @@ export const assembleTokensRegisters: Kernel = defineKernel(
   [forwardSize],
 );
 
-/** Layer normalisation of every row. */
+/** Computes the layer normalisation of every row. */
 export const layerNorm: Kernel = defineKernel(
   'layer_norm',
   layerNormText,
@@ -54,7 +54,7 @@ export const layerNorm: Kernel = defineKernel(
   [forwardSize],
 );
 
-/** Multi-head attention within each image. */
+/** Computes multi-head attention within each image. */
 export const attention: Kernel = defineKernel(
   'attention',
   attentionText,
@@ -99,19 +99,22 @@ export function linearKernels(
   };
 }
 
-/** The wide tile: 64 rows × 64 columns per workgroup. With `LANES_X` = 16, the widest tile: 64 × 128. */
+/**
+ * The linear layers with the wide tile: 64 rows × 64 columns per workgroup. With `LANES_X` = 16, the widest
+ * tile: 64 × 128.
+ */
 export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
   helpers: [linearLoad, linearStore],
 });
 
-/** The narrow tile: 32 rows × 64 columns per workgroup. */
+/** The linear layers with the narrow tile: 32 rows × 64 columns per workgroup. */
 export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_narrow',
   linearNarrowText,
   { helpers: [linearLoad, linearStore] },
 );
 
-/** The small tile: 32 rows × 32 columns per workgroup. */
+/** The linear layers with the small tile: 32 rows × 32 columns per workgroup. */
 export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_small',
   linearSmallText,

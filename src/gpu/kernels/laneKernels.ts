@@ -11,15 +11,15 @@ import linearStore from '../../../shaders/shared/linear_store.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 import { linearKernels, type LinearForm } from './kernels.js';
 
-/** The kernels for one subgroup size. */
+/** The kernels for software adapters with one subgroup size. */
 export interface LaneKernels {
-  /** Lanes of every subgroup. */
+  /** Number of lanes in every subgroup. */
   readonly lanes: 4 | 8;
-  /** Layer normalisation. */
+  /** The kernel for layer normalisation. */
   readonly layerNorm: Kernel;
-  /** Attention. */
+  /** The kernel for attention. */
   readonly attention: Kernel;
-  /** Linear layers. */
+  /** The kernels for linear layers. */
   readonly linear: Readonly<Record<LinearForm, Kernel>>;
   /** Rows of the output that a workgroup of a linear layer computes. */
   readonly linearRows: number;

@@ -8,7 +8,7 @@ import searchRows from '../../../shaders/shared/search_rows.wgsl';
 import searchSize from '../../../shaders/shared/search_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-/** Dot products of all stored vectors with one query. */
+/** Computes the dot products of all stored vectors with one query. */
 export const searchScores: Kernel = defineKernel(
   'search_scores',
   scoresText,
@@ -17,7 +17,7 @@ export const searchScores: Kernel = defineKernel(
   [searchRows],
 );
 
-/** Dot products of all stored vectors with four queries. */
+/** Computes the dot products of all stored vectors with four queries. */
 export const searchScores4: Kernel = defineKernel(
   'search_scores',
   scoresText,
@@ -26,7 +26,7 @@ export const searchScores4: Kernel = defineKernel(
   [searchRows],
 );
 
-/** The largest score of each block of stored vectors. */
+/** Finds the largest score in each block of stored vectors. */
 export const searchMaxima: Kernel = defineKernel(
   'search_select',
   selectText,
@@ -35,7 +35,7 @@ export const searchMaxima: Kernel = defineKernel(
   [searchSize],
 );
 
-/** A lower bound of the scores of a query's best stored vectors. */
+/** Computes a lower bound of the scores of a query's best stored vectors. */
 export const searchFloor: Kernel = defineKernel(
   'search_floor',
   floorText,
@@ -53,7 +53,7 @@ export const searchCollect: Kernel = defineKernel(
   [searchSize],
 );
 
-/** Pairs of stored vectors whose score may exceed a threshold. */
+/** Finds pairs of stored vectors whose score may exceed a threshold. */
 export const searchPairs: Kernel = defineKernel(
   'search_pairs',
   pairsText,

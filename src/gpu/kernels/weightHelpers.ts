@@ -8,7 +8,10 @@ import weightsF32 from '../../../shaders/shared/weights_f32.wgsl';
 import weightsInt8 from '../../../shaders/shared/weights_int8.wgsl';
 import type { WeightStorage } from './kernel.js';
 
-/** For each weight storage: the helper that defines `Weights4`, `weights4` and `scale4`. */
+/**
+ * For each way to store weights: the text of the helper shader that defines `Weights4`, `weights4` and
+ * `scale4`.
+ */
 export const weightHelpers: Readonly<Record<WeightStorage, string>> = {
   f32: weightsF32,
   f16: weightsF16,

@@ -15,11 +15,14 @@ export interface Ceilings {
 }
 
 /**
- * Size of the buffer that is copied. Source and destination together exceed most caches. Every device allows
- * buffers of this size.
+ * Size in bytes of the buffer that is copied. Source and destination together exceed most caches. Every
+ * device allows buffers of this size.
  */
 const COPY_BYTES = 64 * 1024 * 1024;
-/** Size of the copied buffer on a software adapter, where a smaller copy takes long enough to be timed. */
+/**
+ * Size in bytes of the copied buffer on a software adapter, where a smaller copy takes long enough to be
+ * timed.
+ */
 const COPY_BYTES_SOFTWARE = 16 * 1024 * 1024;
 const ROUNDS = 32;
 const known = new WeakMap<Gpu, Ceilings>();

@@ -31,7 +31,7 @@ export interface DispatchProfile extends Throughput {
   readonly label: string;
   /** Shader and entry point, such as `linear.linear_gelu`. */
   readonly kernel: string;
-  /** Workgroups along x, y and z. */
+  /** Numbers of workgroups along x, y and z. */
   readonly workgroups: readonly [number, number, number];
 }
 
@@ -59,7 +59,7 @@ export class Profile {
    * timed with the page's clock.
    */
   declare readonly timer: Timer;
-  /** Best rates of the adapter, measured before the forward pass. */
+  /** The highest rates of the adapter, measured before the forward pass. */
   declare readonly ceilings: Ceilings;
   /** All dispatches of the forward pass in the order in which they run. */
   declare readonly dispatches: readonly DispatchProfile[];

@@ -1,6 +1,6 @@
 /**
- * Profiles a forward pass: times each dispatch on its own, with the inputs that the dispatch has in the forward
- * pass, and compares the time with the highest rates of the adapter (`ceilings.ts`).
+ * Profiles a forward pass: times each dispatch separately, with the inputs that the dispatch has in the
+ * forward pass, and compares the time with the highest rates of the adapter (`ceilings.ts`).
  */
 import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { Gpu } from '../device.js';
@@ -80,7 +80,10 @@ export function profileProgram(
   });
 }
 
-/** Equal for dispatches with the same kernel and the same shape. Such dispatches take the same time. */
+/**
+ * Returns a string that is equal for dispatches with the same kernel and the same shape. Such dispatches take
+ * the same time.
+ */
 const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string =>
   JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
 

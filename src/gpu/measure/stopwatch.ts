@@ -16,14 +16,20 @@ export interface Work {
 }
 
 /**
- * The clock that was read. `timestamp-query`: the GPU's clock. `submits`: the page's clock before and after
- * each submit, so a part of the cost of a submit is included.
+ * The clock with which work was timed. `timestamp-query`: the GPU's clock. `submits`: the page's clock before
+ * and after each submit, so a part of the cost of a submit is included.
  */
 export type Timer = 'timestamp-query' | 'submits';
 
-/** With the GPU's clock, the repeats in one pass must take this long: 30 steps of the rounded clock. */
+/**
+ * With the GPU's clock, the repeats in one pass must take at least this many seconds: 30 steps of the rounded
+ * clock.
+ */
 const PASS_SECONDS = 0.002;
-/** With the page's clock, the repeats must take this long: an empty submit takes about half a millisecond. */
+/**
+ * With the page's clock, the repeats must take at least this many seconds: an empty submit takes about half a
+ * millisecond.
+ */
 const SUBMIT_SECONDS = 0.02;
 /** Largest number of repeats in one measurement. */
 const MAX_REPEATS = 4096;
@@ -42,7 +48,7 @@ const MAX_PASSES = 512;
 /** A `Work` with its measurements so far. */
 export interface Timing {
   readonly work: Work;
-  /** How often a measurement repeats the work. */
+  /** Number of times that a measurement repeats the work. */
   repeats: number;
   /** Seconds of one repeat in the last measurement. Before the first measurement: an estimate. */
   seconds: number;
@@ -64,7 +70,7 @@ export async function time(
   return gpu.task('timing', signal, async (task) => {
     if (gpu.device.features.has('timestamp-query')) {
       const seconds = await timeAll(works, (timings) => passSeconds(gpu, task, timings), PASS_SECONDS);
-      // Some drivers report zeros. The page's clock is used then.
+      // Some drivers report zeros. In that case, the page's clock is used.
       if (seconds.every((each) => each > 0)) return { seconds, timer: 'timestamp-query' };
     }
     const seconds = await timeAll(works, (timings) => submitSeconds(task, timings), SUBMIT_SECONDS);
@@ -186,7 +192,7 @@ function encodeRepeats(pass: GPUComputePassEncoder, { work, repeats }: Timing): 
   for (let i = 0; i < repeats; i++) work.encode(pass);
 }
 
-/** The median. For an even number of values: the mean of the two middle values. */
+/** Returns the median. For an even number of values: the mean of the two middle values. */
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

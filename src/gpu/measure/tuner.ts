@@ -61,7 +61,7 @@ export function parseTuning(stored: unknown): Tuning | undefined {
     : undefined;
 }
 
-/** A copy of a target without the properties that tuning sets. */
+/** Returns a copy of a target without the properties that tuning sets. */
 export const untuned = (target: Target): Target => ({
   ...target,
   operands: undefined,
@@ -74,7 +74,7 @@ export const untuned = (target: Target): Target => ({
 export interface TuningSample {
   /** Layer that the kernel computes, such as `blocks.0.attn.qkv`. */
   readonly label: string;
-  /** Rows of the layer's input: tokens of all images. */
+  /** Number of rows of the layer's input: the tokens of all images. */
   readonly rows: number;
   /** Shader and entry point, such as `linear.linear`. */
   readonly kernel: string;
@@ -82,17 +82,17 @@ export interface TuningSample {
   readonly workgroups: number;
   /** Element type of weights in workgroup memory. */
   readonly operands: OperandType;
-  /** Time in milliseconds. */
+  /** Measured time of the kernel in milliseconds. */
   readonly ms: number;
 }
 
-/** A layer at an input size. */
+/** A layer of the model at one input size. */
 export interface TuningCase {
   readonly node: Node;
   readonly size: ForwardSize;
 }
 
-/** A tuning with its measurements. */
+/** A tuning with the measurements from which it was chosen. */
 export interface TuningResult {
   readonly tuning: Tuning;
   readonly samples: readonly TuningSample[];
@@ -104,7 +104,7 @@ export interface TuningResult {
 export const isTunable = (node: Node, target: Target): boolean =>
   candidates(node, everyKernel(target)).length > 1;
 
-/** A copy of a target that includes every kernel that may be measured. */
+/** Returns a copy of a target that includes every kernel that may be measured. */
 const everyKernel = (target: Target): Target => ({
   ...target,
   ...EVERY_TILE,
@@ -119,8 +119,9 @@ const operandTypes = ({ operands }: Target): readonly OperandType[] =>
   operands === 'f16' ? ['f32', 'f16'] : ['f32'];
 
 /**
- * The key of a stored tuning, made from the adapter, the text of every kernel with its constants, and the
- * sizes. If one of these has changed since a tuning was stored, the stored tuning is not used.
+ * Returns the key under which a tuning is stored, made from the adapter, the text of every kernel with its
+ * constants, and the sizes. If one of these has changed since a tuning was stored, the stored tuning is not
+ * used.
  */
 export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target): string {
   const { vendor, architecture, description } = gpu.info;
@@ -144,7 +145,7 @@ export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target
  * Measures every kernel for every layer and input size in `cases`, and chooses the tuning with the shortest
  * total time. Takes about a second on a GPU.
  *
- * @param target a target without a tuning
+ * @param target a target without the properties that tuning sets
  * @throws DeviceError; the signal's reason
  */
 export async function tune(
@@ -250,7 +251,7 @@ export async function tune(
   });
 }
 
-/** The tuning for which the sum of the times of all cases is smallest. */
+/** Returns the tuning for which the sum of the times of all cases is smallest. */
 function best(
   cases: readonly TuningCase[],
   allowed: Target,
@@ -311,15 +312,17 @@ function bestLanes(
   return { wanted, ms, used: new Set(measured.map(({ lanes }) => choose(lanes, wanted))) };
 }
 
-/** The kernels that can compute a node, for all element types in workgroup memory, each kernel once. */
+/**
+ * Returns the kernels that can compute a node, for all element types in workgroup memory, each kernel once.
+ */
 function candidates(node: Node, allowed: Target): Dispatch[] {
   const all = operandTypes(allowed).flatMap((operands) => alternatives(node, { ...allowed, operands }));
   return [...new Map(all.map((dispatch) => [variantKey(dispatch.variant), dispatch])).values()];
 }
 
 /**
- * Upper bound of the bytes of a value: 4 bytes for each element, and for a weight matrix also for the padding
- * of its panels (at most 64 output features and 32 input features).
+ * Returns an upper bound of the bytes of a tensor: 4 bytes for each element, and for a weight matrix also for
+ * the padding of its panels (at most 64 output features and 32 input features).
  */
 function bytesOf(value: Value | undefined): number {
   if (!value) return 0;
@@ -327,7 +330,7 @@ function bytesOf(value: Value | undefined): number {
   return value.kind === 'weight' ? 4 * (rows + 64) * (columns + 32) : 4 * elementCount(value.shape);
 }
 
-/** Hash of a text: two 32-bit FNV-1a hashes with different seeds, in hexadecimal. */
+/** Returns a hash of a text: two 32-bit FNV-1a hashes with different seeds, in hexadecimal. */
 function hash(text: string): string {
   return [0x811c9dc5, 0x01234567]
     .map((seed) => {

@@ -89,7 +89,10 @@ class FileStore implements TuningStore {
     return { folder, path: `${folder}/tuning.json` };
   }
 
-  /** The object in the file. Empty if the file is missing or does not hold an object. */
+  /**
+   * Reads the object in the file. The result is an empty object if the file is missing or does not hold an
+   * object.
+   */
   async #read(): Promise<Record<string, unknown>> {
     const { readFile } = files();
     try {
