@@ -11,11 +11,11 @@ import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 /** Marker: end of image. */
 export const EOI = 0xd9;
 const [SOS, DQT, DHT, DRI, DAC, COM] = [0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xfe];
-/** Markers read between two checks of the time slice. */
+/** Markers read between two checks whether to pause for other tasks. */
 const MARKERS_PER_STEP = 1024;
 const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 
-/** Facts about a JPEG, and a check of its compressed data. */
+/** Orientation and channels of a JPEG, and a check of its compressed data. */
 export interface PreparedJpeg {
   /** Exif orientation, 1 to 8. */
   readonly orientation: number;

@@ -6,7 +6,7 @@
 
 /** Pillow passes the file to libjpeg in blocks of this size. */
 const FEED_BYTES = 65_536;
-/** The slow path fills the bit buffer until it holds at least this many bits. */
+/** Number of bits up to which the slow path (with bounds checks) at least fills the bit buffer. */
 const FILLED_BITS = 57;
 /** Codes up to this many bits are decoded by one table lookup. */
 const LOOKUP_BITS = 8;
@@ -81,7 +81,10 @@ export class ScanBits {
   readonly #saved: SavedBits = { at: 0, high: 0, low: 0, left: 0 };
   readonly #savedDc = new Int32Array(4);
 
-  /** @param at offset of the scan's data */
+  /**
+   * Creates a bit reader that begins at a scan's data.
+   * @param at offset of the scan's data in `bytes`
+   */
   constructor(bytes: Uint8Array, at: number) {
     this.#bytes = bytes;
     this.at = at;
@@ -177,7 +180,7 @@ export class ScanBits {
     return length > 16 ? 0 : (table.values[code + table.offset[length]!] ?? 0);
   }
 
-  /** The 32 bits of the bit buffer that start at bit `index`, counted from the lowest. */
+  /** Returns the 32 bits of the bit buffer that start at bit `index`, counted from the lowest. */
   #bitsAbove(index: number): number {
     if (index >= 32) return this.#high >>> (index - 32);
     return index === 0 ? this.#low : (this.#high << (32 - index)) | (this.#low >>> index);

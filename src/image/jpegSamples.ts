@@ -14,11 +14,9 @@ export interface Plane {
 }
 
 /**
-
  * Transforms the coefficients of a component to samples.
 
  * @throws `signal.reason` after an abort
-
  */
 export async function samplesOf(
   { width, height }: Component,
@@ -124,8 +122,8 @@ function pass(
 }
 
 /**
- * Returns a function that gives the samples of pixel row `y`. The returned array is valid until the next
- * call. Undefined if the sampling factors do not divide each other.
+ * Creates a function that returns the samples of pixel row `y`. The array that the function returns is valid
+ * until its next call. Returns undefined if the sampling factors do not divide each other.
  */
 export function upsampled(
   { samples, stride, width, height }: Plane,
@@ -135,14 +133,14 @@ export function upsampled(
 ): ((y: number) => Uint8Array) | undefined {
   const [timesAcross, timesDown] = [mostAcross / across, mostDown / down];
   if (!Number.isInteger(timesAcross) || !Number.isInteger(timesDown)) return undefined;
-  /** Row `y` of the component, clamped to the first and last row. */
+  /** Returns row `y` of the component. `y` is clamped to the first and last row. */
   const rowAt = (y: number): Uint8Array => {
     const at = Math.max(0, Math.min(height - 1, y)) * stride;
     return samples.subarray(at, at + stride);
   };
   const row = new Uint8Array(stride * timesAcross);
   if (timesAcross === 1 && timesDown === 1) return rowAt;
-  // libjpeg's "fancy" upsampling: 3/4 of the nearer sample, 1/4 of the farther.
+  // The upsampling that libjpeg calls "fancy": 3/4 of the nearer stored sample plus 1/4 of the farther one.
   const between = timesDown === 2 ? new Int32Array(stride) : undefined;
   if (timesAcross === 1 && between)
     return (y) => {

@@ -1,6 +1,7 @@
 /**
- * Reads the Huffman codes of JPEG scans. `endOfBlocks` checks if a single scan contains every block: Pillow
- * then reads the file even without an end marker. `readScan` and `readBlock` decode a scan's coefficients.
+ * Reads the Huffman codes of JPEG scans. `endOfBlocks` checks whether the first scan contains every block. If
+ * so, Pillow reads the file even without an end marker. `readScan` and `readBlock` decode a scan's
+ * coefficients.
  */
 import { Slices } from '../platform/pause.js';
 import { SLICE_MS } from './decodeErrors.js';
@@ -8,9 +9,9 @@ import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 
 /**
- * Offset at which the data of the first scan end, if they contain every block. Undefined if libjpeg would
- * need more bytes, if the frame is not sequential, or if the first scan lacks a component. The segments
- * before the scan must be complete.
+ * Returns the offset at which the data of the first scan end, if they contain every block. Returns undefined
+ * if libjpeg would need more bytes, if the frame is not sequential, or if the first scan lacks a component.
+ * The segments before the scan must be complete.
  *
  * @throws `signal.reason` after an abort
  */

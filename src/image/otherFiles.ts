@@ -2,7 +2,7 @@
 import { ImageError } from '../errors.js';
 import { latin1 } from './orientation.js';
 
-/** Description of an identified file. */
+/** Description of an identified file, for error messages. */
 export interface OtherFile {
   /** The kind of file with an article: `an HEIC photograph`. */
   readonly what: string;

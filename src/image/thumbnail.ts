@@ -3,7 +3,7 @@ import { decodeSlots } from './decodeSlots.js';
 import { swapsSides } from './orientation.js';
 import type { DecodedImage } from './source.js';
 
-/** A thumbnail. */
+/** A thumbnail, and the size of the original image. */
 export interface Thumbnail {
   /** The thumbnail's file, WebP or JPEG. */
   readonly blob: Blob;

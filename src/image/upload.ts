@@ -113,7 +113,7 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
     const isWhole = visibleRect?.width === bitmap.width && visibleRect.height === bitmap.height;
     if (isWhole && (format === 'RGBX' || format === 'BGRX')) return frame;
   } catch {
-    // A closed bitmap, or a bitmap from a different origin. The copy to a texture reports the error.
+    // The bitmap is closed, or comes from a different origin. The later copy to a texture reports the error.
   }
   frame?.close();
   return undefined;
@@ -130,7 +130,7 @@ function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): U
     width: image.width,
     height: image.height,
   };
-  // With a canvas, the source is a file's bitmap, smaller than the image.
+  // If `canvas` is set, the source is a bitmap from a file, and smaller than the image.
   const [pictureWidth, pictureHeight] = canvas
     ? [(source as ImageBitmap).width, (source as ImageBitmap).height]
     : [width, height];
