@@ -113,7 +113,10 @@ export class CacheSource implements OwnSource {
     );
   }
 
-  /** @param there names of the blocks that the entry lists; the blocks may be damaged */
+  /**
+   * Reads the file block by block: stored blocks from the cache, all others from the network.
+   * @param there names of the blocks that the entry lists; the blocks may be damaged
+   */
   async *#read(
     there: Set<string>,
     ask: (from: number, to: number | undefined) => Promise<ByteStream>,
@@ -169,8 +172,8 @@ export class CacheSource implements OwnSource {
   }
 
   /**
-   * Removes the last block, whose presence means that the file was checked against its hash. Returns the
-   * block's name.
+   * Removes the file's last block, whose presence means that the file was checked against its hash. Returns
+   * the block's name.
    */
   async #unmark(blocks: number): Promise<string> {
     const name = blockName(this.name, blocks - 1);

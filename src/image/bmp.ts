@@ -8,7 +8,10 @@ import type { Pixels } from './pixels.js';
 import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
-/** Pixels written between two checks whether to pause for other tasks. A multiple of 8, as a byte may hold 8 pixels. */
+/**
+ * Pixels written between two checks whether to pause for other tasks. A multiple of 8, because a byte may
+ * hold 8 pixels.
+ */
 const PIXELS_PER_STEP = 2 ** 16;
 /** Run-length codes unpacked between two checks whether to pause for other tasks. */
 const RUNS_PER_STEP = 4096;

@@ -44,7 +44,7 @@ export async function loadCached(
 
 interface Asked {
   readonly state?: SourceState;
-  /** Text that is appended to `cacheReason`. */
+  /** Text that is appended to `cacheReason` of the load report. */
   readonly reason: string;
 }
 

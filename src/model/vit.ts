@@ -36,7 +36,7 @@ export interface Forward {
   readonly qkv: ReadonlyMap<number, Value>;
 }
 
-/** Number of tokens of one image: cls, registers and patches. */
+/** Returns the number of tokens of one image: cls, registers and patches. */
 export function countTokens(config: DINOv2Config, { rows, cols }: Grid): number {
   return 1 + config.numRegisterTokens + rows * cols;
 }

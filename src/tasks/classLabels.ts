@@ -38,9 +38,9 @@ export function labelList(labels: ClassLabels | undefined, numClasses: number): 
 }
 
 /**
- * Reads class names from config.json: `id2label`, or timm's `label_names`. Undefined unless there is exactly
- * one name per class: a list of a different length belongs to a different classifier and would give wrong
- * names.
+ * Reads class names from config.json: `id2label`, or timm's `label_names`. Returns undefined if the number of
+ * names differs from the number of classes: such a list belongs to a different classifier and would give
+ * wrong names.
  */
 export function labelsOfConfig(
   labels: Readonly<Record<string, unknown>> | undefined,
@@ -60,7 +60,8 @@ export function labelsOfConfig(
 /**
  * ImageNet's class names for Meta's published linear heads, whose files contain no names. Such a head is
  * recognized by its form: 1,000 classes, and tensors named `linear_head.…` beside a backbone, or a bare
- * `weight` and `bias`. Undefined for any other head, whose 1,000 classes may belong to a different data set.
+ * `weight` and `bias`. Returns undefined for any other head, because even a head of 1,000 classes may belong
+ * to a different data set.
  */
 export async function labelsOfMeta({
   numClasses,

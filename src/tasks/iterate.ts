@@ -1,4 +1,4 @@
-/** Gets the iterator of a call's images. */
+/** Gets an iterator over the images that a caller passes as a list or stream. */
 
 /**
  * Returns the iterator of a list or stream of images. Undefined for anything else, in particular for a single

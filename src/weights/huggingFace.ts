@@ -74,8 +74,8 @@ const toOutside = new Map(huggingFaceOutside.map(([theirs, ours]) => [ours, thei
 const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
 
 /**
- * The tensors that hold a parameter, in Hugging Face's names: several, in this order, if the parameter is
- * split.
+ * Returns the tensors that hold a parameter, in Hugging Face's names: several, in this order, if the
+ * parameter is split.
  * @param inside Hugging Face's names inside a block, by our names. Default: the spelling on the hub
  */
 export function huggingFaceNames(

@@ -54,8 +54,8 @@ export class MatrixSample {
 }
 
 /**
- * Key in the `__metadata__` of a checkpoint whose matrices were rounded (`dinov2-webgpu convert`). The value
- * is two digests: that of the rounded matrices, and that of the original matrices.
+ * Key in the metadata (`__metadata__`) of a checkpoint whose matrices were rounded (`dinov2-webgpu convert`).
+ * The value is two digests: that of the rounded matrices, and that of the original matrices.
  */
 export const MATRICES = 'dinov2-webgpu matrices';
 

@@ -4,7 +4,7 @@
  */
 import code from './simd.wat';
 
-/** One instance and its memory. All addresses are byte addresses. */
+/** One instance of simd.wat, and its memory. All addresses are byte addresses. */
 export interface Simd {
   readonly memory: WebAssembly.Memory;
   turn(from: number, to: number, columns: number, rows: number, begin: number, end: number): number;

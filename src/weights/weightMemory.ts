@@ -38,7 +38,7 @@ export function parameterBytes(parameter: Parameter, storage: WeightStorage): nu
 export class WeightMemory implements Weights {
   readonly buffers: Map<string, GPUBuffer> = new Map();
   readonly posEmbed: Float32Array<ArrayBuffer>;
-  /** The digest; empty until all weights are loaded. */
+  /** Digest of the checkpoint's matrices; empty until all weights are loaded. */
   matrices = '';
   readonly #gpu: Gpu;
 

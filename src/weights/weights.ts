@@ -208,7 +208,7 @@ function addPiece(
 }
 
 /**
- * The error for the first of `values` that is not below the limit.
+ * Creates the error for the first of `values` that is not below the limit.
  * @param begin index within the tensor of the first of `values`
  */
 function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
