@@ -57,6 +57,7 @@ export class CacheSource implements OwnSource {
   #block = 0;
 
   /**
+   * Creates the source of a weights file.
    * @param sha256 the expected hash of the whole file. The last block is written only if the hash is right,
    *   so a stored last block means that the file was checked
    */

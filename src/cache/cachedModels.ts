@@ -67,8 +67,8 @@ export async function listCached(): Promise<CachedModel[]> {
 }
 
 /**
- * Whether an entry was loaded with this id, or from the folder with this URL. Several ids can share one
- * folder.
+ * Returns whether an entry was loaded with this id, or from the folder with this URL. Several ids can share
+ * one folder.
  */
 const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;

@@ -18,8 +18,8 @@ const XYZ_TOLERANCE = 0.001;
 const CURVE_TOLERANCE = 0.75;
 
 /**
- * True if the profile's numbers (not its name) equal sRGB's. False for an unreadable profile and for a
- * profile with colour lookup tables.
+ * Returns true if the profile's numbers (not its name) equal sRGB's. Returns false for an unreadable profile
+ * and for a profile with colour lookup tables.
  */
 export function isSrgbProfile(bytes: Uint8Array): boolean {
   try {

@@ -29,7 +29,7 @@ export const decodedBytes = (header: ImageHeader | undefined): number =>
 const MOST_BLOCKS = 2 ** 16;
 
 /**
- * Reads the header of an image file. Undefined if the format is unknown or `bytes` are too short.
+ * Reads the header of an image file. Returns undefined if the format is unknown or `bytes` are too short.
  *
  * @param bytes the beginning of the file, which is not modified
  */

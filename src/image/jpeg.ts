@@ -56,7 +56,7 @@ export async function prepareJpeg(
     return endsTooEarly(name, 'JPEG', `at byte ${bytes.length}${where}`);
   };
   let at = 2;
-  /** Reads the next marker and its segment. False after the end marker. */
+  /** Reads the next marker and its segment. Returns false after the end marker. */
   const step = (): boolean => {
     // Fill bytes or the compressed data of a scan may precede the next marker.
     at = bytes.indexOf(0xff, at);
@@ -119,7 +119,9 @@ export async function prepareJpeg(
   };
 }
 
-/** True if the next valid marker is a restart. libjpeg skips invalid bytes before a restart marker. */
+/**
+ * Returns true if the next valid marker is a restart. libjpeg skips invalid bytes before a restart marker.
+ */
 function isAheadOfRestart(bytes: Uint8Array, at: number): boolean {
   do at = bytes.indexOf(0xff, at) + 1;
   while (at > 0 && (bytes[at] === 0 || bytes[at] === 0xff));
@@ -139,7 +141,8 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * True for markers with a segment that libjpeg accepts: tables, frames, scans, application data, comments.
+ * Returns true for markers with a segment that libjpeg accepts: tables, frames, scans, application data,
+ * comments.
  */
 const hasSegment = (marker: number): boolean =>
   (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc8) ||

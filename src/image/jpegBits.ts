@@ -91,7 +91,9 @@ export class ScanBits {
     this.#limit = Math.min(bytes.length, Math.ceil((at + 1) / FEED_BYTES) * FEED_BYTES);
   }
 
-  /** Makes the next block of the file available, as if Pillow read it. False at the end of the file. */
+  /**
+   * Makes the next block of the file available, as if Pillow read it. Returns false at the end of the file.
+   */
   more(): boolean {
     if (this.#limit >= this.#bytes.length) return false;
     this.#limit = Math.min(this.#bytes.length, this.#limit + FEED_BYTES);
@@ -127,7 +129,7 @@ export class ScanBits {
     this.#left = 0;
   }
 
-  /** Moves past the next marker and sets `marker`. False if the file ends first. */
+  /** Moves past the next marker and sets `marker`. Returns false if the file ends first. */
   nextMarker(): boolean {
     const bytes = this.#bytes;
     for (let at = this.at; ;) {
@@ -193,8 +195,8 @@ export class ScanBits {
   }
 
   /**
-   * Fills the bit buffer. False if the available bytes end: the caller must then call `restore` and `more`,
-   * and retry.
+   * Fills the bit buffer. Returns false if the available bytes end: the caller must then call `restore` and
+   * `more`, and retry.
    */
   #fill(needed: number): boolean {
     const bytes = this.#bytes;

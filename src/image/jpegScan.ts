@@ -45,7 +45,7 @@ export interface ReadScanOptions {
 }
 
 /**
- * Reads all MCUs of a scan in time slices. False if the file ends first.
+ * Reads all MCUs of a scan in time slices. Returns false if the file ends first.
  *
  * @throws `signal.reason` after an abort
  */
@@ -90,7 +90,7 @@ export async function readScan(
 }
 
 /**
- * Reads one block of a sequential scan. False if the available bytes end.
+ * Reads one block of a sequential scan. Returns false if the available bytes end.
  *
  * @param coefficients receives the block at offset `to`, in row-major order; must hold zeros there. Default:
  *   the coefficients are discarded
@@ -131,7 +131,8 @@ export const extended = (value: number, length: number): number =>
   length > 0 && value < 1 << (length - 1) ? value - (1 << length) + 1 : value;
 
 /**
- * Resynchronizes at a restart marker, as libjpeg's jpeg_resync_to_restart does. False if the file ends first.
+ * Resynchronizes at a restart marker, as libjpeg's jpeg_resync_to_restart does. Returns false if the file
+ * ends first.
  *
  * @param expected number of the next restart marker, 0 to 7
  */

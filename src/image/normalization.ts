@@ -34,6 +34,9 @@ export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Ar
   return levels;
 }
 
-/** True if every level is finite. False if `std` is 0 in float32, or if a quotient overflows float32. */
+/**
+ * Returns true if every level is finite. Returns false if `std` is 0 in float32, or if a quotient overflows
+ * float32.
+ */
 export const isUsable = (normalization: Normalization): boolean =>
   levelsOf(normalization).every(Number.isFinite);

@@ -21,7 +21,9 @@ export const TURNS: readonly number[] = [
   TURN_TRANSPOSE | FLIP_X,
 ];
 
-/** True if the upright image has the stored width as its height and the stored height as its width. */
+/**
+ * Returns true if the upright image has the stored width as its height and the stored height as its width.
+ */
 export const swapsSides = (orientation: number): boolean => orientation >= 5;
 
 /**

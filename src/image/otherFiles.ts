@@ -17,7 +17,7 @@ export interface OtherFile {
 
 const IMAGE = 'Choose an image: JPEG, PNG, WebP, AVIF, GIF or BMP';
 
-/** Identifies a file by its first bytes. Undefined if the bytes are not recognized. */
+/** Identifies a file by its first bytes. Returns undefined if the bytes are not recognized. */
 export function identifyFile(bytes: Uint8Array): OtherFile | undefined {
   if (bytes.length === 0)
     return {

@@ -98,7 +98,7 @@ export async function decodePng(
   };
   const reader = inflatedStream(pieces, slices).getReader();
   let chunk: Uint8Array = new Uint8Array(0);
-  /** Fills `row` with the next inflated bytes. False if the stream ends or fails first. */
+  /** Fills `row` with the next inflated bytes. Returns false if the stream ends or fails first. */
   const nextRow = async (row: Uint8Array): Promise<boolean> => {
     for (let at = 0; at < row.length;) {
       if (chunk.length === 0) {

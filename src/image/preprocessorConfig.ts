@@ -152,7 +152,8 @@ function resizeRule(
 }
 
 /**
- * True for the name of an interpolation that timm uses in evaluation. timm's `random` is for training only.
+ * Returns true for the name of an interpolation that timm uses in evaluation. timm's `random` is for training
+ * only.
  */
 const isResample = (value: unknown): value is Resample => RESAMPLES.includes(value as Resample);
 const isSide = (value: unknown): boolean =>

@@ -183,7 +183,7 @@ const callersPicture = (
   close: () => undefined,
 });
 
-/** True if the source cannot change after the call: a file, or bytes, which are copied. */
+/** Returns true if the source cannot change after the call: a file, or bytes, which are copied. */
 export function keepsItsPixels(source: ImageSource): boolean {
   try {
     return /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));

@@ -20,9 +20,9 @@ export interface Thumbnail {
 const HEADER_BYTES = 2 ** 18;
 
 /**
- * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Undefined
- * outside a browser, and if the browser cannot decode the file (this library reads some PNG files that
- * browsers do not).
+ * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Returns
+ * undefined outside a browser, and if the browser cannot decode the file (this library reads some PNG files
+ * that browsers do not).
  */
 export async function makeThumbnail(
   file: Blob,

@@ -65,9 +65,9 @@ function withAlpha(rgb: RawPixels['data']): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Undefined if the browser
- * has no VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha, Firefox
- * premultiplies).
+ * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Returns undefined if the
+ * browser has no VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha,
+ * Firefox premultiplies).
  */
 function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
   const frame = frameOf(bitmap);

@@ -47,7 +47,7 @@ export function announcedBytes(response: Response): number | undefined {
   return Number(length);
 }
 
-/** Whether the answer has a Content-Encoding, as far as the browser exposes it. */
+/** Returns whether the answer has a Content-Encoding, as far as the browser exposes it. */
 export const isCompressed = (headers: Headers): boolean =>
   !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
 
@@ -85,7 +85,7 @@ export function contentRange(
     : undefined;
 }
 
-/** Whether a request that failed with this status may succeed if it is repeated later. */
+/** Returns whether a request that failed with this status may succeed if it is repeated later. */
 export const isPassing = (status: number): boolean =>
   status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 
@@ -143,9 +143,9 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
 }
 
 /**
- * Whether the bytes begin with an HTML tag. `<` (code 60) alone proves nothing: a safetensors file with a
- * header of 60 bytes also begins with this byte. But a safetensors file has zeros among its first 8 bytes,
- * and a web page has none.
+ * Returns whether the bytes begin with an HTML tag. `<` (code 60) alone proves nothing: a safetensors file
+ * with a header of 60 bytes also begins with this byte. But a safetensors file has zeros among its first 8
+ * bytes, and a web page has none.
  */
 export function beginsWithTag(start: Uint8Array): boolean {
   const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');

@@ -45,8 +45,8 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
 }
 
 /**
- * Whether a text is `owner/name` in the characters that the hub allows. A path is no hub id, because it
- * begins with `/` or a dot; neither is a URL, because it has a colon.
+ * Returns whether a text is `owner/name` in the characters that the hub allows. A path is no hub id, because
+ * it begins with `/` or a dot; neither is a URL, because it has a colon.
  */
 const isHubId = (id: string | URL): id is string =>
   typeof id === 'string' && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id);

@@ -57,7 +57,7 @@ export interface RemoteFile {
 const restartable = new WeakSet<object>();
 
 /**
- * Whether a load that failed with this error may succeed if it starts again: the file changed, or the
+ * Returns whether a load that failed with this error may succeed if it starts again: the file changed, or the
  * download broke off and cannot be resumed.
  */
 export const mayStartOver = (error: unknown): boolean =>

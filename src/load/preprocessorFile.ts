@@ -43,7 +43,7 @@ export async function preprocessingOf(
   return anyPreprocessing(file, config);
 }
 
-/** Whether a config.json may hold timm's preprocessing. */
+/** Returns whether a config.json may hold timm's preprocessing. */
 const hasTimmFields = (config: unknown): boolean =>
   typeof config === 'object' && config !== null && ('pretrained_cfg' in config || 'architecture' in config);
 

@@ -261,7 +261,7 @@ export class Features {
     );
   }
 
-  /** True if the layer with this `norm` is the last hidden state, which is always stored. */
+  /** Returns true if the layer with this `norm` is the last hidden state, which is always stored. */
   #isLast(layer: number, norm: boolean): boolean {
     return norm && layer === this.depth;
   }

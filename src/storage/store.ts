@@ -87,8 +87,8 @@ const isMissing = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NotFoundError';
 
 /**
- * Whether an error means that a file is open for writing. Without locks, a load in a different page may be
- * writing the file, which takes a moment.
+ * Returns whether an error means that a file is open for writing. Without locks, a load in a different page
+ * may be writing the file, which takes a moment.
  */
 const isInUse = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NoModificationAllowedError';

@@ -20,9 +20,9 @@ export interface BatchSteps<Image, Prepared, Results> {
   /** Frees results that the caller never received. */
   discard?(results: Results): void;
   /**
-   * True if an image cannot change, such as a file. The next image may then be requested before this image is
-   * prepared. An image that can change, such as a canvas, is prepared first, because the caller may reuse it
-   * for the next image.
+   * Returns true if an image cannot change, such as a file. The next image may then be requested before this
+   * image is prepared. An image that can change, such as a canvas, is prepared first, because the caller may
+   * reuse it for the next image.
    */
   isStable(image: Image): boolean;
 }

@@ -12,7 +12,7 @@ export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
 /** The task that a classifier was trained for: `problem_type` of config.json, with transformers' values. */
 export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
 
-/** True if `value` is one of transformers' problem types. */
+/** Returns true if `value` is one of transformers' problem types. */
 export const isProblemType = (value: unknown): value is ProblemType =>
   value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 

@@ -61,7 +61,10 @@ export class PatchMap {
   /** The values, (rows, cols), row by row from the top left. */
   readonly values: Float32Array<ArrayBuffer>;
 
-  /** @throws OptionError OPTION_VALUE if the number of values is not rows · cols */
+  /**
+   * Creates a map of rows × cols values.
+   * @throws OptionError OPTION_VALUE if the number of values is not rows · cols
+   */
   constructor(rows: number, cols: number, values: Float32Array<ArrayBuffer>) {
     if (values.length !== rows * cols || rows < 1 || cols < 1)
       throw wrong('PatchMap', `rows × cols = ${rows} × ${cols} values`, values.length);

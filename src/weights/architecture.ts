@@ -36,8 +36,8 @@ export interface Architecture {
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
- * Whether `mlp.fc1` holds both halves of a SwiGLU, as in timm's `SwiGLUPacked`. If so, `mlp.fc1` has twice
- * as many rows as `mlp.fc2` has columns.
+ * Returns whether `mlp.fc1` holds both halves of a SwiGLU, as in timm's `SwiGLUPacked`. If so, `mlp.fc1` has
+ * twice as many rows as `mlp.fc2` has columns.
  */
 export function isPacked(shapes: Shapes): boolean {
   for (const [name, shape] of shapes) {

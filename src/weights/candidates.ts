@@ -83,7 +83,7 @@ function candidateOf(
   };
 }
 
-/** Whether the file has all parts of a parameter. */
+/** Returns whether the file has all parts of a parameter. */
 export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: string): boolean {
   const held = holders.get(parameter) ?? [];
   const parts = held[0]?.part.parts;

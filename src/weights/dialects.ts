@@ -214,8 +214,8 @@ export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;
 
 /**
- * Whether a file is a DINOv3, by combinations of tensor names that no other model has: Hugging Face's patch
- * embedding without `projection`, together with LayerScale; facebookresearch's rotary tables or storage
+ * Returns whether a file is a DINOv3, by combinations of tensor names that no other model has: Hugging Face's
+ * patch embedding without `projection`, together with LayerScale; facebookresearch's rotary tables or storage
  * tokens; timm's registers and gammas without position embeddings.
  */
 export function isDinov3(files: Iterable<string>): boolean {

@@ -112,12 +112,12 @@ export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[
 }
 
 /**
- * Whether tensors of an element type can be loaded. An I8 matrix with scales counts as F32, see
+ * Returns whether tensors of an element type can be loaded. An I8 matrix with scales counts as F32, see
  * quantized.ts.
  */
 export const isLoadable = (dtype: string): boolean => ['F32', 'F16', 'BF16', 'F64'].includes(dtype);
 
-/** Whether two shapes are the same. */
+/** Returns whether two shapes are the same. */
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((length, axis) => length === b[axis]);
 

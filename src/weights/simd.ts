@@ -16,8 +16,8 @@ export interface Simd {
 let compiled: WebAssembly.Module | null | undefined;
 
 /**
- * Creates an instance with its own memory of one page. Undefined if WebAssembly is not available: JavaScript
- * then computes the same results, several times slower.
+ * Creates an instance with its own memory of one page. Returns undefined if WebAssembly is not available:
+ * JavaScript then computes the same results, several times slower.
  */
 export function createSimd(): Simd | undefined {
   try {

@@ -14,7 +14,7 @@ export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array
   new Int32Array(buffer, byteOffset, length);
 
 /**
- * Whether every magnitude is below `limit`. False if a value is NaN.
+ * Returns whether every magnitude is below `limit`. Returns false if a value is NaN.
  * @param together the bitwise or of all values, if the caller has computed it
  */
 export function allBelow(limit: number, bits: Int32Array, together: number = orOf(bits)): boolean {

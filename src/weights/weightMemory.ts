@@ -24,7 +24,7 @@ export interface Weights {
 export const elementsOf = ({ shape }: Parameter): number =>
   shape.reduce((product, extent) => product * extent, 1);
 
-/** Whether a parameter is the matrix of a linear layer. Such matrices are packed in panels. */
+/** Returns whether a parameter is the matrix of a linear layer. Such matrices are packed in panels. */
 export const isMatrix = ({ name, shape }: Parameter): boolean => name.endsWith('.weight') && shape.length > 1;
 
 /** Size in bytes of a packed parameter. */
