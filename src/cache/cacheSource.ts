@@ -33,7 +33,7 @@ export interface SourceEntry {
   names(): Promise<Set<string>>;
   /** Adds a weights file that was opened to the entry. */
   opened(source: CacheSource): void;
-  /** The error for a file that the source did not have when the model was cached. */
+  /** Creates the error for a file that the source did not have when the model was cached. */
   absent(name: string): SourceError;
   /** Writes a block. Never rejects. */
   write(name: string, position: unknown, bytes: Bytes): Promise<void>;

@@ -106,7 +106,7 @@ export async function writeChecked(
   await folder.write(name, new Blob([await checksumOf(position, bytes), body]));
 }
 
-/** The name of an entry's folder. */
+/** Returns the name of a cache entry's folder, given the URL of the checkpoint's folder. */
 export async function cacheKey(folder: string): Promise<string> {
   const hash = await digest(encode(folder));
   return `v${CACHE_FORMAT}-${hexOf(hash.subarray(0, 16))}`;
@@ -119,7 +119,7 @@ export async function readManifest(folder: CacheFolder | undefined): Promise<Man
   return manifest?.format === CACHE_FORMAT ? manifest : undefined;
 }
 
-/** The names of all files of an entry. */
+/** Returns the names of all files of a cache entry. */
 export const namesOf = ({ files }: Pick<Manifest, 'files'>): string[] => [
   MANIFEST,
   ...files.flatMap(({ name, fileBytes }) =>

@@ -39,7 +39,7 @@ interface Filter {
   readonly weight: (x: number) => number;
 }
 
-/** Keys' cubic convolution kernel with a = -1/2. */
+/** Computes Keys' cubic convolution kernel with a = -1/2. */
 function cubic(x: number): number {
   const a = -0.5;
   const d = Math.abs(x);

@@ -312,7 +312,7 @@ function toBothEdges(
     : [edge, Math.floor((raw * width) / height)];
 }
 
-/** Python's `round`: rounds halves to the even neighbour. */
+/** Rounds as Python's `round` does: halves go to the even neighbour. */
 export function roundHalfEven(value: number): number {
   const below = Math.floor(value);
   const rest = value - below;

@@ -21,7 +21,7 @@ export interface ImageHeader {
   readonly bytesPerPixel?: number;
 }
 
-/** Memory in bytes that decoding the image takes; 0 if the size is unknown. */
+/** Returns the memory in bytes that decoding the image takes; 0 if the size is unknown. */
 export const decodedBytes = (header: ImageHeader | undefined): number =>
   header ? header.width * header.height * (header.bytesPerPixel ?? 4) : 0;
 

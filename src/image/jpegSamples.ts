@@ -47,8 +47,8 @@ const [F298, F390, F541, F765, F899, F1175, F1501, F1847, F1961, F2053, F2562, F
 ] as const;
 
 /**
- * The accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data that
- * exceed 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
+ * Computes the accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data
+ * that exceed 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
  */
 function transform(
   coefficients: Int16Array,
@@ -86,7 +86,10 @@ const wrapped = (value: number): number => (value << 16) >> 16;
 
 const out = new Int32Array(8);
 
-/** A one-dimensional inverse DCT of eight values into `out`, shifted right by `shift` bits with rounding. */
+/**
+ * Computes a one-dimensional inverse DCT of eight values. Writes the result to `out`, shifted right by
+ * `shift` bits with rounding.
+ */
 function pass(
   v0: number,
   v1: number,

@@ -199,8 +199,8 @@ function pixelWriter(
     return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
   };
   /**
-   * Pillow's conversions: black for an index beyond the palette; 16-bit grey is clamped to 255; of other
-   * 16-bit samples, the high byte.
+   * Converts a sample to a byte as Pillow does: black for an index beyond the palette; 16-bit grey is clamped
+   * to 255; of other 16-bit samples, the high byte.
    */
   const byteOf = (sample: number, c: number): number => {
     if (colourType === PALETTE) return palette[sample * 3 + c] ?? 0;

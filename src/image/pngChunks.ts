@@ -96,7 +96,7 @@ export function passesOf(header: Header): Pass[] {
     .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * bitsPerPixel(header)) / 8) }));
 }
 
-/** Size of the inflated image data: all rows, each with its filter byte. */
+/** Returns the size in bytes of the inflated image data: all rows, each with its filter byte. */
 export const inflatedBytes = (passes: readonly Pass[]): number =>
   passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0);
 
@@ -369,7 +369,7 @@ let table: Uint32Array | undefined;
 /** Bytes checksummed between two checks whether to pause for other tasks; less than a millisecond of work. */
 const CRC_BYTES = 2 ** 17;
 
-/** PNG's CRC-32 (ISO 3309). `from` is the CRC of the preceding bytes. */
+/** Computes PNG's CRC-32 (ISO 3309). `from` is the CRC of the preceding bytes. */
 async function crc32(bytes: Uint8Array, slices: Slices, from = 0): Promise<number> {
   let sum = from;
   for (let at = 0; at < bytes.length; at += CRC_BYTES) {

@@ -72,8 +72,8 @@ export const limits = {
 };
 
 /**
- * The configuration of a published model, with the same values as its Hugging Face config.json: patch size
- * 14, native image size 518.
+ * Returns the configuration of a published model, with the same values as its Hugging Face config.json: patch
+ * size 14, native image size 518.
  * @param options `registers`: true for the variant with 4 registers. Default false
  */
 export function configOf(size: ModelSize, options: { registers?: boolean } = {}): DINOv2Config {

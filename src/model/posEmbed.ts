@@ -128,7 +128,7 @@ function tapsOf(size: number, outSize: number, convention: PosEmbedConvention): 
   return { first, indices: Int32Array.from(indices), weights: Float64Array.from(weights) };
 }
 
-/** Keys' cubic convolution kernel. */
+/** Computes Keys' cubic convolution kernel. */
 function cubic(distance: number, a: number): number {
   const x = Math.abs(distance);
   if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;

@@ -35,7 +35,7 @@ export interface CacheStore {
    * torn block (`leaveTornBlock`).
    */
   folder(key: string, clear?: boolean): Promise<CacheFolder>;
-  /** The folder; undefined if it does not exist. Writes nothing. */
+  /** Returns the folder; undefined if it does not exist. Writes nothing. */
   existing(key: string): Promise<CacheFolder | undefined>;
   remove(key: string): Promise<void>;
 }

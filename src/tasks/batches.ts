@@ -139,7 +139,7 @@ export async function* inBatches<Image, Prepared, Results>(
       notify();
     }
   };
-  /** Size of the next batch; 0 if the batch must not start yet. */
+  /** Returns the size of the next batch; 0 if the batch must not start yet. */
   const ready = (): number => {
     let settled = queue.findIndex(({ item }) => !item);
     if (settled < 0) settled = queue.length;

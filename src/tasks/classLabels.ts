@@ -58,8 +58,8 @@ export function labelsOfConfig(
 }
 
 /**
- * ImageNet's class names for Meta's published linear heads, whose files contain no names. Such a head is
- * recognized by its form: 1,000 classes, and tensors named `linear_head.…` beside a backbone, or a bare
+ * Returns ImageNet's class names for Meta's published linear heads, whose files contain no names. Such a head
+ * is recognized by its form: 1,000 classes, and tensors named `linear_head.…` beside a backbone, or a bare
  * `weight` and `bias`. Returns undefined for any other head, because even a head of 1,000 classes may belong
  * to a different data set.
  */

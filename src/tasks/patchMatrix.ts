@@ -86,7 +86,7 @@ const TOLERANCE = 2e-4;
  * Smallest variance of a component relative to the first component. A smaller variance is f32 rounding noise.
  */
 const SMALLEST_RATIO = 1e-6;
-/** Number of ones in a mask. */
+/** Returns the number of ones in a mask. */
 export const countOf = (mask: Uint32Array): number => mask.reduce((sum, value) => sum + value, 0);
 
 /** A prepared dispatch of one kernel. */
@@ -96,7 +96,7 @@ interface Step {
   readonly workgroups: readonly [number, number];
 }
 
-/** Number of four-byte elements in each buffer, except the buffer `size`. */
+/** Returns the number of four-byte elements in each buffer, except the buffer `size`. */
 function bufferSizes(count: number, dim: number) {
   return {
     x: count * dim,

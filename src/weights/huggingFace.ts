@@ -88,7 +88,7 @@ export function huggingFaceNames(
   return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
 }
 
-/** The tensors that a Hugging Face file with these parameters has, with their placements. */
+/** Returns the tensors that a Hugging Face file with these parameters has, with their placements. */
 function huggingFacePlacements(parameters: readonly Parameter[]): [name: string, placement: Placement][] {
   return parameters.flatMap(({ name: parameter, shape: [rows = 1, ...rest] }) => {
     const names = huggingFaceNames(parameter);
@@ -102,7 +102,7 @@ function huggingFacePlacements(parameters: readonly Parameter[]): [name: string,
 }
 
 /**
- * The tensors that a Hugging Face file with these parameters has: names and shapes as written by
+ * Returns the tensors that a Hugging Face file with these parameters has: names and shapes as written by
  * `save_pretrained`, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of `placeTensors`.
  */
 export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {

@@ -62,8 +62,8 @@ export const MATRICES = 'dinov2-webgpu matrices';
 export const convertedFrom = (own: string, original: string): string => `${own} ${original}`;
 
 /**
- * The digest of the original matrices, if the metadata record it and the file's matrices have not changed
- * since; otherwise `own`.
+ * Returns the digest of the original matrices, if the metadata record it and the file's matrices have not
+ * changed since; otherwise `own`.
  * @param own digest of the file's matrices
  */
 export function originalOf(own: string, metadata: ReadonlyMap<string, string>): string {

@@ -9,7 +9,7 @@ import { PANEL_COLUMNS } from '../gpu/lowering.js';
 
 const MAGNITUDE = 0x7fffffff;
 
-/** The bits of float32 values, as an integer view of the same memory. */
+/** Returns the bits of float32 values, as an integer view of the same memory. */
 export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array =>
   new Int32Array(buffer, byteOffset, length);
 

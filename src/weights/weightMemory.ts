@@ -27,7 +27,7 @@ export const elementsOf = ({ shape }: Parameter): number =>
 /** Returns whether a parameter is the matrix of a linear layer. Such matrices are packed in panels. */
 export const isMatrix = ({ name, shape }: Parameter): boolean => name.endsWith('.weight') && shape.length > 1;
 
-/** Size in bytes of a packed parameter. */
+/** Returns the size in bytes of a packed parameter. */
 export function parameterBytes(parameter: Parameter, storage: WeightStorage): number {
   const { shape } = parameter;
   return isMatrix(parameter)

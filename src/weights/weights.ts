@@ -151,7 +151,7 @@ async function loadInto(
   }
 }
 
-/** Number of elements in a row: the product of all dimensions after the first. */
+/** Returns the number of elements in a row: the product of all dimensions after the first. */
 const perRow = ({ shape }: { readonly shape: readonly number[] }): number =>
   shape.slice(1).reduce((product, extent) => product * extent, 1);
 
