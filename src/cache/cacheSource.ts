@@ -116,7 +116,7 @@ export class CacheSource implements OwnSource {
 
   /**
    * Reads the file block by block: stored blocks from the cache, all others from the network.
-   * @param there names of the blocks that the entry lists; the blocks may be damaged
+   * @param there names of the stored blocks that the entry lists; a listed block may be damaged
    */
   async *#read(
     there: Set<string>,

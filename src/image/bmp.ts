@@ -141,7 +141,7 @@ interface Colours {
   readonly bits: number;
   /** True for RLE4 and RLE8, which `unpackRuns` unpacks to one byte per pixel. */
   readonly runs: boolean;
-  /** Bit masks of red, green, blue and alpha. Empty unless the compression is BITFIELDS. */
+  /** Bit masks of red, green, blue and alpha. Empty if the compression is not BITFIELDS. */
   readonly masks: readonly number[];
   readonly palette: Uint8Array;
   readonly entryBytes: number;

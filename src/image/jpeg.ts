@@ -24,8 +24,8 @@ export interface PreparedJpeg {
   /**
    * Checks the compressed data in time slices, while the browser decodes the file.
    *
-   * @returns undefined for a complete file. For a file of one scan without an end marker: the error to throw,
-   *   unless the scan's data contain every block (see jpegScan.ts)
+   * @returns undefined for a complete file. For a file of one scan that has no end marker and whose data lack
+   *   blocks: the error to throw (see jpegScan.ts)
    * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its markers
    * @throws `signal.reason` after an abort
    */

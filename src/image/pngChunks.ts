@@ -252,7 +252,7 @@ const PART_BYTES = 8192;
  * Inflates image data. The stream fails if the data are invalid, if a piece does not match its checksum, and
  * after an abort.
  *
- * @param checksums of the pieces. Default: checksums are not verified
+ * @param checksums stored checksums of the pieces. Default: checksums are not verified
  */
 export function inflatedStream(
   pieces: readonly Uint8Array<ArrayBuffer>[],

@@ -228,7 +228,8 @@ export class Preprocessor {
       }
       // A large image occupies GPU memory until it is resized. Waiting here bounds the number of such images.
       if (isLarge) await task.computed(true);
-      // For a live frame, the kept buffer carries the GPU's errors.
+      // For a picture that may change, nothing is awaited: the next task that uses the kept buffer throws the
+      // GPU's errors.
       else if (load) await task.settled();
       return task.keep(between);
     });

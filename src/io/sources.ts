@@ -60,7 +60,8 @@ export const isMissing = (error: unknown): boolean =>
  * Reads all bytes of a small file, such as config.json.
  *
  * @param maxBytes the most bytes to read. Default: 1 MiB
- * @throws the errors of `openSource` and of the stream; SourceError SOURCE_TOO_LONG if there are more bytes
+ * @throws the errors of `openSource` and of the stream; SourceError SOURCE_TOO_LONG if the file has more than
+ *   `maxBytes` bytes
  */
 export async function readAll(
   source: ByteSource,

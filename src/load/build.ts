@@ -126,7 +126,7 @@ export async function build(
   };
 }
 
-/** Loads weights, and a classifier if there is one, from a stream. */
+/** Loads weights from a stream of tensors, and a classifier if the stream has one. */
 export async function fill(
   { gpu, report }: LoadContext,
   stream: TensorStream,
