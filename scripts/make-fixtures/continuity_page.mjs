@@ -55,7 +55,7 @@ export async function importLibrary() {
       asked.onerror = () => reject(asked.error);
     });
 
-  /** Reads all rows of a database. */
+  /** Reads all rows of an IndexedDB database. */
   const databaseOf = async (name) => {
     const db = await request(indexedDB.open(name));
     const stores = [];
@@ -117,7 +117,7 @@ export async function interruptAndKeep() {
   return { key, files: files.filter(([name]) => /^(plan|\d+)$/.test(name)) };
 }
 
-/** Returns fingerprints, and the description of the preprocessing. */
+/** Returns the fingerprints and identities of tiny models, and the description of the preprocessing. */
 export async function fingerprints() {
   const { library, search, tiny } = globalThis.tools;
   const config = {
@@ -197,7 +197,7 @@ export async function makeIndexes() {
   const picture = (text) => new Blob([text], { type: 'image/webp' });
   const model = await tiny('plain');
 
-  /** An index with default options and three ingested images. */
+  /** Makes an index with default options and three ingested images. */
   const images = async () => {
     const index = await EmbeddingIndex.open('images', {
       dim: 128,
@@ -214,7 +214,7 @@ export async function makeIndexes() {
     return index;
   };
 
-  /** An index with items that have all optional data. Some items are updated or removed. */
+  /** Makes an index with items that have all optional data. Some items are updated or removed. */
   const extras = async () => {
     const index = await EmbeddingIndex.open('extras ä/1', {
       dim,
@@ -240,7 +240,7 @@ export async function makeIndexes() {
     return index;
   };
 
-  /** A compacted index, stored in the Cache API as in a browser without a file system. */
+  /** Makes a compacted index, stored in the Cache API as in a browser without a file system. */
   const compacted = async () => {
     const { createWritable } = FileSystemFileHandle.prototype;
     delete FileSystemFileHandle.prototype.createWritable;

@@ -24,7 +24,7 @@ RENAMED = [(".gamma", ".lambda1"), (".scale_factor", ".lambda1"), ("pos_embed", 
 
 
 def by_formula(name: str, shape, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """A synthetic tensor: float32 values, cast to `kind`. F64 values are slightly smaller than a float32 value; rounding to float32 gives that value. I64 values count from 0."""
+    """Returns a synthetic tensor: float32 values, cast to `kind`. F64 values are slightly smaller than a float32 value; rounding to float32 gives that value. I64 values count from 0."""
     shape = tuple(shape)
     if kind == torch.int64: return torch.arange(int(np.prod(shape))).reshape(shape)
     for theirs, ours in RENAMED:
@@ -34,7 +34,7 @@ def by_formula(name: str, shape, kind: torch.dtype = torch.float32) -> torch.Ten
 
 
 def filled(shapes: dict, kind: str = "F32", prefix: str = "") -> dict:
-    """Synthetic tensors of one type, from their names and shapes."""
+    """Returns synthetic tensors of one type, from their names and shapes."""
     return {prefix + name: by_formula(prefix + name, shape, TYPES[kind]) for name, shape in shapes.items()}
 
 
@@ -43,7 +43,7 @@ def pixels(h: int, w: int) -> torch.Tensor:
 
 
 def picture(h: int, w: int):
-    """An image computed with integers only. test/families/fixture.ts computes the same image."""
+    """Returns an image computed with integers only. test/families/fixture.ts computes the same image."""
     from PIL import Image
     y, x = np.mgrid[0:h, 0:w].astype(np.int64)
     planes = [(x * (3 + c) + y * (5 - c) + ((x * y) >> 4) + (((x * 7919 + y * 104729 + c * 1299709) >> 3) & 31)) & 255 for c in range(3)]
@@ -54,7 +54,7 @@ PICTURE = (110, 150)
 
 
 def chosen(tokens: int, registers: int) -> list[int]:
-    """Indices of cls, the last register, and the first, the middle and the last patch."""
+    """Returns indices of cls, the last register, and the first, the middle and the last patch."""
     return sorted({0, registers, 1 + registers, (1 + registers + tokens) // 2, tokens - 1})
 
 

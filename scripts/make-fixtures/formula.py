@@ -27,7 +27,7 @@ def spread(name: str, shape) -> tuple[float, float]:
 
 
 def tensor(name: str, shape, seed: int = 0) -> np.ndarray:
-    """A synthetic float32 tensor."""
+    """Returns a synthetic float32 tensor."""
     centre, half = spread(name, shape)
     u = hash_uniform(name, int(np.prod(shape)), seed)
     return (centre + (2.0 * u - 1.0) * half).astype(np.float32).reshape(shape)

@@ -40,7 +40,7 @@ def save(image, kind, **options):
 
 
 def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
-    """Adds a file unchanged, truncated after each eighth of its length, without its last bytes, and with trailing bytes."""
+    """Adds a file unchanged, truncated after each eighth of its length, without its last bytes, and with trailing bytes: one file each."""
     files[f"{name}.{ending}"] = data
     for i in range(1, 8):
         files[f"{name}-{i}8.{ending}"] = data[: len(data) * i // 8]
@@ -61,7 +61,7 @@ def flip(name, ending, data, begin, count=10):
 
 
 def tiff(kind, values, count=1, little=False):
-    """A TIFF directory with an orientation as its only entry."""
+    """Returns a TIFF directory with an orientation as its only entry."""
     e = "<" if little else ">"
     entry = struct.pack(e + "HHI", 274, kind, count) + (values + bytes(4))[:4] if len(values) <= 4 else None
     if entry is None:

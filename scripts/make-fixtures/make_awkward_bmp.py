@@ -36,13 +36,13 @@ NO_COMPRESSION, RLE8, RLE4, BITFIELDS = 0, 1, 2, 3
 
 
 def info(bits, compression=NO_COMPRESSION, size=40, height=H, colours=0, more=b""):
-    """A Windows header of `size` bytes."""
+    """Returns a Windows header of `size` bytes."""
     fields = struct.pack("<IiiHHIIiiII", size, W, height, 1, bits, compression, 0, 2835, 2835, colours, 0)
     return fields + (more + bytes(size))[: size - 40]
 
 
 def core(bits):
-    """An OS/2 header."""
+    """Returns an OS/2 header."""
     return struct.pack("<IHHHH", 12, W, H, 1, bits)
 
 

@@ -53,7 +53,7 @@ def last_of(model):
 
 
 def bit(mean, std, size, **more) -> dict:
-    """preprocessor_config.json with the fields that save_pretrained writes for DINOv2's processor."""
+    """Returns a preprocessor_config.json with the fields that save_pretrained writes for DINOv2's processor."""
     return dict(crop_size=dict(height=size, width=size), do_center_crop=True, do_convert_rgb=True, do_normalize=True, do_rescale=True, do_resize=True,
                 image_mean=mean, image_processor_type="BitImageProcessor", image_std=std, resample=3, rescale_factor=0.00392156862745098,
                 size=dict(shortest_edge=size)) | more
@@ -65,7 +65,7 @@ def processor(config: dict, kind=BitImageProcessorPil):
 
 
 def seen(config: dict) -> dict:
-    """The expected `model.preprocessing` for this preprocessor_config.json."""
+    """Returns the expected `model.preprocessing` for this preprocessor_config.json."""
     return dict(source="preprocessor_config.json", normalization=dict(mean=config["image_mean"], std=config["image_std"]))
 
 
@@ -159,7 +159,7 @@ def many(*entries) -> dict:
 
 
 def other_block(prefix: str, dim=128) -> dict:
-    """Shapes of a block of another transformer in the same file, with facebookresearch's names."""
+    """Returns shapes of a block of another transformer in the same file, with facebookresearch's names."""
     shapes = {"norm1.weight": (dim,), "norm1.bias": (dim,), "attn.qkv.weight": (3 * dim, dim), "attn.qkv.bias": (3 * dim,), "attn.proj.weight": (dim, dim),
               "attn.proj.bias": (dim,), "ls1.gamma": (dim,), "norm2.weight": (dim,), "norm2.bias": (dim,), "mlp.fc1.weight": (4 * dim, dim), "mlp.fc1.bias": (4 * dim,),
               "mlp.fc2.weight": (dim, 4 * dim), "mlp.fc2.bias": (dim,), "ls2.gamma": (dim,)}

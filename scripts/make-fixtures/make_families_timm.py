@@ -23,7 +23,7 @@ def model_of(**arguments):
 
 
 def hub_config(architecture, mean_std, side, crop_pct=1.0, model_args=None, interpolation="bicubic", crop_mode="center", **more) -> dict:
-    """A config.json with the fields that timm's save_config_for_hf writes."""
+    """Returns a config.json with the fields that timm's save_config_for_hf writes."""
     out = {"architecture": architecture, "num_classes": 0, "num_features": 128, "global_pool": "token"}
     if model_args: out["model_args"] = model_args
     out["pretrained_cfg"] = {"tag": "lvd142m", "custom_load": False, "input_size": [3, side, side], "fixed_input_size": True, "interpolation": interpolation,

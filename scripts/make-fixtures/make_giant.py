@@ -28,7 +28,7 @@ def on_disk(name: str, shape) -> torch.Tensor:
 
 
 def by_formula(name: str, shape) -> torch.Tensor:
-    """A synthetic parameter by its name in transformers 5, which renames and splits the tensors of the file (conversion_mapping.py, "Dinov2Model")."""
+    """Returns a synthetic parameter by its name in transformers 5, which renames and splits the tensors of the file (conversion_mapping.py, "Dinov2Model")."""
     for new, old in (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"), ("o_proj", "output.dense")):
         name = name.replace(f"attention.{new}", f"attention.{old}")
     name = name.replace("mlp.down_proj", "mlp.weights_out")

@@ -1,4 +1,4 @@
-"""Writes test/fixtures/outputs: all outputs other than the last hidden state, from two sources.
+"""Writes test/fixtures/outputs: all outputs other than the last hidden state. They come from two sources, which the prefixes of the names tell apart:
 
 hf.*  Hugging Face `transformers`: hidden states with and without the final norm, attentions, bool_masked_pos, pooling, Dinov2ForImageClassification
 fb.*  facebookresearch's code, reproduced below: position embeddings with the offset, masks, get_intermediate_layers, 1- and 4-layer heads
@@ -28,7 +28,7 @@ F.interpolate = lambda x, **how: interpolate(x.double(), **how)
 
 
 def build(kind: str, **sizes):
-    """A classifier with synthetic weights, and its tensors. The formula uses the names without the prefix of the backbone."""
+    """Returns a classifier with synthetic weights, and its tensors. The formula uses the names without the prefix of the backbone."""
     model_class, config_class, more = {
         "plain": (Dinov2ForImageClassification, Dinov2Config, {}),
         "registers": (Dinov2WithRegistersForImageClassification, Dinov2WithRegistersConfig, {"num_register_tokens": 4}),
@@ -49,13 +49,13 @@ def pixels(h: int, w: int, batch: int) -> torch.Tensor:
 
 
 def mask(h: int, w: int, batch: int) -> torch.Tensor:
-    """A mask (batch, patches) that is true for about two of five patches."""
+    """Returns a mask (batch, patches) that is true for about two of five patches."""
     count = (h // 14) * (w // 14)
     return torch.from_numpy(hash_uniform(f"mask.{h}x{w}", batch * count) < 0.4).reshape(batch, count)
 
 
 def chosen(tokens: int) -> list[int]:
-    """Indices of the tokens whose rows are stored."""
+    """Returns indices of the tokens whose rows are stored."""
     if tokens < 97: return sorted({0, min(1, tokens - 1), tokens // 2, tokens - 1})
     return sorted({i * (tokens - 1) // 7 for i in range(8)})
 
@@ -90,7 +90,7 @@ def hugging_face(model, h: int, w: int, batch: int, whole: bool) -> dict:
 
 
 def hugging_face_thin(model, h: int, w: int, batch: int) -> dict:
-    """Every hidden state, and the attention for the query cls of every block, or for a batch of the first and the last block."""
+    """Returns every hidden state, and the attention for the query cls of every block, or for a batch of the first and the last block."""
     backbone = getattr(model, model.base_model_prefix)
     out = model(pixels(h, w, batch), output_hidden_states=True, output_attentions=True)
     last = backbone.layernorm(out.hidden_states[-1])
@@ -173,7 +173,7 @@ class FacebookResearch:
         return tuple(zip(outputs, class_tokens)) if return_class_token else tuple(outputs)
 
     def classify(self, x, layers: int):
-        """_LinearClassifierWrapper of dinov2/hub/classifiers.py, with synthetic `linear_head.weight` (10, 2 or 5 x hidden) and `linear_head.bias`."""
+        """Computes the logits of _LinearClassifierWrapper of dinov2/hub/classifiers.py, with synthetic `linear_head.weight` (10, 2 or 5 x hidden) and `linear_head.bias`."""
         if layers == 1:
             out = self.forward_features(x)
             linear_input = torch.cat([out["x_norm_clstoken"], out["x_norm_patchtokens"].mean(dim=1)], dim=1)
@@ -198,7 +198,7 @@ def facebook(model: FacebookResearch, h: int, w: int, batch: int, whole: bool) -
 
 
 def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: str) -> dict:
-    """Outputs of the last four blocks and of both heads. `which` adds masked outputs ("mask") or the outputs of a list of blocks: all blocks ("every"), or the second and the last but one; "reshape" reshapes them to planes."""
+    """Returns outputs of the last four blocks and of both heads. `which` adds masked outputs ("mask") or the outputs of a list of blocks: all blocks ("every"), or the second and the last but one; "reshape" reshapes them to planes."""
     x = pixels(h, w, batch)
     layers = model.get_intermediate_layers(x, 4, return_class_token=True)
     rows = chosen(layers[0][0].shape[1])
@@ -214,7 +214,7 @@ def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: st
 
 
 def sizes(name: str) -> list[tuple[int, int, int]]:
-    """The six sizes (height, width, batch) of small, base and large. Smaller models have sizes with more tokens."""
+    """Returns the six sizes (height, width, batch) of small, base and large. Smaller models have sizes with more tokens."""
     few, many = (70, 42, 3 if name == "small" else 1), (112, 112, 1) if name == "large" else (224, 224, 1)
     return [(98, 154, 1), few, (14, 182, 1), (70, 70, 3), (126, 42, 1), many]
 

@@ -73,13 +73,13 @@ def size_cases() -> list[dict]:
 
 
 def pattern(w: int, h: int) -> np.ndarray:
-    """A pattern of 0 and 1, small as a PNG with 1 bit per pixel. test/image/large.ts computes the same pattern."""
+    """Returns a pattern of 0 and 1, small as a PNG with 1 bit per pixel. test/image/large.ts computes the same pattern."""
     x, y = np.arange(w, dtype=np.int64)[None, :], np.arange(h, dtype=np.int64)[:, None]
     return (((x // 48 * 5 + y // 64 * 3 + x * y // 100_003) % 7) < 3).astype(np.uint8)
 
 
 def large_cases() -> list[dict]:
-    """Images larger than a texture in one or both dimensions: noise in memory, and files with 1 bit per pixel."""
+    """Returns images larger than a texture in one or both dimensions: noise in memory, and files with 1 bit per pixel."""
     cases = []
     for kind, w, h, turns in [("noise", 9000, 300, (1, 6)), ("noise", 300, 9000, (1,)), ("noise", 17000, 60, (1, 5)), ("noise", 60, 17000, (1, 8)),
                               ("file", 20_000, 60, (1,)), ("file", 60, 20_000, (1,)), ("file", 12_000, 9000, (1,))]:
@@ -134,7 +134,7 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def png_of(name: str, h: int, w: int, colour_type: int, bits: int, **kw) -> bytes:
-    """A PNG of noise."""
+    """Returns a PNG of noise."""
     raw = noise(name, h, w, CHANNELS[colour_type], 2).astype(np.int64)
     samples = (raw[..., 0] * 256 + raw[..., 1]) >> (16 - bits)
     if colour_type == 0 and bits == 16: samples[:, : (w + 1) // 2] >>= 8  # half of the image is in the range that Pillow does not clamp

@@ -48,7 +48,7 @@ def bit(**kw) -> dict:
 
 
 def geometries() -> list[dict]:
-    """Configs with small outputs: every size rule with every filter, for all image sizes."""
+    """Returns configs with small outputs: every size rule with every filter, for all image sizes."""
     rules = [{}, dict(size={"shortest_edge": 17}, crop_size=29), dict(size={"height": 30, "width": 45}, do_center_crop=False),
              dict(size={"shortest_edge": 28, "longest_edge": 60}, do_center_crop=False), dict(size={"max_height": 45, "max_width": 61}, crop_size={"height": 42, "width": 31}),
              dict(do_resize=False, crop_size={"height": 44, "width": 29})]
@@ -56,7 +56,7 @@ def geometries() -> list[dict]:
 
 
 def settings() -> list[dict]:
-    """Configs with the processor classes and their defaults, their alternative names, and every field in every form."""
+    """Returns configs with the processor classes and their defaults, their alternative names, and every field in every form."""
     made = [{}, dict(image_processor_type=None), dict(feature_extractor_type="ViTFeatureExtractor"), dict(feature_extractor_type="CLIPFeatureExtractor", size=40, crop_size=33),
             dict(feature_extractor_type="ViTFeatureExtractor", image_processor_type=BIT, size=40, crop_size=33)]
     for name in (BIT, VIT, CLIP, DPT): made += [dict(image_processor_type=name + ending) for ending in ("", "Fast", "Pil")]
@@ -86,7 +86,7 @@ def refused() -> list[dict]:
 
 
 def public_cases() -> list[dict]:
-    """Configs of the kinds found in public repositories, with their real sizes."""
+    """Returns configs of the kinds found in public repositories, with their real sizes."""
     made = [dict(), dict(crop_size={"height": 518, "width": 518}, size={"shortest_edge": 518}, image_mean=[0.5307] * 3, image_std=[0.2583] * 3), dict(image_mean=[0.5] * 3, image_std=[0.5] * 3),
             dict(do_center_crop=False, size={"height": 448, "width": 448}), dict(resample=2), dict(do_center_crop=False, size={"shortest_edge": 224}), dict(size={"shortest_edge": 224}), dict(do_normalize=False),
             dict(do_rescale=False), dict(do_center_crop=False, size={"height": 224, "width": 448})]

@@ -13,7 +13,7 @@ from formula import tensor
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "reference"
 
 def build(kind, **kw):
-    """A model with synthetic weights. The formula uses the tensor names of the checkpoint file."""
+    """Returns a model with synthetic weights. The formula uses the tensor names of the checkpoint file."""
     cls, cfg = (Dinov2WithRegistersModel, Dinov2WithRegistersConfig) if kind == "registers" else (Dinov2Model, Dinov2Config)
     torch.manual_seed(0)
     model = cls(cfg(patch_size=14, attn_implementation="eager", **kw)).eval()

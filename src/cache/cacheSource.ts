@@ -33,7 +33,7 @@ export interface SourceEntry {
   names(): Promise<Set<string>>;
   /** Adds a weights file that was opened to the entry. */
   opened(source: CacheSource): void;
-  /** The error for a file that the source did not have when the model was cached. */
+  /** Creates the error for a file that the source did not have when the model was cached. */
   absent(name: string): SourceError;
   /** Writes a block. Never rejects. */
   write(name: string, position: unknown, bytes: Bytes): Promise<void>;
@@ -57,6 +57,7 @@ export class CacheSource implements OwnSource {
   #block = 0;
 
   /**
+   * Creates the source of a weights file.
    * @param sha256 the expected hash of the whole file. The last block is written only if the hash is right,
    *   so a stored last block means that the file was checked
    */
@@ -113,7 +114,10 @@ export class CacheSource implements OwnSource {
     );
   }
 
-  /** @param there names of the blocks that the entry lists; the blocks may be damaged */
+  /**
+   * Reads the file block by block: stored blocks from the cache, all others from the network.
+   * @param there names of the stored blocks that the entry lists; a listed block may be damaged
+   */
   async *#read(
     there: Set<string>,
     ask: (from: number, to: number | undefined) => Promise<ByteStream>,
@@ -169,8 +173,8 @@ export class CacheSource implements OwnSource {
   }
 
   /**
-   * Removes the last block, whose presence means that the file was checked against its hash. Returns the
-   * block's name.
+   * Removes the file's last block, whose presence means that the file was checked against its hash. Returns
+   * the block's name.
    */
   async #unmark(blocks: number): Promise<string> {
     const name = blockName(this.name, blocks - 1);

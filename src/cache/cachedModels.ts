@@ -35,11 +35,17 @@ async function stores(): Promise<CacheStore[]> {
   return opened.filter((store) => typeof store !== 'string');
 }
 
-/** The manifest of an entry; undefined if the entry has been removed since it was listed. Writes nothing. */
+/**
+ * Returns the manifest of an entry; undefined if the entry has been removed since it was listed. Writes
+ * nothing.
+ */
 const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | undefined> =>
   readManifest(await store.existing(key));
 
-/** Lists the models that are cached for this origin; none if this page has no storage. Writes nothing. */
+/**
+ * Lists the models that are cached for this origin. The list is empty if this page has no storage. Writes
+ * nothing.
+ */
 export async function listCached(): Promise<CachedModel[]> {
   const found: CachedModel[] = [];
   for (const store of await stores()) {
@@ -61,8 +67,8 @@ export async function listCached(): Promise<CachedModel[]> {
 }
 
 /**
- * Whether an entry was loaded with this id, or from the folder with this URL. Several ids can share one
- * folder.
+ * Returns whether an entry was loaded with this id, or from the folder with this URL. Several ids can share
+ * one folder.
  */
 const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;

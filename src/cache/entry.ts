@@ -22,8 +22,8 @@ async function tidy(folder: CacheFolder, names: readonly string[] = []): Promise
 }
 
 /**
- * Removes entries in older formats. Entries in newer formats belong to a different version of the library,
- * and are left alone.
+ * Removes cache entries in older formats. Entries in newer formats belong to a different version of the
+ * library, and are left alone.
  */
 async function removeOlder(store: CacheStore): Promise<void> {
   for (const key of await store.keys())
@@ -68,7 +68,7 @@ export class CacheEntry implements SourceEntry {
   }
 
   /**
-   * The bytes of a small file, from the cache, or from `read` if the cache does not have the file.
+   * Returns the bytes of a small file, from the cache, or from `read` if the cache does not have the file.
    * @throws SourceError with status 404 if the cache records that the source has no such file
    */
   async text(name: string, read: () => Promise<Bytes>): Promise<Bytes> {

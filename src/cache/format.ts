@@ -5,14 +5,17 @@
  *     model.safetensors-0, model.safetensors-1 …    a weights file in blocks of 4 MiB
  *
  * Each file begins with a checksum: the SHA-256 of its position and its bytes. So every block proves that it
- * is this block of this version of this file. A block that is damaged, missing or left over from another
- * entry is fetched again; no marker says that an entry is complete.
+ * is this block of this version of this file. A block that is damaged, missing or left over from a different
+ * entry is fetched again; the format has no mark for a complete entry.
  */
 import { concat } from '../io/sources.js';
 import { hexOf } from '../numerics/hex.js';
 import type { CacheFolder } from '../storage/store.js';
 
-/** Entries of other formats are not read. Formats 1 to 4 held packed weights. */
+/**
+ * Version of the format of cache entries. Entries of other formats are not read. Formats 1 to 4 held packed
+ * weights.
+ */
 export const CACHE_FORMAT = 5;
 export const BLOCK_BYTES: number = 2 ** 22;
 
@@ -42,14 +45,14 @@ export interface CacheIdentity {
 /** Content of an entry's manifest. */
 export interface Manifest extends CacheIdentity {
   readonly format: number;
-  /** Random. Distinguishes the blocks of this manifest from those of an earlier one. */
+  /** Random text that distinguishes the blocks of this manifest from the blocks of an earlier manifest. */
   readonly nonce: string;
   /** Contents of the small files by name, such as config.json; null: the source has no such file. */
   readonly texts: Readonly<Record<string, string | null>>;
   readonly files: readonly CachedFile[];
 }
 
-/** The size of all weights files. */
+/** Returns the size of all weights files in bytes. */
 export const weightsBytes = ({ files }: Pick<Manifest, 'files'>): number =>
   files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
 
@@ -62,15 +65,18 @@ const digest = async (bytes: Bytes): Promise<Bytes> =>
   new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
 export const encode = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value));
 
-/** @param position position of the bytes: entry, file, version, block */
+/**
+ * Computes the checksum of a stored file: the hash of its position and its bytes.
+ * @param position position of the bytes: entry, file, version, block
+ */
 const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
   const [hash, text] = [await digest(bytes), encode(position)];
   return digest(concat([hash, text], hash.length + text.length));
 };
 
 /**
- * The bytes of a stored file; undefined if the file is missing, unreadable, damaged or belongs to another
- * position.
+ * Returns the bytes of a stored file; undefined if the file is missing, unreadable, damaged or belongs to a
+ * different position.
  */
 export async function readChecked(
   folder: CacheFolder | undefined,
@@ -100,20 +106,20 @@ export async function writeChecked(
   await folder.write(name, new Blob([await checksumOf(position, bytes), body]));
 }
 
-/** The name of an entry's folder. */
+/** Returns the name of a cache entry's folder, given the URL of the checkpoint's folder. */
 export async function cacheKey(folder: string): Promise<string> {
   const hash = await digest(encode(folder));
   return `v${CACHE_FORMAT}-${hexOf(hash.subarray(0, 16))}`;
 }
 
-/** The manifest in a folder; undefined if it is missing or damaged. Writes nothing. */
+/** Returns the manifest in a folder; undefined if it is missing or damaged. Writes nothing. */
 export async function readManifest(folder: CacheFolder | undefined): Promise<Manifest | undefined> {
   const bytes = await readChecked(folder, MANIFEST, MANIFEST);
   const manifest = bytes && (JSON.parse(new TextDecoder().decode(bytes)) as Manifest);
   return manifest?.format === CACHE_FORMAT ? manifest : undefined;
 }
 
-/** The names of all files of an entry. */
+/** Returns the names of all files of a cache entry. */
 export const namesOf = ({ files }: Pick<Manifest, 'files'>): string[] => [
   MANIFEST,
   ...files.flatMap(({ name, fileBytes }) =>

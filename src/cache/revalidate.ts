@@ -29,8 +29,9 @@ const ANSWER_MS = 10_000;
 const MAX_TEXT_BYTES = 2 ** 24;
 
 /**
+ * Asks the server whether the files of a cache entry have changed.
  * @throws SourceError if the server does not answer or a file no longer exists; `signal.reason` after an
- * abort
+ *   abort
  */
 export async function askSource(
   { files, folder, texts }: Manifest,
@@ -72,7 +73,10 @@ async function askFile(
   }
 }
 
-/** @param text the cached text; null if the file did not exist when the model was cached */
+/**
+ * Compares a small file on the server with its cached text.
+ * @param text the cached text; null if the file did not exist when the model was cached
+ */
 async function sameText(url: string, text: string | null, options: AskOptions): Promise<SourceState> {
   const optional = text === null || url.endsWith('/preprocessor_config.json'); // if the server has removed the file, that is a change and not an error
   const reading = readAll(url, {

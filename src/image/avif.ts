@@ -48,8 +48,8 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
     // A `prem` reference marks premultiplied colours, which the decoder can undo only with the alpha image.
     if (alpha.length > 0 && !kinds.some(({ kind }) => kind === 'prem')) {
       for (const { at } of alpha) bytes[at + 4] = 0x58; // 'Xuxl', a type that decoders ignore
-      // Turns an animation into a still: removes its brands and hides its tracks. The first frame is the
-      // primary image.
+      // Turns an animated AVIF into a still image: replaces the brands of animations and hides the tracks.
+      // The first frame is the primary image.
       const [brand, movie] = [all[0]!, all.find(({ kind }) => kind === 'moov')];
       if (movie && brand.kind === 'ftyp' && latin1(bytes.subarray(8, 12)) === 'avis') {
         for (let at = brand.begin; at + 4 <= brand.end; at += 4) {
@@ -77,7 +77,10 @@ function boxesIn(view: DataView, from: number, to: number): Box[] {
   return boxes;
 }
 
-/** Detaches `irot` and `imir` from every item of the file. Returns the orientation of the primary item. */
+/**
+ * Detaches the rotation and mirroring properties (`irot`, `imir`) from every item of an AVIF. Returns the
+ * Exif orientation that stands for the properties of the primary item.
+ */
 function removeRotation(view: DataView, properties: Box, primary: number | undefined): number {
   const propertyBoxes = boxesIn(view, properties.begin, properties.end);
   const container = propertyBoxes.find(({ kind }) => kind === 'ipco');

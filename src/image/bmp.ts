@@ -8,9 +8,12 @@ import type { Pixels } from './pixels.js';
 import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
-/** Pixels written between two checks of the time slice. A multiple of 8, as a byte may hold 8 pixels. */
+/**
+ * Pixels written between two checks whether to pause for other tasks. A multiple of 8, because a byte may
+ * hold 8 pixels.
+ */
 const PIXELS_PER_STEP = 2 ** 16;
-/** Run-length codes unpacked between two checks of the time slice. */
+/** Run-length codes unpacked between two checks whether to pause for other tasks. */
 const RUNS_PER_STEP = 4096;
 
 /**
@@ -138,7 +141,7 @@ interface Colours {
   readonly bits: number;
   /** True for RLE4 and RLE8, which `unpackRuns` unpacks to one byte per pixel. */
   readonly runs: boolean;
-  /** Bit masks of red, green, blue and alpha. Empty unless the compression is BITFIELDS. */
+  /** Bit masks of red, green, blue and alpha. Empty if the compression is not BITFIELDS. */
   readonly masks: readonly number[];
   readonly palette: Uint8Array;
   readonly entryBytes: number;
@@ -146,11 +149,9 @@ interface Colours {
 }
 
 /**
-
  * Chooses the pixel decoder for the file's pixel format.
 
  * @throws ImageError IMAGE_DECODE
-
  */
 function pixelsOf(
   { bits, runs, masks, palette, entryBytes, count }: Colours,

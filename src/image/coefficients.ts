@@ -39,7 +39,7 @@ interface Filter {
   readonly weight: (x: number) => number;
 }
 
-/** Keys' cubic convolution kernel with a = -1/2. */
+/** Computes Keys' cubic convolution kernel with a = -1/2. */
 function cubic(x: number): number {
   const a = -0.5;
   const d = Math.abs(x);
@@ -74,9 +74,9 @@ const FILTERS: Readonly<Record<Exclude<Resample, 'nearest'>, Filter>> = {
 };
 
 /**
- * Computes the taps of pixels [first, first + length) of a line that is resized from `sourceSize` to
- * `resizedSize` pixels. For a padded crop the range may begin below 0 and end past the resized line. At least
- * one pixel of the range must lie inside the line.
+ * Computes the taps (source pixels and weights) of pixels [first, first + length) of a line that is resized
+ * from `sourceSize` to `resizedSize` pixels. For a padded crop the range may begin below 0 and end past the
+ * resized line. At least one pixel of the range must lie inside the line.
  */
 export function resizeTaps(
   sourceSize: number,
@@ -100,8 +100,8 @@ export function resizeTaps(
 }
 
 /**
- * Computes the taps of `nearest`: one per pixel. Adds the step pixel by pixel, as Pillow does, to make the
- * same rounding errors.
+ * Computes the taps of the filter `nearest`: one source pixel for each resized pixel. Adds the step to the
+ * position pixel by pixel, as Pillow does, to make the same rounding errors.
  */
 function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: number): Taps {
   const step = sourceSize / resizedSize;
@@ -111,7 +111,7 @@ function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: 
     if (i < from) continue;
     const source = Math.trunc(at);
     table[(i - from) * 2] = Math.min(source, sourceSize - 1);
-    // If rounding moves a position past the end, the pixel is black.
+    // If rounding moves a position past the end of the source line, the pixel is black.
     table[(i - from) * 2 + 1] = source < sourceSize ? 2 ** WEIGHT_BITS : 0;
   }
   return { length: to - from, count: 1, table, begin: table[0]!, end: table.at(-2)! + 1 };

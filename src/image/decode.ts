@@ -15,7 +15,10 @@ export interface DecodedFile {
   readonly image: ImageBitmap | Pixels;
   /** Exif orientation of the image, 1 to 8. */
   readonly orientation: number;
-  /** The animation's canvas. Set for a frame that is smaller than the canvas. */
+  /**
+   * The animation's canvas, with the position of the frame. Set if `image` is a frame that is smaller than
+   * the canvas.
+   */
   readonly canvas?: Canvas | undefined;
   /**
    * True if an <img> of the file shows the stored colours: the file has no colour profile except sRGB, and no
@@ -25,9 +28,9 @@ export interface DecodedFile {
 }
 
 export interface DecodeOptions {
-  /** Resolves to true if a bitmap with alpha loses its stored colours. */
+  /** Resolves to true if a bitmap with alpha loses its stored colours on the way to the GPU. */
   readonly losesAlpha: () => Promise<boolean>;
-  /** Called and awaited before decoding, with the bytes of memory that decoding takes. */
+  /** Called and awaited before decoding, with the number of bytes of memory that decoding takes. */
   readonly claim?: ((bytes: number) => Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -40,10 +43,11 @@ interface PlainFile {
 }
 
 /**
- * Decodes an image file. Takes ownership of `bytes`, and overwrites the names of metadata in the file.
+ * Decodes an image file. Takes ownership of `bytes`, and overwrites the names of some metadata in `bytes`, so
+ * that the browser ignores these metadata.
  *
- * @param name of the file, for messages
- * @param type MIME type reported by the server or the system, for messages
+ * @param name the file's name, for error messages
+ * @param type MIME type reported by the server or the system, for error messages
  * @throws ImageError IMAGE_DECODE, IMAGE_SIZE
  * @throws `signal.reason` after an abort
  */
@@ -120,7 +124,10 @@ function formatOf(bytes: Uint8Array): Format | undefined {
   return undefined;
 }
 
-/** Decodes without colour management and without premultiplied alpha. */
+/**
+ * Decodes an image file with the browser's decoder, without colour management and without premultiplied
+ * alpha.
+ */
 async function bitmapOf(source: Blob, signal: AbortSignal | undefined): Promise<ImageBitmap> {
   const bitmap = await createImageBitmap(source, {
     imageOrientation: 'from-image',
@@ -199,7 +206,7 @@ function close({ image }: DecodedPixels): void {
   if ('close' in image) image.close();
 }
 
-/** The error for a file that only a browser can decode, in a runtime without a browser's decoder. */
+/** Creates the error for a file that only a browser can decode, in a runtime without a browser's decoder. */
 async function noDecoder(bytes: Uint8Array, name: string, found: string): Promise<ImageError> {
   const { identifyFile } = await import('./otherFiles.js');
   const other = identifyFile(bytes);

@@ -4,14 +4,17 @@ import { ImageError } from '../errors.js';
 /** Milliseconds that a decoder computes before it yields to other tasks of the page. */
 export const SLICE_MS = 10;
 
-/** The error for a truncated file. `where` says at which byte the file ends, and what is missing. */
+/** Creates the error for a truncated file. `where` says at which byte the file ends, and what is missing. */
 export const endsTooEarly = (name: string, format: string, where: string): ImageError =>
   new ImageError(
     'IMAGE_DECODE',
     `${name}: the ${format} file ends too early: ${where}. Copy or download the file again.`,
   );
 
-/** The error for a file that contradicts its format, or uses a variant of the format that Pillow refuses. */
+/**
+ * Creates the error for a file that contradicts its format, or uses a variant of the format that Pillow
+ * refuses.
+ */
 export const damaged = (name: string, format: string, what: string): ImageError =>
   new ImageError(
     'IMAGE_DECODE',
@@ -22,11 +25,9 @@ export const damaged = (name: string, format: string, what: string): ImageError 
 const MOST_PIXELS = 178_956_970;
 
 /**
-
  * Refuses an image with more pixels than Pillow accepts.
 
  * @throws ImageError IMAGE_SIZE
-
  */
 export function checkPixels(name: string, width: number, height: number): void {
   if (width * height <= MOST_PIXELS) return;

@@ -3,9 +3,15 @@
  * takes 48 MB, and a folder may hold thousands.
  */
 
-/** Memory for decoded pixels: five photographs of 12 megapixels, or one of 60. */
+/**
+ * Limit in bytes for the memory of decoded pixels: enough for five photographs of 12 megapixels, or one of
+ * 60.
+ */
 const MOST_BYTES = 256 * 2 ** 20;
-/** Largest number of decoders. More would not be faster: the GPU process copies one image at a time. */
+/**
+ * Largest number of images that are decoded at once. More would not be faster: the GPU process copies one
+ * image at a time.
+ */
 const MOST_AT_ONCE = 8;
 
 /** The permission to decode one image. */
@@ -13,11 +19,13 @@ export interface DecodeSlot {
   /**
    * Waits until the decoded image fits into the memory limit. Call once, before decoding. An image larger
    * than the limit waits until no other image is decoded.
-   * @param bytes of memory that decoding takes
-   * @throws the signal's reason; the slot is then released
+   * @param bytes number of bytes of memory that decoding takes
+   * @throws the signal's reason after an abort, which also releases the slot
    */
   claim(bytes: number, signal?: AbortSignal): Promise<void>;
-  /** Returns the slot and its memory. Call `release` when the image is closed; further calls do nothing. */
+  /**
+   * Gives the slot and its memory back. Call this method when the image is closed. Further calls do nothing.
+   */
   release(): void;
 }
 
@@ -26,7 +34,10 @@ interface Waiter {
   readonly start: () => void;
 }
 
-/** Hands out decode slots and memory. Each has a first-in, first-out queue. */
+/**
+ * Hands out decode slots (permissions to decode one image) and memory for decoded pixels. Callers wait for
+ * slots in one first-in, first-out queue, and for memory in a second queue.
+ */
 export class DecodeSlots {
   readonly #mostAtOnce: number;
   readonly #mostBytes: number;
@@ -51,7 +62,7 @@ export class DecodeSlots {
   }
 
   /**
-   * Waits for a slot. Call before reading the file.
+   * Waits for a slot. Call this method before reading the file.
    * @throws the signal's reason
    */
   async take(signal?: AbortSignal): Promise<DecodeSlot> {
@@ -64,7 +75,10 @@ export class DecodeSlots {
     return this.#slot();
   }
 
-  /** Takes a slot and claims `bytes`. Undefined if no slot or too little memory is free at once. */
+  /**
+   * Takes a slot and claims `bytes` of memory without waiting. Returns undefined if no slot or too little
+   * memory is free at this moment.
+   */
   takeNow(bytes: number): DecodeSlot | undefined {
     const waiting = this.#forSlot.length + this.#forBytes.length;
     if (waiting > 0 || this.#running >= this.#mostAtOnce || !this.#fits(bytes)) return undefined;
@@ -138,8 +152,9 @@ export class DecodeSlots {
 let shared: DecodeSlots | undefined;
 
 /**
- * The decode slots of this page or worker: each has its own slots. The number of slots is the number of cores
- * plus two: while the cores decode, one more file is read and one more image goes to the GPU.
+ * Returns the decode slots of this page or worker. Every page and every worker has its own slots. The number
+ * of slots is the number of cores plus two: while the cores decode, one more file is read and one more image
+ * goes to the GPU.
  */
 export function decodeSlots(): DecodeSlots {
   const cores = globalThis.navigator?.hardwareConcurrency ?? 2;

@@ -10,7 +10,7 @@ import type {
   ResizeRule,
 } from './preprocessing.js';
 
-/** The size options that each `resize` accepts. */
+/** For each value of the option `resize`: the size options that it accepts. */
 const SIZES = {
   crop: ['cropSize', 'shortestEdge'],
   fit: ['longestSide'],
@@ -164,10 +164,10 @@ function edgeOf(rule: ResizeRule): number {
 }
 
 /**
- * Computes the geometry for a source image of the given size.
+ * Computes the resized size, crop size and crop offset for a source image of the given size.
  *
- * @throws ImageError IMAGE_SIZE, if a side of the source is not a whole number from 1, or if a side of the
- *   output would be 0 or more than 32768
+ * @throws ImageError IMAGE_SIZE, if a side of the source is not a whole number of at least 1, or if a side of
+ *   the output would be 0 or more than 32768
  */
 export function planResize(
   sourceWidth: number,
@@ -212,7 +212,8 @@ export function planResize(
 }
 
 /**
- * Cuts the output to whole patches. The patch embedding ignores a remainder at the right and at the bottom.
+ * Reduces the planned output to whole patches. The patch embedding ignores a remainder at the right and at
+ * the bottom.
  *
  * @throws ImageError IMAGE_SIZE, if the output is smaller than one patch
  */
@@ -228,9 +229,9 @@ export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
 }
 
 /**
- * Offset of the central crop; negative if the crop is larger than the image. `center_crop` of transformers
- * rounds down. `center_crop` of torchvision, which timm uses, rounds halves to even, and puts the smaller
- * half of the padding before the image.
+ * Returns the offset of the central crop, which is negative if the crop is larger than the image.
+ * `center_crop` of transformers rounds down. `center_crop` of torchvision, which timm uses, rounds halves to
+ * even, and puts the smaller half of the padding before the image.
  */
 function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   const half = (resized - crop) / 2;
@@ -238,7 +239,7 @@ function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   return half < 0 ? Math.ceil(half) + 0 : roundHalfEven(half);
 }
 
-/** The resized [height, width]. Follows the Python code step by step, as each step may round. */
+/** Returns the resized [height, width]. Follows the Python code step by step, as each step may round. */
 function resizedSize(
   height: number,
   width: number,
@@ -281,14 +282,20 @@ function resizedSize(
   return [toMultiple(down * height), toMultiple(across * width)];
 }
 
-/** Source: transformers' get_resize_output_image_size, torchvision's _compute_resized_output_size. */
+/**
+ * Returns the resized [height, width] whose shorter edge has the length `edge`. Source of the arithmetic:
+ * transformers' get_resize_output_image_size, torchvision's _compute_resized_output_size.
+ */
 function toShortestEdge(height: number, width: number, edge: number): readonly [number, number] {
   return width <= height
     ? [Math.floor((edge * height) / width), edge]
     : [edge, Math.floor((edge * width) / height)];
 }
 
-/** Source: transformers' get_size_with_aspect_ratio. */
+/**
+ * Returns the resized [height, width] if both the shorter and the longer edge have a limit. Source of the
+ * arithmetic: transformers' get_size_with_aspect_ratio.
+ */
 function toBothEdges(
   height: number,
   width: number,
@@ -305,7 +312,7 @@ function toBothEdges(
     : [edge, Math.floor((raw * width) / height)];
 }
 
-/** Python's `round`: rounds halves to the even neighbour. */
+/** Rounds as Python's `round` does: halves go to the even neighbour. */
 export function roundHalfEven(value: number): number {
   const below = Math.floor(value);
   const rest = value - below;

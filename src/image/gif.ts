@@ -9,9 +9,9 @@ import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js'
 import type { Pixels } from './pixels.js';
 
 const MOST_CODES = 4096;
-/** Pixels filled between two checks of the time slice. */
+/** Pixels filled between two checks whether to pause for other tasks. */
 const PIXELS_PER_STEP = 2 ** 20;
-/** LZW codes read between two checks of the time slice. */
+/** LZW codes read between two checks whether to pause for other tasks. */
 const CODES_PER_STEP = 1024;
 
 interface Frame {
@@ -79,8 +79,8 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
 }
 
 /**
- * The RGBA pixel for every palette index, as a 32-bit word in memory order. An index beyond the palette gives
- * black, as in Pillow.
+ * Returns the RGBA pixel for every palette index, as a 32-bit word in memory order. An index beyond the
+ * palette gives black, as in Pillow.
  */
 function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   const bytes = new Uint8Array(1024);
@@ -93,14 +93,17 @@ function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   return new Uint32Array(bytes.buffer);
 }
 
-/** Reads the blocks up to the image data of the first frame. */
+/** Reads the blocks of a GIF up to the image data of the first frame. */
 function readFrame(bytes: Uint8Array, name: string): Frame {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const need = (end: number): void => {
     if (end > bytes.length)
       throw endsTooEarly(name, 'GIF', `at byte ${bytes.length}, before its first frame`);
   };
-  /** Reads a colour table. Undefined for a grey ramp, which Pillow ignores. */
+  /**
+   * Reads a colour table. Returns undefined if the table is a grey ramp (index i has the grey value i),
+   * because Pillow ignores such a table.
+   */
   const paletteAt = (at: number, flags: number): Uint8Array | undefined => {
     need(at + paletteBytes(flags));
     const palette = bytes.subarray(at, at + paletteBytes(flags));
@@ -212,7 +215,7 @@ async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Sli
   return indices;
 }
 
-/** Row numbers in the order in which the file stores the rows. */
+/** Returns the row numbers in the order in which the file stores the rows. */
 function rowOrder(height: number, interlaced: boolean): number[] {
   const rows: number[] = [];
   for (const [first, step] of interlaced

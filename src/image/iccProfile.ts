@@ -18,8 +18,8 @@ const XYZ_TOLERANCE = 0.001;
 const CURVE_TOLERANCE = 0.75;
 
 /**
- * True if the profile's numbers (not its name) equal sRGB's. False for an unreadable profile and for a
- * profile with colour lookup tables.
+ * Returns true if the profile's numbers (not its name) equal sRGB's. Returns false for an unreadable profile
+ * and for a profile with colour lookup tables.
  */
 export function isSrgbProfile(bytes: Uint8Array): boolean {
   try {
@@ -30,7 +30,7 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
     for (let i = 0; i < Math.min(100, view.getUint32(128)); i++)
       tags.set(text(132 + 12 * i), view.getUint32(136 + 12 * i));
     if ([...tags.keys()].some((name) => /^(A2B|D2B|cicp)/.test(name))) return false;
-    /** Offset of a tag's numbers, which follow its type (4 bytes) and 4 zero bytes. */
+    /** Returns the offset of a tag's numbers, which follow its type (4 bytes) and 4 zero bytes. */
     const contentOf = (name: string): number => (tags.get(name) ?? Infinity) + 8;
     return SRGB_XYZ.every((xyz, i) => {
       const colour = 'rgb'[i]!;
@@ -46,7 +46,8 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
 const fixed = (view: DataView, at: number): number => view.getInt32(at) / 65536;
 
 /**
- * The profile's curve from stored values (0 to 1) to linear light. NaN for a curve type that sRGB never uses.
+ * Returns the profile's curve from stored values (0 to 1) to linear light. NaN for a curve type that sRGB
+ * never uses.
  */
 function curveAt(view: DataView, at: number, kind: string): (value: number) => number {
   if (kind === 'curv' && view.getUint32(at) > 1) {

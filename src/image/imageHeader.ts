@@ -21,7 +21,7 @@ export interface ImageHeader {
   readonly bytesPerPixel?: number;
 }
 
-/** Memory in bytes that decoding the image takes; 0 if the size is unknown. */
+/** Returns the memory in bytes that decoding the image takes; 0 if the size is unknown. */
 export const decodedBytes = (header: ImageHeader | undefined): number =>
   header ? header.width * header.height * (header.bytesPerPixel ?? 4) : 0;
 
@@ -29,7 +29,7 @@ export const decodedBytes = (header: ImageHeader | undefined): number =>
 const MOST_BLOCKS = 2 ** 16;
 
 /**
- * Reads the header of an image file. Undefined if the format is unknown or `bytes` are too short.
+ * Reads the header of an image file. Returns undefined if the format is unknown or `bytes` are too short.
  *
  * @param bytes the beginning of the file, which is not modified
  */
@@ -59,8 +59,8 @@ const bytesOf = (view: DataView, at: number, length: number): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at));
 
 /**
- * Reads a JPEG's segments up to the first scan. A segment: FF, marker, length (2 bytes, itself included),
- * content.
+ * Reads a JPEG's segments up to the first scan. A segment consists of the byte FF, a marker, a length (2
+ * bytes, which count themselves) and the content.
  */
 function ofJpeg(view: DataView): ImageHeader | undefined {
   const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -87,7 +87,7 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
       hasColorProfile ||=
         !isWhole || !isSrgbProfile(bytes.subarray(at + 18, at + 2 + view.getUint16(at + 2)));
     }
-    // Skips a bare marker (2 bytes), or a marker and its segment.
+    // Skips a marker without a segment (2 bytes), or a marker and its segment.
     at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2);
   }
   return undefined;
@@ -182,12 +182,15 @@ function ofBmp(view: DataView): ImageHeader {
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated RGB, or an embedded profile
     hasAlpha: view.getUint16(28, true) === 32, // bits per pixel
-    // Run-length encoding also needs an index per pixel.
+    // Decoding run-length encoding also takes one byte per pixel, for the palette index.
     bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4,
   };
 }
 
-/** AVIF and HEIC. Searches `meta` for property names, without checking which item a property belongs to. */
+/**
+ * Reads the header of an AVIF or HEIC. Searches `meta` for property names, without checking which item a
+ * property belongs to.
+ */
 function ofIsoMedia(view: DataView): ImageHeader | undefined {
   for (let at = 0; ; at += view.getUint32(at)) {
     const size = view.getUint32(at);
@@ -195,7 +198,8 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
     if (text(view, at + 4, 4) !== 'meta') continue;
     const meta = text(view, at, size);
     let [width, height] = [0, 0];
-    // The tiles of a grid have sizes too. The largest size is the image's.
+    // If the image is a grid of tiles, the file also holds the size of the tiles. The largest size is that of
+    // the image.
     for (let i = meta.indexOf('ispe'); i >= 0; i = meta.indexOf('ispe', i + 4)) {
       width = Math.max(width, view.getUint32(at + i + 8));
       height = Math.max(height, view.getUint32(at + i + 12));

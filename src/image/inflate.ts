@@ -64,7 +64,7 @@ function codesOf(bits: readonly number[]): Codes {
   return { counts, symbols };
 }
 
-/** Symbols decoded between two checks of the time slice. */
+/** Symbols decoded between two checks whether to pause for other tasks. */
 const SYMBOLS_PER_STEP = 4096;
 
 /**

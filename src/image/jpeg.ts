@@ -11,11 +11,11 @@ import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 /** Marker: end of image. */
 export const EOI = 0xd9;
 const [SOS, DQT, DHT, DRI, DAC, COM] = [0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xfe];
-/** Markers read between two checks of the time slice. */
+/** Markers read between two checks whether to pause for other tasks. */
 const MARKERS_PER_STEP = 1024;
 const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 
-/** Facts about a JPEG, and a check of its compressed data. */
+/** Orientation and channels of a JPEG, and a check of its compressed data. */
 export interface PreparedJpeg {
   /** Exif orientation, 1 to 8. */
   readonly orientation: number;
@@ -24,8 +24,8 @@ export interface PreparedJpeg {
   /**
    * Checks the compressed data in time slices, while the browser decodes the file.
    *
-   * @returns undefined for a complete file. For a file of one scan without an end marker: the error to throw,
-   *   unless the scan's data contain every block (see jpegScan.ts)
+   * @returns undefined for a complete file. For a file of one scan that has no end marker and whose data lack
+   *   blocks: the error to throw (see jpegScan.ts)
    * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its markers
    * @throws `signal.reason` after an abort
    */
@@ -56,7 +56,7 @@ export async function prepareJpeg(
     return endsTooEarly(name, 'JPEG', `at byte ${bytes.length}${where}`);
   };
   let at = 2;
-  /** Reads the next marker and its segment. False after the end marker. */
+  /** Reads the next marker and its segment. Returns false after the end marker. */
   const step = (): boolean => {
     // Fill bytes or the compressed data of a scan may precede the next marker.
     at = bytes.indexOf(0xff, at);
@@ -119,7 +119,9 @@ export async function prepareJpeg(
   };
 }
 
-/** True if the next valid marker is a restart. libjpeg skips invalid bytes before a restart marker. */
+/**
+ * Returns true if the next valid marker is a restart. libjpeg skips invalid bytes before a restart marker.
+ */
 function isAheadOfRestart(bytes: Uint8Array, at: number): boolean {
   do at = bytes.indexOf(0xff, at) + 1;
   while (at > 0 && (bytes[at] === 0 || bytes[at] === 0xff));
@@ -139,7 +141,8 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * True for markers with a segment that libjpeg accepts: tables, frames, scans, application data, comments.
+ * Returns true for markers with a segment that libjpeg accepts: tables, frames, scans, application data,
+ * comments.
  */
 const hasSegment = (marker: number): boolean =>
   (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc8) ||

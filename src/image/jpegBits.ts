@@ -6,7 +6,7 @@
 
 /** Pillow passes the file to libjpeg in blocks of this size. */
 const FEED_BYTES = 65_536;
-/** The slow path fills the bit buffer until it holds at least this many bits. */
+/** Number of bits up to which the slow path (with bounds checks) at least fills the bit buffer. */
 const FILLED_BITS = 57;
 /** Codes up to this many bits are decoded by one table lookup. */
 const LOOKUP_BITS = 8;
@@ -81,14 +81,19 @@ export class ScanBits {
   readonly #saved: SavedBits = { at: 0, high: 0, low: 0, left: 0 };
   readonly #savedDc = new Int32Array(4);
 
-  /** @param at offset of the scan's data */
+  /**
+   * Creates a bit reader that begins at a scan's data.
+   * @param at offset of the scan's data in `bytes`
+   */
   constructor(bytes: Uint8Array, at: number) {
     this.#bytes = bytes;
     this.at = at;
     this.#limit = Math.min(bytes.length, Math.ceil((at + 1) / FEED_BYTES) * FEED_BYTES);
   }
 
-  /** Makes the next block of the file available, as if Pillow read it. False at the end of the file. */
+  /**
+   * Makes the next block of the file available, as if Pillow read it. Returns false at the end of the file.
+   */
   more(): boolean {
     if (this.#limit >= this.#bytes.length) return false;
     this.#limit = Math.min(this.#bytes.length, this.#limit + FEED_BYTES);
@@ -124,7 +129,7 @@ export class ScanBits {
     this.#left = 0;
   }
 
-  /** Moves past the next marker and sets `marker`. False if the file ends first. */
+  /** Moves past the next marker and sets `marker`. Returns false if the file ends first. */
   nextMarker(): boolean {
     const bytes = this.#bytes;
     for (let at = this.at; ;) {
@@ -177,7 +182,7 @@ export class ScanBits {
     return length > 16 ? 0 : (table.values[code + table.offset[length]!] ?? 0);
   }
 
-  /** The 32 bits of the bit buffer that start at bit `index`, counted from the lowest. */
+  /** Returns the 32 bits of the bit buffer that start at bit `index`, counted from the lowest. */
   #bitsAbove(index: number): number {
     if (index >= 32) return this.#high >>> (index - 32);
     return index === 0 ? this.#low : (this.#high << (32 - index)) | (this.#low >>> index);
@@ -190,8 +195,8 @@ export class ScanBits {
   }
 
   /**
-   * Fills the bit buffer. False if the available bytes end: the caller must then call `restore` and `more`,
-   * and retry.
+   * Fills the bit buffer. Returns false if the available bytes end: the caller must then call `restore` and
+   * `more`, and retry.
    */
   #fill(needed: number): boolean {
     const bytes = this.#bytes;

@@ -29,10 +29,10 @@ interface Channel {
 }
 
 /**
- * Decodes a CMYK JPEG. Undefined if the caller must use the browser's pixels: the file does not have four
- * channels, uses arithmetic coding, or is progressive with missing scans, which libjpeg smooths.
+ * Decodes a CMYK JPEG. Returns undefined if the caller must use the browser's pixels: the file does not have
+ * four channels, uses arithmetic coding, or is progressive with missing scans, which libjpeg smooths.
  *
- * @param name of the file, for messages
+ * @param name the file's name, for error messages
  * @throws ImageError IMAGE_SIZE, if the image is too large for memory
  * @throws `signal.reason` after an abort
  */
@@ -117,8 +117,8 @@ function channelOf(component: Component, { mcusAcross, mcusDown }: Frame): Chann
 }
 
 /**
- * Converts samples to RGBA pixels. Undefined if the sampling factors do not divide each other, which libjpeg
- * refuses.
+ * Converts samples to RGBA pixels. Returns undefined if the sampling factors do not divide each other, which
+ * libjpeg refuses.
  */
 async function pixelsOf(
   { width, height, mostAcross, mostDown, components }: Frame,
@@ -162,7 +162,7 @@ async function pixelsOf(
 
 const clamped = (value: number): number => Math.max(0, Math.min(255, value));
 
-/** a · b / 255, rounded as in Pillow. */
+/** Computes a · b / 255, rounded as in Pillow. */
 function product(a: number, b: number): number {
   const whole = a * b + 128;
   return ((whole >> 8) + whole) >> 8;

@@ -31,12 +31,12 @@ export interface Frame {
   readonly mcusDown: number;
 }
 
-/** A block of an MCU. */
+/** A block of an MCU, the unit of an interleaved scan. */
 export interface ScanBlock {
   readonly component: Component;
   /** Index of the component in the scan. */
   readonly scanIndex: number;
-  /** Position of the block among its component's blocks of the MCU. */
+  /** Column and row of the block among the blocks that its component has in the MCU. */
   readonly x: number;
   readonly y: number;
   /** Huffman tables. Undefined if the file lacks the table; not every scan needs both. */
@@ -85,7 +85,10 @@ function zigzag(): Uint8Array {
   return order;
 }
 
-/** Reads the scan headers, one after the other. The segments must be complete, which jpeg.ts checks. */
+/**
+ * Reads the scan headers of a JPEG, one after the other. The segments of the JPEG must be complete, which
+ * jpeg.ts checks.
+ */
 export class JpegSegments {
   /**
    * The frame header. Undefined before it is read, and for codings other than sequential or progressive
@@ -105,7 +108,10 @@ export class JpegSegments {
     this.#bytes = bytes;
   }
 
-  /** The next scan after offset `at`. Undefined at the end of the file, and if libjpeg refuses the scan. */
+  /**
+   * Reads the header of the next scan after offset `at`. Returns undefined at the end of the file, and if
+   * libjpeg refuses the scan.
+   */
   nextScan(at: number): Scan | undefined {
     const bytes = this.#bytes;
     for (;;) {

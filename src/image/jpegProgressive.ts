@@ -82,7 +82,7 @@ export function progressiveReader(
     };
     return { read, onRestart, always: false };
   }
-  /** Reads one more bit of a nonzero coefficient. False if the file ends. */
+  /** Reads one more bit of a nonzero coefficient. Returns false if the file ends. */
   const refine = (coefficients: Int16Array, index: number): boolean => {
     const bit = bits.receive(1, false);
     const value = coefficients[index]!;

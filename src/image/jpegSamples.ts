@@ -14,11 +14,9 @@ export interface Plane {
 }
 
 /**
-
  * Transforms the coefficients of a component to samples.
 
  * @throws `signal.reason` after an abort
-
  */
 export async function samplesOf(
   { width, height }: Component,
@@ -49,8 +47,8 @@ const [F298, F390, F541, F765, F899, F1175, F1501, F1847, F1961, F2053, F2562, F
 ] as const;
 
 /**
- * The accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data that
- * exceed 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
+ * Computes the accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data
+ * that exceed 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
  */
 function transform(
   coefficients: Int16Array,
@@ -88,7 +86,10 @@ const wrapped = (value: number): number => (value << 16) >> 16;
 
 const out = new Int32Array(8);
 
-/** A one-dimensional inverse DCT of eight values into `out`, shifted right by `shift` bits with rounding. */
+/**
+ * Computes a one-dimensional inverse DCT of eight values. Writes the result to `out`, shifted right by
+ * `shift` bits with rounding.
+ */
 function pass(
   v0: number,
   v1: number,
@@ -124,8 +125,8 @@ function pass(
 }
 
 /**
- * Returns a function that gives the samples of pixel row `y`. The returned array is valid until the next
- * call. Undefined if the sampling factors do not divide each other.
+ * Creates a function that returns the samples of pixel row `y`. The array that the function returns is valid
+ * until its next call. Returns undefined if the sampling factors do not divide each other.
  */
 export function upsampled(
   { samples, stride, width, height }: Plane,
@@ -135,14 +136,14 @@ export function upsampled(
 ): ((y: number) => Uint8Array) | undefined {
   const [timesAcross, timesDown] = [mostAcross / across, mostDown / down];
   if (!Number.isInteger(timesAcross) || !Number.isInteger(timesDown)) return undefined;
-  /** Row `y` of the component, clamped to the first and last row. */
+  /** Returns row `y` of the component. `y` is clamped to the first and last row. */
   const rowAt = (y: number): Uint8Array => {
     const at = Math.max(0, Math.min(height - 1, y)) * stride;
     return samples.subarray(at, at + stride);
   };
   const row = new Uint8Array(stride * timesAcross);
   if (timesAcross === 1 && timesDown === 1) return rowAt;
-  // libjpeg's "fancy" upsampling: 3/4 of the nearer sample, 1/4 of the farther.
+  // The upsampling that libjpeg calls "fancy": 3/4 of the nearer stored sample plus 1/4 of the farther one.
   const between = timesDown === 2 ? new Int32Array(stride) : undefined;
   if (timesAcross === 1 && between)
     return (y) => {

@@ -1,6 +1,7 @@
 /**
- * Reads the Huffman codes of JPEG scans. `endOfBlocks` checks if a single scan contains every block: Pillow
- * then reads the file even without an end marker. `readScan` and `readBlock` decode a scan's coefficients.
+ * Reads the Huffman codes of JPEG scans. `endOfBlocks` checks whether the first scan contains every block. If
+ * so, Pillow reads the file even without an end marker. `readScan` and `readBlock` decode a scan's
+ * coefficients.
  */
 import { Slices } from '../platform/pause.js';
 import { SLICE_MS } from './decodeErrors.js';
@@ -8,9 +9,9 @@ import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 
 /**
- * Offset at which the data of the first scan end, if they contain every block. Undefined if libjpeg would
- * need more bytes, if the frame is not sequential, or if the first scan lacks a component. The segments
- * before the scan must be complete.
+ * Returns the offset at which the data of the first scan end, if they contain every block. Returns undefined
+ * if libjpeg would need more bytes, if the frame is not sequential, or if the first scan lacks a component.
+ * The segments before the scan must be complete.
  *
  * @throws `signal.reason` after an abort
  */
@@ -44,7 +45,7 @@ export interface ReadScanOptions {
 }
 
 /**
- * Reads all MCUs of a scan in time slices. False if the file ends first.
+ * Reads all MCUs of a scan in time slices. Returns false if the file ends first.
  *
  * @throws `signal.reason` after an abort
  */
@@ -89,7 +90,7 @@ export async function readScan(
 }
 
 /**
- * Reads one block of a sequential scan. False if the available bytes end.
+ * Reads one block of a sequential scan. Returns false if the available bytes end.
  *
  * @param coefficients receives the block at offset `to`, in row-major order; must hold zeros there. Default:
  *   the coefficients are discarded
@@ -130,7 +131,8 @@ export const extended = (value: number, length: number): number =>
   length > 0 && value < 1 << (length - 1) ? value - (1 << length) + 1 : value;
 
 /**
- * Resynchronizes at a restart marker, as libjpeg's jpeg_resync_to_restart does. False if the file ends first.
+ * Resynchronizes at a restart marker, as libjpeg's jpeg_resync_to_restart does. Returns false if the file
+ * ends first.
  *
  * @param expected number of the next restart marker, 0 to 7
  */

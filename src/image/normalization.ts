@@ -18,9 +18,10 @@ export const IMAGENET: Normalization = {
 };
 
 /**
- * The model's input for every 8-bit value: (3, 256) in float32. transformers/image_transforms.py multiplies
- * in float64 and rounds to float32 (`rescale`), then subtracts and divides in float32 (`normalize`).
- * Subtracting and dividing float32 values in float64, then rounding to float32, gives the same bits.
+ * Returns the model's input for every 8-bit value: (3, 256) in float32. transformers/image_transforms.py
+ * multiplies in float64 and rounds to float32 (`rescale`), then subtracts and divides in float32
+ * (`normalize`). Subtracting and dividing float32 values in float64, then rounding to float32, gives the same
+ * bits.
  */
 export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Array<ArrayBuffer> {
   const levels = new Float32Array(3 * 256);
@@ -34,6 +35,9 @@ export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Ar
   return levels;
 }
 
-/** True if every level is finite. False if `std` is 0 in float32, or if a quotient overflows float32. */
+/**
+ * Returns true if every level is finite. Returns false if `std` is 0 in float32, or if a quotient overflows
+ * float32.
+ */
 export const isUsable = (normalization: Normalization): boolean =>
   levelsOf(normalization).every(Number.isFinite);

@@ -6,8 +6,8 @@ export const TURN_FLIP_Y = 2;
 export const TURN_TRANSPOSE = 4;
 
 /**
- * `turn` of shaders/resize.wgsl, by orientation (1 to 8; index 0 is unused). Maps the position of a pixel in
- * the upright image to its position in the file.
+ * Value of `turn` in shaders/resize.wgsl, by Exif orientation (1 to 8; index 0 is unused). Maps the position
+ * of a pixel in the upright image to its position in the file.
  */
 export const TURNS: readonly number[] = [
   0,
@@ -21,7 +21,9 @@ export const TURNS: readonly number[] = [
   TURN_TRANSPOSE | FLIP_X,
 ];
 
-/** True if the upright image has the stored width as its height and the stored height as its width. */
+/**
+ * Returns true if the upright image has the stored width as its height and the stored height as its width.
+ */
 export const swapsSides = (orientation: number): boolean => orientation >= 5;
 
 /**
@@ -45,7 +47,7 @@ const NUMBER_BYTES: Record<number, number> = {
  * Reads the orientation (tag 274) from the first directory of a TIFF. As in Pillow, the value may have any
  * numeric type, only the first value counts, and of repeated tags the last one.
  *
- * @returns 1 to 8; 1 for an invalid value; undefined without the tag
+ * @returns 1 to 8; 1 for an invalid value; undefined if the tag is absent
  */
 export function orientationOf(tiff: Uint8Array): number | undefined {
   const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
@@ -96,7 +98,7 @@ function numberAt(view: DataView, at: number, type: number, little: boolean): nu
 }
 
 /**
- * Reads the orientation from XMP, for files without an Exif orientation. Undefined without
+ * Reads the orientation from XMP, for files without an Exif orientation. Returns undefined if the XMP has no
  * `tiff:Orientation`.
  */
 export function orientationOfXmp(xmp: Uint8Array): number | undefined {

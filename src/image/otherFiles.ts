@@ -2,7 +2,7 @@
 import { ImageError } from '../errors.js';
 import { latin1 } from './orientation.js';
 
-/** Description of an identified file. */
+/** Description of an identified file, for error messages. */
 export interface OtherFile {
   /** The kind of file with an article: `an HEIC photograph`. */
   readonly what: string;
@@ -17,7 +17,7 @@ export interface OtherFile {
 
 const IMAGE = 'Choose an image: JPEG, PNG, WebP, AVIF, GIF or BMP';
 
-/** Identifies a file by its first bytes. Undefined if the bytes are not recognized. */
+/** Identifies a file by its first bytes. Returns undefined if the bytes are not recognized. */
 export function identifyFile(bytes: Uint8Array): OtherFile | undefined {
   if (bytes.length === 0)
     return {

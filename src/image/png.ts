@@ -37,7 +37,7 @@ function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayB
  * Decodes a PNG. As in Pillow 12.3, 16-bit grey values are clamped to 255 (most such images become white),
  * and other 16-bit values keep their high byte. An animation gives its default image.
  *
- * @param name of the file, for messages
+ * @param name the file's name, for error messages
  * @throws ImageError IMAGE_DECODE, if Pillow refuses the file; IMAGE_SIZE, if the image has more pixels than
  *   `checkPixels` allows or than memory holds
  * @throws `signal.reason` after an abort
@@ -69,12 +69,15 @@ export async function decodePng(
   }
   const write = pixelWriter(header, palette, data);
   const distance = Math.max(1, bitsPerPixel(header) / 8); // to the byte of the pixel to the left
-  /** Decodes all rows. `fill` provides the bytes of a row; false if `fill` returns false. */
+  /**
+   * Decodes all rows. Calls `fill` for each row, which must write the bytes of the row. Returns false as soon
+   * as `fill` returns false.
+   */
   const rowsOf = async (fill: (row: Uint8Array) => boolean | Promise<boolean>): Promise<boolean> => {
     for (const { left, top, stepX, stepY, columns, rows, rowBytes } of passes) {
       let [row, above] = [new Uint8Array(1 + rowBytes), new Uint8Array(1 + rowBytes)];
       for (let y = 0; y < rows; y++) {
-        const filled = fill(row); // awaited only if a promise: a row is often shorter than a chunk
+        const filled = fill(row); // awaited only if it is a promise: a row is often shorter than a chunk
         if (!(typeof filled === 'boolean' ? filled : await filled)) return false;
         if (row[0]! > 4) fail('filters 0 to 4', `${row[0]}`);
         const to = ((top + y * stepY) * width + left) * 4;
@@ -95,7 +98,7 @@ export async function decodePng(
   };
   const reader = inflatedStream(pieces, slices).getReader();
   let chunk: Uint8Array = new Uint8Array(0);
-  /** Fills `row` with the next inflated bytes. False if the stream ends or fails first. */
+  /** Fills `row` with the next inflated bytes. Returns false if the stream ends or fails first. */
   const nextRow = async (row: Uint8Array): Promise<boolean> => {
     for (let at = 0; at < row.length;) {
       if (chunk.length === 0) {
@@ -111,7 +114,10 @@ export async function decodePng(
     }
     return true;
   };
-  /** As `nextRow`, but without a promise if the chunk holds the whole row. */
+  /**
+   * Does the same as `nextRow`, but returns a boolean instead of a promise if the current chunk holds the
+   * whole row.
+   */
   const fromChunk = (row: Uint8Array): boolean | Promise<boolean> => {
     if (chunk.length < row.length) return nextRow(row);
     row.set(chunk.subarray(0, row.length));
@@ -146,7 +152,7 @@ export async function decodePng(
   return { data, width, height };
 }
 
-/** Bytes unfiltered, or pixels written, between two checks of the time slice. */
+/** Bytes unfiltered, or pixels written, between two checks whether to pause for other tasks. */
 const PER_STEP = 2 ** 16;
 
 /** Undoes the filter of bytes [begin, end) of a row in place. Byte 0 of both rows is the filter type. */
@@ -185,7 +191,7 @@ function pixelWriter(
   const channels = CHANNELS[colourType]!;
   const colour = channels < 3 ? 0 : 1; // distance in samples from red to green to blue
   const largest = 2 ** bitDepth - 1;
-  /** Sample i of a row. A byte may hold several samples. */
+  /** Returns sample `i` of a row. A byte may hold several samples. */
   const sampleOf = (row: Uint8Array, i: number): number => {
     if (bitDepth === 8) return row[1 + i]!;
     if (bitDepth === 16) return row[1 + 2 * i]! * 256 + row[2 + 2 * i]!;
@@ -193,8 +199,8 @@ function pixelWriter(
     return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
   };
   /**
-   * Pillow's conversions: black for an index beyond the palette; 16-bit grey is clamped to 255; of other
-   * 16-bit samples, the high byte.
+   * Converts a sample to a byte as Pillow does: black for an index beyond the palette; 16-bit grey is clamped
+   * to 255; of other 16-bit samples, the high byte.
    */
   const byteOf = (sample: number, c: number): number => {
     if (colourType === PALETTE) return palette[sample * 3 + c] ?? 0;

@@ -7,7 +7,7 @@ import { Slices } from '../platform/pause.js';
 import { endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 
-/** The chunk IHDR. */
+/** The content of the chunk IHDR: size and pixel format of the image. */
 export interface Header {
   readonly width: number;
   readonly height: number;
@@ -66,7 +66,8 @@ const ADAM7 = [
 const WHOLE = [[0, 0, 1, 1]] as const;
 
 /**
- * An interlace pass: its first pixel, steps in pixels, size in pixels, and bytes per row without the filter.
+ * An interlace pass: its first pixel, steps in pixels, size in pixels, and bytes per row without the filter
+ * byte.
  */
 export interface Pass {
   readonly left: number;
@@ -95,7 +96,7 @@ export function passesOf(header: Header): Pass[] {
     .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * bitsPerPixel(header)) / 8) }));
 }
 
-/** Size of the inflated image data: all rows, each with its filter byte. */
+/** Returns the size in bytes of the inflated image data: all rows, each with its filter byte. */
 export const inflatedBytes = (passes: readonly Pass[]): number =>
   passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0);
 
@@ -176,7 +177,7 @@ export async function readChunks(
       frames = view.getUint32(at + 8);
     } else if (kind === 'fcTL') {
       if (over && frames + (control ? 0 : 1) > 1) {
-        // This fcTL begins the animation's second frame. Pillow stops reading before the chunk.
+        // This fcTL chunk begins the animation's second frame. Pillow stops reading before this chunk.
         ended = true;
         plain.push(END);
         break;
@@ -241,14 +242,17 @@ export async function plainPng(
   };
 }
 
-/** Compressed bytes per step. They inflate to at most 8 MB, as deflate expands by at most 1032. */
+/**
+ * Number of compressed bytes that are inflated per step. They inflate to at most 8 MB, as deflate expands by
+ * at most 1032.
+ */
 const PART_BYTES = 8192;
 
 /**
  * Inflates image data. The stream fails if the data are invalid, if a piece does not match its checksum, and
  * after an abort.
  *
- * @param checksums of the pieces. Default: checksums are not verified
+ * @param checksums stored checksums of the pieces. Default: checksums are not verified
  */
 export function inflatedStream(
   pieces: readonly Uint8Array<ArrayBuffer>[],
@@ -306,7 +310,7 @@ async function orientationIn(metadata: Chunks['metadata'], slices: Slices): Prom
   return (xmp && orientationOfXmp(Uint8Array.from(xmp, (each) => each.charCodeAt(0)))) || 1;
 }
 
-/** The content of the last text chunk with this key, one character per byte. */
+/** Returns the content of the last text chunk with this key, one character per byte. */
 async function textOf(
   metadata: Chunks['metadata'],
   key: string,
@@ -362,10 +366,10 @@ function readHeader(content: Uint8Array, fail: Fail): Header {
 
 let table: Uint32Array | undefined;
 
-/** Bytes checksummed between two checks of the time slice; less than a millisecond of work. */
+/** Bytes checksummed between two checks whether to pause for other tasks; less than a millisecond of work. */
 const CRC_BYTES = 2 ** 17;
 
-/** PNG's CRC-32 (ISO 3309). `from` is the CRC of the preceding bytes. */
+/** Computes PNG's CRC-32 (ISO 3309). `from` is the CRC of the preceding bytes. */
 async function crc32(bytes: Uint8Array, slices: Slices, from = 0): Promise<number> {
   let sum = from;
   for (let at = 0; at < bytes.length; at += CRC_BYTES) {

@@ -48,7 +48,7 @@ export class PreparedImage {
   }
 
   /**
-   * Output of the first pass: `between` of shaders/resize.wgsl.
+   * The buffer with the output of the first pass: `between` of shaders/resize.wgsl.
    * @throws DeviceError DISPOSED, if the image was written or disposed before
    */
   get between(): GPUBuffer {

@@ -34,9 +34,9 @@ export interface PreprocessorOptions {
   /** The checkpoint's preprocessing. Default: the preprocessing of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
   /**
-   * Maximum size of a strip in bytes; a single longer row is also allowed. An image is uploaded strip by
-   * strip, with at most four strips on the GPU. Default 16 MiB, which occupies a page's thread for about 20
-   * ms.
+   * Maximum size in bytes of a strip (consecutive rows of an image). A single row may be longer. An image is
+   * uploaded strip by strip, with at most four strips on the GPU. Default 16 MiB, which occupies a page's
+   * thread for about 20 ms.
    */
   readonly stripBytes?: number | undefined;
 }
@@ -58,7 +58,10 @@ const STRIP_BYTES = 2 ** 24;
 const STRIPS_AT_ONCE = 4;
 /** Images up to this size are uploaded without waiting for the GPU. */
 const SMALL_BYTES = 2 ** 22;
-/** Number of cached tap tables. A video needs two, photographs of a few cameras a few more. */
+/**
+ * Number of cached tap tables (source pixels and weights of a resize). A video needs two, photographs of a
+ * few cameras a few more.
+ */
 const CACHED_TAPS = 16;
 
 /** The preprocessing pipeline of one model. */
@@ -126,9 +129,10 @@ export class Preprocessor {
   }
 
   /**
-   * As `prepare`, for a decoded image. The caller may close the image when the promise resolves. Until then
-   * the image takes GPU memory besides that of `PreparedImage`: four strips for a file; the whole image for
-   * pixels in memory; twice the image for a canvas, video or bitmap, which is uploaded through a texture.
+   * Does the same as `prepare`, for an image that is already decoded. The caller may close the image when the
+   * promise resolves. Until then the image takes GPU memory besides that of `PreparedImage`: four strips for
+   * a file; the whole image for pixels in memory; twice the image for a canvas, video or bitmap, which is
+   * uploaded through a texture.
    */
   async prepareDecoded(
     image: DecodedImage,
@@ -180,10 +184,12 @@ export class Preprocessor {
         between: burst.storage('resize between', rows * along.length * 4),
       }));
       for (const [index, strip] of strips.entries()) {
-        // Live sources have no `load`. They must be copied without waiting, because a video goes on playing.
+        // Pictures that may change have no `load`. They must be copied without waiting, because a video goes
+        // on playing.
         if (load) {
           if (index > 0 && index % STRIPS_AT_ONCE === 0) await task.computed(true);
-          // Copying a strip takes as long as uploading it, so other tasks may run before and after.
+          // Copying a strip takes as long as uploading it, so other tasks of the page get a turn before and
+          // after the copy.
           if (isLarge) await pause();
           await load(strip.begin, strip.end);
           if (isLarge) await pause();
@@ -222,7 +228,8 @@ export class Preprocessor {
       }
       // A large image occupies GPU memory until it is resized. Waiting here bounds the number of such images.
       if (isLarge) await task.computed(true);
-      // For a live frame, the kept buffer carries the GPU's errors.
+      // For a picture that may change, nothing is awaited: the next task that uses the kept buffer throws the
+      // GPU's errors.
       else if (load) await task.settled();
       return task.keep(between);
     });
@@ -335,7 +342,7 @@ export class Preprocessor {
       throw new DeviceError('DISPOSED', 'The preprocessor is disposed. Load the model again.');
   }
 
-  /** The taps of the first pass and of the second pass. */
+  /** Returns the taps of the first pass and of the second pass. */
   #lines(geometry: Geometry, resample: Resample): readonly [Taps, Taps] {
     const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
     const columns = this.#tapsFor(sourceWidth, resizedWidth, left, width, resample);
@@ -343,7 +350,7 @@ export class Preprocessor {
     return geometry.verticalFirst ? [rows, columns] : [columns, rows];
   }
 
-  /** Taps from the cache, or computed. Evicts the least recently used entry. */
+  /** Returns taps from the cache, or computes them and evicts the least recently used entry. */
   #tapsFor(sourceSize: number, resizedSize: number, first: number, length: number, resample: Resample): Taps {
     const key = [sourceSize, resizedSize, first, length, resample].join();
     const taps = this.#taps.get(key) ?? resizeTaps(sourceSize, resizedSize, first, length, resample);

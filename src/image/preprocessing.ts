@@ -18,7 +18,7 @@ export type ResizeRule =
   | {
       /** Exact height. The aspect ratio is not kept. */
       readonly height: number;
-      /** Exact width. */
+      /** Exact width. The aspect ratio is not kept. */
       readonly width: number;
     }
   | {
@@ -34,13 +34,16 @@ export type ResizeRule =
       readonly minWidth: number;
     }
   | {
-      /** Height before rounding, as in `DPTImageProcessor`. */
+      /** Height before it is rounded to a multiple of `multipleOf`, as in `DPTImageProcessor`. */
       readonly height: number;
-      /** Width before rounding. */
+      /** Width before it is rounded to a multiple of `multipleOf`. */
       readonly width: number;
       /** Each side is rounded to a multiple of this length. */
       readonly multipleOf: number;
-      /** True: both sides are first scaled by one factor, the one of the two that is nearer to 1. */
+      /**
+       * True: both sides are first scaled by the same factor. Of the factor for the height and that for the
+       * width, it is the one nearer to 1.
+       */
       readonly keepAspectRatio: boolean;
     };
 

@@ -106,7 +106,7 @@ export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Pr
   };
 }
 
-/** Name of the class that AutoImageProcessor selects, without the suffix of its backend. */
+/** Returns the name of the class that AutoImageProcessor selects, without the suffix of its backend. */
 function processorOf(file: Json, modelType: string): string {
   const { image_processor_type: named, feature_extractor_type: legacy } = file;
   const custom = (file['auto_map'] ?? {}) as Json;
@@ -152,7 +152,8 @@ function resizeRule(
 }
 
 /**
- * True for the name of an interpolation that timm uses in evaluation. timm's `random` is for training only.
+ * Returns true for the name of an interpolation that timm uses in evaluation. timm's `random` is for training
+ * only.
  */
 const isResample = (value: unknown): value is Resample => RESAMPLES.includes(value as Resample);
 const isSide = (value: unknown): boolean =>
@@ -163,7 +164,7 @@ const isSide = (value: unknown): boolean =>
  * training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as timm does by
  * default.
  *
- * @returns undefined, if the file is not timm's
+ * @returns undefined, if config.json is not in one of timm's forms
  * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED
  */
 export function timmPreprocessing(configJson: unknown): Preprocessing | undefined {
@@ -172,7 +173,7 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   const isFlat = typeof file['architecture'] === 'string' && file['model_type'] === undefined;
   const found = file['pretrained_cfg'] ?? (isFlat ? file : undefined);
   if (found === undefined) return undefined;
-  // timm treats null as absent.
+  // timm treats a null field as absent.
   const entries = Object.entries(objectOf('config.json: pretrained_cfg', found));
   const fields = new Fields('config.json: pretrained_cfg', {
     input_size: [3, 224, 224],
@@ -204,8 +205,8 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   const crop = { height, width };
   switch (fields.value('crop_mode')) {
     case 'center':
-      // For a non-square crop timm uses its own resize with that class's default filter, not the
-      // checkpoint's.
+      // For a non-square crop, timm uses a resize class of its own, with the default filter of this class
+      // instead of the checkpoint's filter.
       return scaledHeight === scaledWidth
         ? { ...common, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
         : {
@@ -233,7 +234,10 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   }
 }
 
-/** Python's `round(255 * v)`, which rounds halves to even. Pillow clamps colours to 0 … 255. */
+/**
+ * Converts a colour from the range 0 … 1 to bytes by Python's `round(255 * v)`, which rounds halves to even.
+ * Pillow clamps colours to 0 … 255.
+ */
 function byteTriple([red, green, blue]: Triple): Triple {
   const byte = (value: number): number => Math.min(255, Math.max(0, roundHalfEven(255 * value)));
   return [byte(red), byte(green), byte(blue)];
@@ -275,7 +279,7 @@ class Fields {
       : this.refuse(name, expected);
   }
 
-  /** Three finite numbers. With `takesOne`, a single number stands for all three. */
+  /** Returns a field of three finite numbers. With `takesOne`, a single number stands for all three. */
   triple(name: string, takesOne = true): Triple {
     const value = this.#json[name];
     const three = takesOne && typeof value === 'number' ? [value, value, value] : value;
@@ -284,7 +288,10 @@ class Fields {
       : this.refuse(name, `three finite numbers${takesOne ? ', or one for all channels' : ''}`);
   }
 
-  /** A size with the keys of transformers. Undefined, if the field is null or absent. */
+  /**
+   * Returns a size as an object with the keys of transformers. Returns undefined if the field is null or
+   * absent.
+   */
   size(name: string, square: boolean): Readonly<Record<string, number>> | undefined {
     const value = this.#json[name] ?? undefined;
     if (value === undefined) return undefined;

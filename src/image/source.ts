@@ -83,7 +83,7 @@ export interface RawPixels {
 
 /** A decoded image in memory. The owner must call `close`. */
 export interface DecodedImage {
-  /** Name for messages. */
+  /** Name of the image for error messages. */
   readonly name: string;
   readonly picture: Drawable | RawPixels;
   /** Stored size in pixels, before `orientation` is applied. */
@@ -91,7 +91,7 @@ export interface DecodedImage {
   readonly height: number;
   /** Exif orientation to apply, 1 to 8. It is 1 with the option `orientation: 'ignore'`. */
   readonly orientation: number;
-  /** Exif orientation in the file, 1 to 8, whatever the option. */
+  /** Exif orientation in the file, 1 to 8, even if the option `orientation` ignores it. */
   readonly fileOrientation: number;
   /** True for a picture decoded from a file: it has the stored values and is not rotated. */
   readonly isFile: boolean;
@@ -165,7 +165,7 @@ export function decodeSource(
   }
 }
 
-/** Wraps a picture that belongs to the caller. */
+/** Wraps a picture that belongs to the caller in a `DecodedImage`. */
 const callersPicture = (
   picture: Drawable | RawPixels,
   name: string,
@@ -183,7 +183,7 @@ const callersPicture = (
   close: () => undefined,
 });
 
-/** True if the source cannot change after the call: a file, or bytes, which are copied. */
+/** Returns true if the source cannot change after the call: a file, or bytes, which are copied. */
 export function keepsItsPixels(source: ImageSource): boolean {
   try {
     return /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));
@@ -195,7 +195,7 @@ export function keepsItsPixels(source: ImageSource): boolean {
 const nameOf = (blob: Blob): string =>
   'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';
 
-/** Shortens a URL for messages. Query and fragment are removed, because they may contain secrets. */
+/** Shortens a URL for error messages. Query and fragment are removed, because they may contain secrets. */
 function nameOfUrl(url: string): string {
   const plain = url.startsWith('data:') ? url : url.replace(/[?#].*$/s, '');
   return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
@@ -236,11 +236,9 @@ async function decodeUrl(
 }
 
 /**
-
  * Reads a local file in Node, by path or `file:` URL.
 
  * @throws ImageError IMAGE_FETCH
-
  */
 async function readPath(path: string, signal: AbortSignal | undefined): Promise<Blob> {
   const { readFile } = nodeModule('node:fs/promises') as {
@@ -334,7 +332,7 @@ async function decodeElement(
     await slot.claim(bytes, signal);
   }
   const { release } = slot;
-  // Decodes again, without colour management and without premultiplied alpha.
+  // Decodes the image of the element again, without colour management and without premultiplied alpha.
   const bitmap = await createImageBitmap(element, {
     imageOrientation: 'from-image',
     colorSpaceConversion: 'none',

@@ -28,7 +28,7 @@ export interface StripPlan {
   readonly flipped: boolean;
   /** Taps of the first pass. */
   readonly taps: Taps;
-  /** Columns of `between`. */
+  /** Number of columns of `between`, the first pass's output. */
   readonly width: number;
   /**
    * Rows [firstRow, firstRow + rows) of the upright image that `between` holds; columns if the second pass
@@ -36,7 +36,7 @@ export interface StripPlan {
    */
   readonly firstRow: number;
   readonly rows: number;
-  /** Maximum number of stored rows in a strip, from 1. */
+  /** Maximum number of stored rows in a strip, at least 1. */
   readonly mostRows: number;
 }
 
@@ -48,7 +48,7 @@ export function planStrips(plan: StripPlan): Strip[] {
   return plan.down ? stripsOfColumns(plan) : stripsOfRows(plan);
 }
 
-/** For taps along stored rows: each stored row gives one row of `between`. */
+/** Plans the strips if taps run along stored rows: each stored row gives one row of `between`. */
 function stripsOfRows({ storedRows, flipped, width, firstRow, rows, mostRows }: StripPlan): Strip[] {
   const first = flipped ? storedRows - firstRow - rows : firstRow;
   const strips: Strip[] = [];
@@ -60,7 +60,10 @@ function stripsOfRows({ storedRows, flipped, width, firstRow, rows, mostRows }: 
   return strips;
 }
 
-/** For taps across stored rows: a strip gives the columns whose taps it contains, so strips overlap. */
+/**
+ * Plans the strips if taps run across stored rows: a strip gives the columns whose taps it contains, so
+ * strips overlap.
+ */
 function stripsOfColumns({ storedRows, flipped, taps, width, rows, mostRows }: StripPlan): Strip[] {
   const strips: Strip[] = [];
   const stride = taps.count + 1;

@@ -3,7 +3,7 @@ import { decodeSlots } from './decodeSlots.js';
 import { swapsSides } from './orientation.js';
 import type { DecodedImage } from './source.js';
 
-/** A thumbnail. */
+/** A thumbnail, and the size of the original image. */
 export interface Thumbnail {
   /** The thumbnail's file, WebP or JPEG. */
   readonly blob: Blob;
@@ -14,15 +14,15 @@ export interface Thumbnail {
 }
 
 /**
- * Number of bytes read from the beginning of a file. They contain the image's size, unless the metadata are
- * longer.
+ * Number of bytes read from the beginning of a file. They contain the image's size if the metadata before it
+ * are shorter than this.
  */
 const HEADER_BYTES = 2 ** 18;
 
 /**
- * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Undefined
- * outside a browser, and if the browser cannot decode the file (this library reads some PNG files that
- * browsers do not).
+ * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Returns
+ * undefined outside a browser, and if the browser cannot decode the file (this library reads some PNG files
+ * that browsers do not).
  */
 export async function makeThumbnail(
   file: Blob,

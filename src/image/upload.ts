@@ -65,9 +65,9 @@ function withAlpha(rgb: RawPixels['data']): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Undefined if the browser
- * has no VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha, Firefox
- * premultiplies).
+ * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Returns undefined if the
+ * browser has no VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha,
+ * Firefox premultiplies).
  */
 function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
   const frame = frameOf(bitmap);
@@ -113,7 +113,7 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
     const isWhole = visibleRect?.width === bitmap.width && visibleRect.height === bitmap.height;
     if (isWhole && (format === 'RGBX' || format === 'BGRX')) return frame;
   } catch {
-    // A closed bitmap, or a bitmap from a different origin. The copy to a texture reports the error.
+    // The bitmap is closed, or comes from a different origin. The later copy to a texture reports the error.
   }
   frame?.close();
   return undefined;
@@ -130,7 +130,7 @@ function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): U
     width: image.width,
     height: image.height,
   };
-  // With a canvas, the source is a file's bitmap, smaller than the image.
+  // If `canvas` is set, the source is a bitmap from a file, and smaller than the image.
   const [pictureWidth, pictureHeight] = canvas
     ? [(source as ImageBitmap).width, (source as ImageBitmap).height]
     : [width, height];

@@ -66,7 +66,7 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
 const uint24 = (bytes: Uint8Array, at: number): number =>
   bytes[at]! + bytes[at + 1]! * 256 + bytes[at + 2]! * 65536;
 
-/** Clears the alpha flag of a lossless picture. The stored colours do not change. */
+/** Clears the alpha flag of a lossless WebP picture. The stored colours do not change. */
 function withoutAlpha(content: Uint8Array): void {
   if (content.length > 4) content[4]! &= ~ALPHA;
 }

@@ -34,7 +34,7 @@ export function isHtml(name: string, found: string): SourceError {
   );
 }
 
-/** The length of the body in bytes; undefined if the headers do not state the length reliably. */
+/** Returns the length of the body in bytes; undefined if the headers do not state the length reliably. */
 export function announcedBytes(response: Response): number | undefined {
   const { headers, type } = response;
   const length = headers.get('content-length') ?? '';
@@ -47,15 +47,16 @@ export function announcedBytes(response: Response): number | undefined {
   return Number(length);
 }
 
-/** Whether the answer has a Content-Encoding, as far as the browser exposes it. */
+/** Returns whether the answer has a Content-Encoding, as far as the browser exposes it. */
 export const isCompressed = (headers: Headers): boolean =>
   !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
 
 /**
- * The validator of an answer: two answers with equal validators have equal bytes. It is a strong ETag, or
- * else Last-Modified followed by the weak ETag. Equal weak ETags do not prove equal bytes, but different weak
- * ETags prove different files. Last-Modified has a resolution of one second. A file that was written in the
- * same second as the answer may change again without changing its date, so such an answer has no validator.
+ * Returns the validator of an answer: two answers with equal validators have equal bytes. It is a strong
+ * ETag, or else Last-Modified followed by the weak ETag. Equal weak ETags do not prove equal bytes, but
+ * different weak ETags prove different files. Last-Modified has a resolution of one second. A file that was
+ * written in the same second as the answer may change again without changing its date, so such an answer has
+ * no validator.
  */
 export function validatorOf(headers: Headers): string | undefined {
   const etag = headers.get('etag')?.trim() ?? '';
@@ -65,7 +66,7 @@ export function validatorOf(headers: Headers): string | undefined {
   return `${date} ${etag}`.trim();
 }
 
-/** The part of a validator that the If-Range header accepts: the strong ETag, or the date. */
+/** Returns the part of a validator that the If-Range header accepts: the strong ETag, or the date. */
 export const conditionOf = (validator: string): string => validator.replace(/ W\/.*/, '');
 
 /** Parses Content-Range (`bytes 0-99/1234`). `totalBytes` is undefined if the server does not know it. */
@@ -84,11 +85,14 @@ export function contentRange(
     : undefined;
 }
 
-/** Whether a request that failed with this status may succeed if it is repeated later. */
+/** Returns whether a request that failed with this status may succeed if it is repeated later. */
 export const isPassing = (status: number): boolean =>
   status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 
-/** @throws SourceError SOURCE_URL, SOURCE_IS_HTML */
+/**
+ * Refuses an answer that was redirected from https to http, or whose type is a web page.
+ * @throws SourceError SOURCE_URL, SOURCE_IS_HTML
+ */
 export function checkKind(name: string, url: URL, response: Response): void {
   if (url.protocol === 'https:' && response.url.startsWith('http:')) {
     const target = nameOf(new URL(response.url));
@@ -102,7 +106,10 @@ export function checkKind(name: string, url: URL, response: Response): void {
     throw isHtml(name, `a page (content-type ${type})`);
 }
 
-/** Enough bytes to distinguish a web page from a safetensors file. */
+/**
+ * Number of bytes at the beginning of a file that are enough to distinguish a web page from a safetensors
+ * file.
+ */
 const PEEK_BYTES = 16;
 
 /** Reads the first `PEEK_BYTES` bytes. Returns these bytes, and a reader that delivers them again. */
@@ -136,9 +143,9 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
 }
 
 /**
- * Whether the bytes begin with an HTML tag. `<` (code 60) alone proves nothing: a safetensors file with a
- * header of 60 bytes also begins with this byte. But a safetensors file has zeros among its first 8 bytes,
- * and a web page has none.
+ * Returns whether the bytes begin with an HTML tag. `<` (code 60) alone proves nothing: a safetensors file
+ * with a header of 60 bytes also begins with this byte. But a safetensors file has zeros among its first 8
+ * bytes, and a web page has none.
  */
 export function beginsWithTag(start: Uint8Array): boolean {
   const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');

@@ -9,10 +9,13 @@ export class BodyReader {
   readonly #byob: ReadableStreamBYOBReader | undefined;
   readonly #plain: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #spare: ArrayBuffer[];
-  /** Undefined while the stream owns the buffer, and after the stream has failed. */
+  /** The reused buffer. Undefined while the stream owns the buffer, and after the stream has failed. */
   #buffer: ArrayBuffer | undefined;
 
-  /** @param spare buffers that finished answers have returned, for reuse by later answers */
+  /**
+   * Creates a reader of the body `stream`.
+   * @param spare buffers that finished answers have returned, for reuse by later answers
+   */
   constructor(stream: ReadableStream<Uint8Array>, spare: ArrayBuffer[]) {
     this.#spare = spare;
     try {
@@ -23,7 +26,9 @@ export class BodyReader {
     }
   }
 
-  /** The next bytes; undefined at the end. The bytes are valid until the next call. */
+  /**
+   * Reads the next bytes. Returns undefined at the end of the body. The bytes are valid until the next call.
+   */
   async read(): Promise<Uint8Array | undefined> {
     if (!this.#byob) {
       for (;;) {

@@ -6,7 +6,7 @@ export const MAX_CHUNK_BYTES: number = 4 * 2 ** 20;
 
 /** A stream of bytes. */
 export interface ByteStream {
-  /** Name for messages: the URL without its query, the file name, or the kind of source. */
+  /** Name for error messages: the URL without its query, the file name, or the kind of source. */
   readonly name: string;
   /** The number of bytes in the stream; undefined if the number is uncertain. */
   readonly totalBytes: number | undefined;
@@ -35,7 +35,7 @@ export interface ByteStream {
 
 /** Reads one kind of source. A reader throws SourceErrors, and its chunks may have any length. */
 export interface Reader {
-  /** The next bytes, or undefined at the end. Bytes from an earlier call may be overwritten. */
+  /** Reads the next bytes. Returns undefined at the end. Bytes from an earlier call may be overwritten. */
   read(): Promise<Uint8Array | undefined>;
   /** Releases the source without waiting for a pending `read`. */
   cancel(reason: unknown): Promise<void>;
@@ -50,7 +50,7 @@ export class Chunks implements ByteStream {
   readonly #signal: AbortSignal | undefined;
   readonly #validator: () => string | undefined;
   readonly #onAbort = (): void => void this.cancel(this.#signal?.reason);
-  /** Set once the stream is read to its end, cancelled or aborted. */
+  /** Set as soon as the stream is read to its end, cancelled or aborted. */
   #stopped: { readonly reason: unknown } | undefined;
   #rejectRead: ((reason: unknown) => void) | undefined;
 
@@ -127,8 +127,8 @@ export class Chunks implements ByteStream {
   }
 
   /**
-   * Reads, and rejects as soon as the stream is stopped. The promise is built by hand, because Promise.race
-   * with one long-lived promise would keep every chunk alive.
+   * Reads the next bytes, and rejects as soon as the stream is stopped. The promise is built by hand, because
+   * Promise.race with one long-lived promise would keep every chunk alive.
    */
   async #read(): Promise<Uint8Array | undefined> {
     if (this.#stopped !== undefined) {
@@ -152,8 +152,8 @@ export class Chunks implements ByteStream {
 }
 
 /**
- * An iterable that can be iterated once; a second iteration throws. Without this check a second loop would
- * end at once, without an error.
+ * Returns an iterable that can be iterated once; a second iteration throws. Without this check, a second loop
+ * would end at once, without an error.
  */
 export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIterable<T> {
   let used = false;

@@ -22,12 +22,15 @@ const QUICK_MS = 100;
 const SLOW_MS = 500;
 
 /**
- * Bytes of a waiting part that one read delivers. Between two reads progress is reported, and the load can
- * be stopped.
+ * Largest number of bytes that one read delivers from a part that has already arrived. Between two reads,
+ * progress is reported, and the load can be stopped.
  */
 const HANDED_ON_BYTES = 2 ** 18;
 
-/** @throws SourceError SOURCE_FETCH, SOURCE_IS_HTML, SOURCE_CHANGED; `signal.reason` */
+/**
+ * Starts to download a URL. The promise resolves when the first answer has been checked.
+ * @throws SourceError SOURCE_FETCH, SOURCE_IS_HTML, SOURCE_CHANGED; `signal.reason` after an abort
+ */
 export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
   const { signal, fetch = globalThis.fetch, from = 0, to, whole = false } = options;
   const name = nameOf(url);
@@ -82,7 +85,7 @@ class Download implements Reader {
   readonly #parts: (Part | Prefetched)[] = [];
   /** Buffers of parts that have been delivered, for reuse. */
   readonly #spare: ArrayBuffer[] = [];
-  /** Position at which the download ends; undefined for the end of the file. */
+  /** Position in the file at which the download ends; undefined for the end of the file. */
   readonly #to: number | undefined;
   #next: number;
   #partBytes = SMALLEST_PART_BYTES;
@@ -120,8 +123,8 @@ class Download implements Reader {
   }
 
   /**
-   * Requests the part from the last requested byte to `end`. If `end` is undefined, the part reaches to the
-   * end of the file.
+   * Requests the part that begins where the last requested part ends, up to `end`. If `end` is undefined, the
+   * part reaches to the end of the file.
    */
   #ask(end: number | undefined): Part {
     const part = new Part(this.#file, this.#next, end);
@@ -184,7 +187,7 @@ class Prefetched {
     return this.#part.end;
   }
 
-  /** The next bytes of the part, at most HANDED_ON_BYTES. */
+  /** Reads the next bytes of the part, at most HANDED_ON_BYTES. */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
       if (this.#handedOn < this.#filled)

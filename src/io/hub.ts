@@ -15,8 +15,8 @@ const HUB = 'https://huggingface.co';
 const hubHosts = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co', 'www.hf.co']);
 
 /**
- * The URL, or in Node the path, of the folder that holds config.json and model.safetensors. It ends with a
- * slash. The address of a page on the hub stands for the repository that the page shows.
+ * Returns the URL, or in Node the path, of the folder that holds config.json and model.safetensors. It ends
+ * with a slash. The address of a page on the hub stands for the repository that the page shows.
  * @throws SourceError SOURCE_URL
  */
 export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions = {}): string {
@@ -45,8 +45,8 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
 }
 
 /**
- * Whether a text is `owner/name` in the characters that the hub allows. A path is no hub id, because it
- * begins with `/` or a dot; neither is a URL, because it has a colon.
+ * Returns whether a text is `owner/name` in the characters that the hub allows. A path is no hub id, because
+ * it begins with `/` or a dot; neither is a URL, because it has a colon.
  */
 const isHubId = (id: string | URL): id is string =>
   typeof id === 'string' && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id);
@@ -63,10 +63,10 @@ interface HubPage {
 const noModels = new Set(['datasets', 'spaces', 'api', 'docs', 'papers', 'collections', 'blog', 'buckets']);
 
 /**
- * The repository that an address shows: `/owner/name`, `/owner/name/tree/main`,
- * `/owner/name/blob/main/config.json`, `/owner/name/resolve/main/`. Undefined for other sites and for pages
- * that show no model.
- * @throws SourceError SOURCE_URL for a file that no load reads
+ * Finds the repository that the address of a page on the hub shows: `/owner/name`, `/owner/name/tree/main`,
+ * `/owner/name/blob/main/config.json`, `/owner/name/resolve/main/`. Returns undefined for other sites and for
+ * pages that show no model.
+ * @throws SourceError SOURCE_URL if the page shows a file that no load reads
  */
 function pageOfHub(address: string | URL): HubPage | undefined {
   const text = String(address);

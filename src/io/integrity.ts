@@ -5,8 +5,8 @@ import { loadPart } from '../platform/part.js';
 import type { Sha256 } from './sha256.js';
 
 /**
- * Starts the hash of bytes that arrive in portions. @throws SourceError SOURCE_FETCH if the module with
- * SHA-256 cannot be loaded
+ * Starts to compute the SHA-256 hash of bytes that arrive in portions. @throws SourceError SOURCE_FETCH if
+ * the module with SHA-256 cannot be loaded
  */
 export async function startSha256(): Promise<Sha256> {
   const { Sha256: Hash } = await loadPart(import('./sha256.js'));
@@ -14,7 +14,9 @@ export async function startSha256(): Promise<Sha256> {
 }
 
 /**
- * @throws SourceError SOURCE_INTEGRITY if the hashes differ. Both are undefined if the caller pins no hash.
+ * Compares a file's SHA-256 hash with the hash that the caller demands. Both are undefined if the caller
+ * demands no hash.
+ * @throws SourceError SOURCE_INTEGRITY if the hashes differ
  */
 export function checkDigest(name: string, expected: string | undefined, found: string | undefined): void {
   if (found === expected) return;

@@ -22,7 +22,10 @@ interface FileHandle {
 /** Bytes that one read requests. */
 const READ_BYTES = 2 ** 20;
 
-/** @throws SourceError SOURCE_READ */
+/**
+ * Opens a file by its path in Node.
+ * @throws SourceError SOURCE_READ
+ */
 export async function openPath(path: string | URL): Promise<{ reader: Reader; totalBytes: number }> {
   const { open } = nodeModule('node:fs/promises') as FileSystem;
   let file: FileHandle | undefined;

@@ -44,8 +44,8 @@ export async function openLocal(source: ByteSource, signal: AbortSignal | undefi
 }
 
 /**
- * Whether an object is a file handle. Tests for the method, because the class `FileSystemFileHandle` is
- * missing in Node and differs between frames.
+ * Returns whether an object is a file handle of the File System API. Tests for the method, because the class
+ * `FileSystemFileHandle` is missing in Node and differs between frames.
  */
 function isFileHandle(source: object): source is FileSystemFileHandle {
   return 'kind' in source && source.kind === 'file' && 'getFile' in source;

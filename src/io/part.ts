@@ -24,7 +24,7 @@ export interface RemoteFile {
   readonly name: string;
   readonly fetch: typeof globalThis.fetch;
   readonly retry: RetryPolicy;
-  /** Its abort ends every request for the file and every wait before a retry. */
+  /** A signal whose abort ends every request for the file and every wait before a retry. */
   readonly signal: AbortSignal;
   /** Whether the file is on a different origin, where a custom header would cause a CORS preflight. */
   readonly crossOrigin: boolean;
@@ -57,7 +57,7 @@ export interface RemoteFile {
 const restartable = new WeakSet<object>();
 
 /**
- * Whether a load that failed with this error may succeed if it starts again: the file changed, or the
+ * Returns whether a load that failed with this error may succeed if it starts again: the file changed, or the
  * download broke off and cannot be resumed.
  */
 export const mayStartOver = (error: unknown): boolean =>
@@ -98,7 +98,7 @@ interface Body {
  * a missing permission.
  */
 const FIRST_ATTEMPTS = 2;
-/** After this many received bytes, the count of failures starts again. */
+/** After this many received bytes, the count of failures starts again from 0. */
 const PROGRESS_BYTES = 2 ** 18;
 
 /** The bytes [begin, end) of a file, or all bytes from `begin` on. */
@@ -120,7 +120,7 @@ export class Part {
   }
 
   /**
-   * The next bytes, valid until the next call; undefined at the end.
+   * Reads the next bytes, which are valid until the next call. Returns undefined at the end of the part.
    * @throws SourceError; the reason of the file's `signal` after an abort
    */
   async read(): Promise<Uint8Array | undefined> {
@@ -168,7 +168,7 @@ export class Part {
     body.abort.abort(reason);
   }
 
-  /** Waits before the next attempt. Throws if the error is final or no attempt is left. */
+  /** Waits before the next attempt. Throws if the error is final, or if no attempt is left. */
   async #failed(error: unknown): Promise<void> {
     const file = this.#file;
     this.cancel(error);

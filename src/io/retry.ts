@@ -4,7 +4,7 @@ import { checkOptions } from '../optionNames.js';
 
 /** When and how often a failed request is repeated. */
 export interface RetryOptions {
-  /** Attempts for one request, from 1. Received data resets the count. Default: 5. */
+  /** Number of attempts for one request, at least 1. Received data resets the count. Default: 5. */
   readonly attempts?: number | undefined;
   /**
    * Delay before the second attempt, in ms. The delay doubles with each attempt, up to 30 s, with 25 %
@@ -17,7 +17,10 @@ export interface RetryOptions {
 
 export type RetryPolicy = { readonly [Key in keyof RetryOptions]-?: number };
 
-/** @throws OptionError OPTION_VALUE if a number is out of range, OPTION_NAME if an option is unknown */
+/**
+ * Checks the options of retries, and fills in the defaults.
+ * @throws OptionError OPTION_VALUE if a number is out of range, OPTION_NAME if an option is unknown
+ */
 export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
   const { attempts = 5, delayMs = 500, stallMs = 30_000 } = checkOptions('retry', options);
   if (!Number.isInteger(attempts) || attempts < 1)
@@ -38,7 +41,7 @@ export const MAX_WAIT_MS = 60_000;
 
 const LONGEST_BACKOFF_MS = 30_000;
 
-/** The wait in ms after `failures` (1 or more) failures in a row. */
+/** Returns the wait in ms after `failures` (1 or more) failures in a row. */
 export function backOffMs(
   { delayMs }: RetryPolicy,
   failures: number,
@@ -49,8 +52,8 @@ export function backOffMs(
 }
 
 /**
- * Retry-After in ms. If the header is a date, the wait is counted from the answer's own Date header;
- * undefined if Date is missing.
+ * Returns the time of a Retry-After header in ms. If the header is a date, the wait is counted from the
+ * answer's own Date header; undefined if Date is missing.
  */
 export function retryAfterMs(headers: Headers): number | undefined {
   const text = headers.get('retry-after')?.trim();

@@ -3,8 +3,8 @@
  * memory.
  */
 /**
- * `round`: the fractions of the cube roots of the first 64 primes; `start`: those of the square roots of the
- * first 8; 32 bits each.
+ * Constants of SHA-256. `round`: the first 32 bits of the fractional parts of the cube roots of the first 64
+ * primes. `start`: the same of the square roots of the first 8 primes.
  */
 let constants: { readonly round: Int32Array; readonly start: readonly number[] } | undefined;
 
@@ -201,7 +201,7 @@ export class Sha256 {
   }
 }
 
-/** The SHA-256 of `bytes`, in hexadecimal digits. */
+/** Returns the SHA-256 of `bytes`, in hexadecimal digits. */
 export function sha256(bytes: Uint8Array): string {
   const hash = new Sha256();
   hash.update(bytes);

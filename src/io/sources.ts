@@ -15,7 +15,7 @@ export type { ByteSource, OwnSource, SourceOptions } from './sourceTypes.js';
 
 const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
 
-/** Whether a string or URL is fetched. In Node, any other string is a path. */
+/** Returns whether a string or URL is fetched. In Node, any other string is a path. */
 export const isUrl = (source: string | URL): boolean => isHttp(source) || !hasPaths();
 
 /**
@@ -41,14 +41,14 @@ export async function openSource(
   return openLocal(source, signal);
 }
 
-/** Whether an error proves that a file does not exist: status 404 or 410, or ENOENT on a disk. */
+/** Returns whether an error proves that a file does not exist: status 404 or 410, or ENOENT on a disk. */
 export const isAbsent = (error: unknown): boolean =>
   error instanceof SourceError &&
   ([404, 410].includes(error.status ?? 0) ||
     (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
 
 /**
- * Whether an error may mean that a file does not exist: besides the errors of `isAbsent`, status 403
+ * Returns whether an error may mean that a file does not exist: besides the errors of `isAbsent`, status 403
  * (storage buckets without permission to list) and a web page (single-page applications send one for every
  * address).
  */
@@ -60,7 +60,8 @@ export const isMissing = (error: unknown): boolean =>
  * Reads all bytes of a small file, such as config.json.
  *
  * @param maxBytes the most bytes to read. Default: 1 MiB
- * @throws the errors of `openSource` and of the stream; SourceError SOURCE_TOO_LONG if there are more bytes
+ * @throws the errors of `openSource` and of the stream; SourceError SOURCE_TOO_LONG if the file has more than
+ *   `maxBytes` bytes
  */
 export async function readAll(
   source: ByteSource,

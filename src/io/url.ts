@@ -37,8 +37,8 @@ export function resolveUrl(source: string | URL): URL {
 }
 
 /**
- * A URL for messages, which may end up in logs. The query is left out, because the query of a signed URL
- * contains secrets.
+ * Returns a URL for error messages, which may end up in logs. The query is left out, because the query of a
+ * signed URL contains secrets.
  */
 export function nameOf(url: URL): string {
   return url.protocol === 'blob:' ? url.href : `${url.origin}${url.pathname}`;

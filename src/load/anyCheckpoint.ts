@@ -1,7 +1,7 @@
 /**
- * Settles checkpoints of any naming convention (Hugging Face, facebookresearch, timm), prefix or element
- * type, with or without config.json or a classifier. This module is loaded only for checkpoints that differ
- * from Hugging Face's own files, see settle.ts.
+ * Decides the configuration and the placement of tensors for checkpoints of any naming convention (Hugging
+ * Face, facebookresearch, timm), prefix or element type, with or without config.json or a classifier. This
+ * module is loaded only for checkpoints that differ from Hugging Face's own files, see settle.ts.
  */
 import type { DINOv2Config } from '../model/config.js';
 import type { TensorChoice } from '../model/checkpointConfig.js';
@@ -21,7 +21,10 @@ import { readQuantized, RowScales } from '../weights/quantized.js';
 import type { Described } from './described.js';
 import type { Settled } from './settled.js';
 
-/** Settles a checkpoint, see `settle` in settle.ts. @throws ConfigError, CheckpointError */
+/**
+ * Decides the configuration of a checkpoint and the placement of its tensors, see `settle` in settle.ts.
+ * @throws ConfigError, CheckpointError
+ */
 export function settleAny(
   header: SafetensorsHeader,
   described: Pick<Described, 'config' | 'hints'>,
@@ -40,7 +43,7 @@ export function settleAny(
   };
 }
 
-/** The input widths that a classifier of this model may have. */
+/** Returns the input widths that a classifier of this model may have. */
 export const headWidths = ({ embedDim, depth }: DINOv2Config): HeadWidths => ({
   token: embedDim,
   pooled: depth < 4 ? [2 * embedDim] : [2 * embedDim, 5 * embedDim],
@@ -54,8 +57,8 @@ export interface NamedHead {
 }
 
 /**
- * Adds to a head the class names and problem type from config.json. Undefined if it is timm's `head` for a
- * pooling other than the class token.
+ * Adds to a head the class names and problem type from config.json. Returns undefined if the head is timm's
+ * `head` for a pooling other than the class token.
  */
 export async function namedHead(
   head: LinearHead,

@@ -5,7 +5,9 @@
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
 import { parsePreprocessorConfig, timmPreprocessing } from '../image/preprocessorConfig.js';
 
-/** The preprocessing that a checkpoint's files describe, see `preprocessingOf`. @throws ConfigError */
+/**
+ * Returns the preprocessing that a checkpoint's files describe, see `preprocessingOf`. @throws ConfigError
+ */
 export function anyPreprocessing(
   file: { readonly json: unknown } | undefined,
   config: unknown,

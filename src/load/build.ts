@@ -111,8 +111,8 @@ export async function build(
     if (!signal.aborted) await disposing; // after an abort the caller does not wait, because compiling kernels may take long
     throw error;
   });
-  // The target is computed again, because the self-test may have found kernels that round differently. If
-  // so, the choice of kernels must not depend on the input's size.
+  // `target`, which decides the choice of kernels, is computed again here, because the self-test may have
+  // found kernels that round differently. If so, the choice must not depend on the input's size.
   return {
     gpu,
     config,
@@ -126,7 +126,7 @@ export async function build(
   };
 }
 
-/** Loads weights, and a classifier if there is one, from a stream. */
+/** Loads weights from a stream of tensors, and a classifier if the stream has one. */
 export async function fill(
   { gpu, report }: LoadContext,
   stream: TensorStream,

@@ -45,7 +45,7 @@ export async function loadCached(
 
 interface Asked {
   readonly state?: SourceState;
-  /** Text that is appended to `cacheReason`. */
+  /** Text that is appended to `cacheReason` of the load report. */
   readonly reason: string;
 }
 
@@ -74,14 +74,14 @@ async function ask(
   }
 }
 
-/** Whether a cache entry was checked against every hash that this load expects. */
+/** Returns whether a cache entry was checked against every hash that this load expects. */
 function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
   return Object.entries(b).every(([file, hash]) => a[file] === hash);
 }
 
 /**
- * Whether a failed load leaves good blocks, from which a later load can resume. True also if the network
- * answered with a login page or redirected to one.
+ * Returns whether a failed load leaves good blocks, from which a later load can resume. True also if the
+ * network answered with a login page or redirected to one.
  */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof DeviceError) return true;

@@ -1,4 +1,4 @@
-/** Reads config.json, and checks the option `posEmbed`, which replaces a part of config.json. */
+/** Reads config.json, and checks the option `posEmbed`, which replaces one value of config.json. */
 import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { PosEmbedConvention } from '../model/config.js';

@@ -18,7 +18,7 @@ export interface Described {
   readonly preprocessing?: Preprocessing | undefined;
 }
 
-/** Adds what a config.json says of a classifier. */
+/** Adds to the description of a model what config.json says about a classifier. */
 export function withClassifier(file: ConfigFile, json: unknown): Described {
   const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
   const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);

@@ -1,4 +1,4 @@
-/** Loads a checkpoint from its source, through a cache entry if there is one. */
+/** Loads a checkpoint from its source. Reads and writes a cache entry if the caller passes one. */
 import type { CacheEntry } from '../cache/entry.js';
 import { untilAborted } from '../platform/abort.js';
 import { build, counting, decide, fill, type LoadedModel, type LoadContext } from './build.js';

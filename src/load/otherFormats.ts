@@ -71,7 +71,7 @@ export async function explainMissing(
   );
 }
 
-/** Whether a file exists; false if the request gives no clear answer. */
+/** Returns whether a file exists; false if the request gives no clear answer. */
 async function exists(
   file: string,
   { signal, fetch = globalThis.fetch }: Pick<SourceOptions, 'signal' | 'fetch'>,

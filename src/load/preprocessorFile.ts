@@ -28,7 +28,7 @@ const FACEBOOK = JSON.stringify({
 });
 
 /**
- * The preprocessing that a checkpoint's files describe.
+ * Returns the preprocessing that a checkpoint's files describe.
  * @param file the parsed preprocessor_config.json; undefined if the checkpoint has none
  * @param config the parsed config.json, which may hold timm's preprocessing; undefined if the checkpoint has
  *   none
@@ -43,12 +43,12 @@ export async function preprocessingOf(
   return anyPreprocessing(file, config);
 }
 
-/** Whether a config.json may hold timm's preprocessing. */
+/** Returns whether a config.json may hold timm's preprocessing. */
 const hasTimmFields = (config: unknown): boolean =>
   typeof config === 'object' && config !== null && ('pretrained_cfg' in config || 'architecture' in config);
 
 /**
- * The preprocessing of a checkpoint.
+ * Returns the preprocessing of a checkpoint, given the text of preprocessor_config.json.
  * @param text the text of preprocessor_config.json; null if the checkpoint has none
  * @throws ConfigError
  */
@@ -60,8 +60,8 @@ export async function preprocessingOfText(text: string | null, config: unknown):
 }
 
 /**
- * The preprocessing that the caller passes instead of the file: null is the default preprocessing; undefined
- * means that the caller passes none.
+ * Returns the preprocessing that the caller passes instead of the file. The value null is the default
+ * preprocessing; undefined means that the caller passes none.
  * @throws ConfigError
  */
 export async function givenPreprocessing(

@@ -25,7 +25,7 @@ const INDEX = `${WEIGHTS}.index.json`;
 const MAX_INDEX_BYTES = 2 ** 24;
 
 /**
- * Makes the source of a checkpoint on a server, or in Node in a folder.
+ * Creates the source that reads a checkpoint from a server or, in Node, from a folder.
  * @param preprocessing the preprocessing that the caller passes; undefined: the checkpoint's own
  * @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME
  */
@@ -152,8 +152,8 @@ export function pretrained(
 }
 
 /**
- * The text of preprocessor_config.json, null if the file does not exist, or the error that reading gave.
- * Never rejects.
+ * Returns the text of preprocessor_config.json, null if the file does not exist, or the error that reading
+ * gave. Never rejects.
  */
 async function readPreprocessor(
   read: () => Promise<Uint8Array>,
@@ -165,7 +165,10 @@ async function readPreprocessor(
   }
 }
 
-/** The absolute URL of a folder. The key of a cache entry must not depend on the page's URL. */
+/**
+ * Returns the absolute URL of a folder. The URL identifies a cache entry, so it must not depend on the page's
+ * URL.
+ */
 const absolute = (folder: string): string => new URL(folder, baseUrl()).href;
 
 function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {

@@ -1,4 +1,7 @@
-/** Reads a checkpoint's header and config.json: the configuration, and where every tensor goes. Once a load. */
+/**
+ * Decides from a checkpoint's header and config.json which configuration the model has, and which parameter
+ * each tensor fills. Runs once per load.
+ */
 import { withChoices, type TensorChoice } from '../model/checkpointConfig.js';
 import { parameters } from '../model/parameters.js';
 import { loadPart } from '../platform/part.js';

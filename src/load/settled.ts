@@ -13,6 +13,9 @@ export interface Settled {
   readonly config: DINOv2Config;
   readonly tensors: TensorReport;
   readonly layout: WeightLayout;
-  /** Wraps the checkpoint's stream to read a classifier's head from it. Undefined: it has no other tensors. */
+  /**
+   * Wraps the checkpoint's stream to read a classifier's head from it. Undefined if the checkpoint has no
+   * tensors besides those of the model.
+   */
   readonly watch?: ((stream: TensorStream) => Watched) | undefined;
 }

@@ -23,8 +23,8 @@ export type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalB
 export interface OpenOptions {
   readonly onProgress: ByteProgress;
   /**
-   * Whether to bypass the browser's HTTP cache, because an earlier attempt got parts of two versions from
-   * it.
+   * Whether to bypass the browser's HTTP cache, because an earlier attempt got parts of two versions of a
+   * file from it.
    */
   readonly reload: boolean;
   /** Whether to read each file in one answer, because an earlier attempt got parts of several versions. */

@@ -49,7 +49,7 @@ const CHUNK_BYTES = 16 * 2 ** 20;
  * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the
  * mean) drops the axis of heads, a single query the axis of queries.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
- * @param lease of the owner of `qkv`
+ * @param lease lease of the owner of `qkv`
  * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError
  */
 export async function attentionOf(

@@ -33,7 +33,7 @@ export interface DINOv2Config {
   readonly imageSize: number;
   /** Channels of the input: 3. */
   readonly numChannels: number;
-  /** Number of register tokens, which stand between the cls token and the patches: 0 or 4. */
+  /** Number of register tokens, which are placed between the cls token and the patches: 0 or 4. */
   readonly numRegisterTokens: number;
   /** `mlp`: fc1, GELU, fc2. `swiglu`: w12, SiLU of the first half times the second half, w3. */
   readonly ffn: 'mlp' | 'swiglu';
@@ -59,7 +59,8 @@ const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 
 export const MODEL_SIZES = Object.keys(sizes) as readonly ModelSize[];
 
 /**
- * Largest accepted values: three times the values of ViT-g, so that a damaged file cannot request terabytes.
+ * Largest accepted values of a configuration: three times the values of ViT-g, so that a damaged file cannot
+ * request terabytes.
  */
 export const limits = {
   embedDim: 4608,
@@ -71,8 +72,8 @@ export const limits = {
 };
 
 /**
- * The configuration of a published model, with the same values as its Hugging Face config.json: patch size
- * 14, native image size 518.
+ * Returns the configuration of a published model, with the same values as its Hugging Face config.json: patch
+ * size 14, native image size 518.
  * @param options `registers`: true for the variant with 4 registers. Default false
  */
 export function configOf(size: ModelSize, options: { registers?: boolean } = {}): DINOv2Config {
@@ -101,15 +102,15 @@ export function configOf(size: ModelSize, options: { registers?: boolean } = {})
 }
 
 /**
- * Patches along a side of the native image. The stored position embeddings cover nativeGrid × nativeGrid
- * patches.
+ * Returns the number of patches along a side of the native image. The stored position embeddings cover
+ * nativeGrid × nativeGrid patches.
  */
 export function nativeGrid(config: Pick<DINOv2Config, 'imageSize' | 'patchSize'>): number {
   return Math.floor(config.imageSize / config.patchSize);
 }
 
 /**
- * Width of the hidden layer. For a SwiGLU: 2/3 of the MLP's width, rounded up to a multiple of 8
+ * Returns the width of the hidden layer. For a SwiGLU: 2/3 of the MLP's width, rounded up to a multiple of 8
  * (`Dinov2SwiGLUFFN`).
  */
 export function hiddenFeaturesOf(embedDim: number, mlpRatio: number, ffn: 'mlp' | 'swiglu'): number {

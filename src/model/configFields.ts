@@ -19,12 +19,12 @@ export class Fields {
     this.#refused.push({ code, field, text: `${field}: expected ${expected}, found ${found}` });
   }
 
-  /** True if none of these fields has been refused. */
+  /** Returns true if none of these fields has been refused. */
   sound(...fields: string[]): boolean {
     return !this.#refused.some(({ field }) => fields.includes(field));
   }
 
-  /** A number from `least` to `most`; `absent` if the field is missing or refused. */
+  /** Reads a number from `least` to `most`. Returns `absent` if the field is missing or refused. */
   number(field: string, absent: number, least: number, most: number, integer = false): number {
     const value = this.value(field);
     if (value === undefined) return absent;
@@ -51,7 +51,7 @@ export class Fields {
     return absent;
   }
 
-  /** A side length, written as one number or as [height, width]. Only squares are supported. */
+  /** Reads a side length, written as one number or as [height, width]. Only squares are supported. */
   side(field: string, absent: number, least: number, most: number): number {
     const value = this.value(field);
     if (value === undefined) {
@@ -80,7 +80,10 @@ export class Fields {
       this.refuse('CONFIG_UNSUPPORTED', field, show(expected), show(value));
   }
 
-  /** @throws ConfigError, if a field has been refused */
+  /**
+   * Reports all refused fields in one error.
+   * @throws ConfigError, if a field has been refused
+   */
   throwRefused(): void {
     if (this.#refused.length === 0) return;
     const code = this.#refused.some((refused) => refused.code === 'CONFIG_FIELD')

@@ -11,7 +11,7 @@ import { Fields } from './configFields.js';
  * The part of a configuration that a config.json states if the tensors' names and shapes determine the rest.
  */
 export interface ConfigHints {
-  /** Origin of the values, for messages. */
+  /** Program that wrote config.json, for error messages. */
   readonly writer: string;
   /** Length of a token's vector. Undefined if the file does not contain it. */
   readonly embedDim?: number | undefined;
@@ -210,8 +210,8 @@ export function parseConfig(json: unknown): DINOv2Config {
  * (`POS_EMBED`).
  */
 export function configJson(config: DINOv2Config): Record<string, unknown> {
-  // In Hugging Face, `model_type` dinov2_with_registers also selects antialias. The number of registers may
-  // be 0.
+  // In Hugging Face, `model_type` dinov2_with_registers also selects antialiased interpolation. A model of
+  // this type may have 0 registers.
   const registers = config.numRegisterTokens > 0 || config.posEmbed === 'antialias';
   return {
     architectures: [registers ? 'Dinov2WithRegistersModel' : 'Dinov2Model'],
@@ -232,13 +232,13 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 }
 
 /**
- * The `mlp_ratio` that gives `hiddenFeatures`, 4 in practice.
+ * Returns the `mlp_ratio` that gives `hiddenFeatures`, 4 in practice.
  * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio gives this width: Hugging Face rounds a SwiGLU's
  *   width up to a multiple of 8
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;
-  // The third candidate adds half a hidden feature, for a ratio whose rounding would lose one feature.
+  // The third candidate adds half a hidden feature, because rounding the exact ratio may lose one feature.
   const ratio = [Math.round(exact), exact, exact + 0.5 / embedDim].find(
     (each) => hiddenFeaturesOf(embedDim, each, ffn) === hiddenFeatures,
   );

@@ -156,9 +156,8 @@ export class Features {
 
   /**
    * Reads a hidden state: (batch, numTokens, embedDim), indexed as Hugging Face's `hidden_states`. Layer 0 is
-   * the input of the first block; layer `i` is the output of the `i`-th block. Values are before the final
-   * norm, unless `norm` is set. The last layer with `norm` is the last hidden state, which is always
-   * available.
+   * the input of the first block; layer `i` is the output of the `i`-th block. Without `norm`, values are
+   * before the final norm. The last layer with `norm` is the last hidden state, which is always available.
    * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward pass did not store it:
    *   pass `{ layers: [layer] }` to `features()` or `forward()`
    */
@@ -262,7 +261,7 @@ export class Features {
     );
   }
 
-  /** True if the layer with this `norm` is the last hidden state, which is always stored. */
+  /** Returns true if the layer with this `norm` is the last hidden state, which is always stored. */
   #isLast(layer: number, norm: boolean): boolean {
     return norm && layer === this.depth;
   }
@@ -360,8 +359,8 @@ export class Features {
 }
 
 /**
- * Checks an index against the model. Must be called before `#checkStored`, whose advice (pass the layer) does
- * not help if the model has no such layer.
+ * Checks an index against the model. Must be called before `#checkStored`, which advises to pass the layer as
+ * an option. That advice does not help if the model has no such layer.
  */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;

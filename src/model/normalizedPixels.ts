@@ -13,9 +13,10 @@ export interface PixelSize {
 }
 
 /**
- * The grid of whole patches in a batch of images. A remainder at the right and at the bottom is ignored.
- * @param where the call, for messages
- * @throws OptionError OPTION_VALUE, if a size is not a whole number from 1, or less than one patch
+ * Returns the grid of whole patches in a batch of images. A remainder at the right and at the bottom is
+ * ignored.
+ * @param where name of the call, for error messages
+ * @throws OptionError OPTION_VALUE, if a size is not a whole number of at least 1, or less than one patch
  */
 export function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
   if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {

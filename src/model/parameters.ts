@@ -4,8 +4,8 @@ import type { Parameter } from '../weights/huggingFace.js';
 import { nativeGrid, type DINOv2Config } from './config.js';
 
 /**
- * All parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). The rows of
- * `attn.qkv` are the rows of query, key and value. The rows of `mlp.w12` are the half that SiLU is applied
+ * Returns all parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). The rows
+ * of `attn.qkv` are the rows of query, key and value. The rows of `mlp.w12` are the half that SiLU is applied
  * to, then the half that is multiplied with the result.
  */
 export function parameters(config: DINOv2Config): Parameter[] {
@@ -42,7 +42,7 @@ export function parameters(config: DINOv2Config): Parameter[] {
   return list;
 }
 
-/** Total number of elements in all parameters: 22,056,576 for ViT-S. */
+/** Returns the total number of elements in all parameters: 22,056,576 for ViT-S. */
 export function parameterCount(config: DINOv2Config): number {
   return parameters(config).reduce(
     (sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1),

@@ -3,9 +3,9 @@
  * `F.interpolate`.
  *
  * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75 and 4
- * taps; taps past the border read the border. With antialias (`_upsample_bicubic2d_aa`): Keys' kernel with a
- * = -0.5, stretched by the scale if the grid shrinks; taps past the border are dropped and the weights
- * normalized to sum 1.
+ * taps; taps past the border read the nearest position at the border. With antialias
+ * (`_upsample_bicubic2d_aa`): Keys' kernel with a = -0.5, stretched by the scale if the grid shrinks; taps
+ * past the border are dropped and the weights normalized to sum 1.
  */
 
 import { CheckpointError, OptionError } from '../errors.js';
@@ -36,9 +36,9 @@ interface Taps {
  *
  * For the native grid, every convention gives a copy: transformers and facebookresearch skip the
  * interpolation for the native image. For 518 × 520 pixels, whose grid is native too, transformers
- * interpolates, but its filters hit every position exactly. Sums and coordinates are float64, within 1e-7 of
- * PyTorch in float64. PyTorch in float32 also rounds the coordinates. This rounding changes white noise in
- * [-1, 1] by up to 8e-6, and depends on whether PyTorch's build fuses multiply and add.
+ * interpolates, but each sample falls exactly on a stored position. Sums and coordinates are float64, within
+ * 1e-7 of PyTorch in float64. PyTorch in float32 also rounds the coordinates. This rounding changes white
+ * noise in [-1, 1] by up to 8e-6, and depends on whether PyTorch's build fuses multiply and add.
  *
  * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the row of the cls token, then the patches by
  *   rows
@@ -128,7 +128,7 @@ function tapsOf(size: number, outSize: number, convention: PosEmbedConvention): 
   return { first, indices: Int32Array.from(indices), weights: Float64Array.from(weights) };
 }
 
-/** Keys' cubic convolution kernel. */
+/** Computes Keys' cubic convolution kernel. */
 function cubic(distance: number, a: number): number {
   const x = Math.abs(distance);
   if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;

@@ -88,9 +88,10 @@ function inferConfig(
 }
 
 /**
- * Patches along a side of the native image. Without registers, position embeddings with a square number of
- * rows are ambiguous: either patches only (timm's `no_embed_class`), or a class token and a non-square image.
- * For example, 25 rows are 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in config.json decides.
+ * Returns the number of patches along a side of the native image. Without registers, position embeddings with
+ * a square number of rows are ambiguous: either patches only (timm's `no_embed_class`), or a class token and
+ * a non-square image. For example, 25 rows are 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in
+ * config.json decides.
  */
 function gridOf(
   { dialect, grid, patchSize, patchPositions }: Architecture,

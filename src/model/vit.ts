@@ -36,7 +36,7 @@ export interface Forward {
   readonly qkv: ReadonlyMap<number, Value>;
 }
 
-/** Number of tokens of one image: cls, registers and patches. */
+/** Returns the number of tokens of one image: cls, registers and patches. */
 export function countTokens(config: DINOv2Config, { rows, cols }: Grid): number {
   return 1 + config.numRegisterTokens + rows * cols;
 }
@@ -100,7 +100,10 @@ export function buildForward(
   };
 }
 
-/** One transformer block in seven operations: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))). */
+/**
+ * Adds one transformer block to the graph, in seven operations: x + ls1(attn(norm1(x))), then x +
+ * ls2(mlp(norm2(x))).
+ */
 function block(
   graph: GraphBuilder,
   { embedDim, numHeads, hiddenFeatures, ffn, layerNormEps }: DINOv2Config,

@@ -15,7 +15,7 @@ export interface ShardIndex {
 /** A file to read, and its expected hash. */
 export interface CheckpointFile {
   readonly source: ByteSource | OwnSource;
-  /** For messages. */
+  /** Name of the file for error messages. */
   readonly name: string;
   readonly sha256?: string | undefined;
 }

@@ -105,7 +105,7 @@ export interface SafetensorsHeader {
 export interface SafetensorsOptions {
   /** Limit for the length of a header in bytes, 1 to 100,000,000. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
-  /** Name of the file in messages. Default: `safetensors`. */
+  /** Name of the file in error messages. Default: `safetensors`. */
   readonly name?: string | undefined;
 }
 
@@ -123,9 +123,7 @@ export interface TensorSpec {
   readonly shape: readonly number[];
 }
 
-/**
- * The width of an element in bits; undefined if the format has no such type.
- */
+/** Returns the width of an element in bits; undefined if the format has no such type. */
 export function dtypeBits(dtype: string): number | undefined {
   return Object.hasOwn(DTYPE_BITS, dtype) ? DTYPE_BITS[dtype as SafetensorsDtype] : undefined;
 }
@@ -141,7 +139,7 @@ export function knownBits(dtype: string, name: string, where: string): number {
   return bits;
 }
 
-/** The size of a tensor in bytes. */
+/** Returns the size of a tensor in bytes. */
 export function tensorBytes(
   dtype: SafetensorsDtype,
   shape: readonly number[],
@@ -179,8 +177,8 @@ export function tensorBytes(
 }
 
 /**
- * The tensors in the order of their bytes. An empty tensor comes before the tensor that begins at the same
- * byte.
+ * Returns the tensors in the order of their bytes. An empty tensor comes before the tensor that begins at the
+ * same byte.
  */
 export function inFileOrder(tensors: ReadonlyMap<string, TensorInfo>): [name: string, info: TensorInfo][] {
   return [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);

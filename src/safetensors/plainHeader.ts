@@ -14,7 +14,7 @@ import {
 } from './format.js';
 
 /**
- * The length of a header's JSON in bytes, read from the first 8 bytes of a file.
+ * Returns the length of a header's JSON in bytes, read from the first 8 bytes of a file.
  * @returns undefined if the length is 0, above 16 MiB, or does not fit into `fileBytes`
  */
 export function plainHeaderLength(first8: Uint8Array, fileBytes: number = Infinity): number | undefined {

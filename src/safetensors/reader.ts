@@ -50,8 +50,8 @@ export function parseSafetensors(
 }
 
 /**
- * The length of the header's JSON in bytes, read from the first 8 bytes of a file. For reading a file as a
- * stream. The first tensor begins at byte 8 + this length.
+ * Returns the length of the header's JSON in bytes, given the first 8 bytes of a file. Used to read a file as
+ * a stream. The first tensor begins at byte 8 + this length.
  *
  * @throws SafetensorsError FILE_TOO_SMALL, HEADER_EMPTY, HEADER_TOO_LARGE or HEADER_PAST_EOF. The message
  *   names usual mistakes: a web page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
@@ -105,7 +105,7 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
 }
 
 /**
- * Reads the header without the tensors behind it. For reading a file as a stream.
+ * Reads the header without the tensors behind it. Used to read a file as a stream.
  *
  * @param headerBytes the first 8 + `headerLength()` bytes of a file; later bytes are ignored
  * @throws SafetensorsError if the header breaks a rule of the format; DATA_TRUNCATED and TRAILING_BYTES only
@@ -207,7 +207,7 @@ function decode(file: Uint8Array, dataBegin: number, where: string): string {
   }
 }
 
-/** The number of leading bytes that are valid UTF-8, found by bisection. */
+/** Returns the number of leading bytes that are valid UTF-8, found by bisection. */
 function notUtf8(bytes: Uint8Array): number {
   let good = 0;
   let bad = bytes.length;
@@ -232,8 +232,8 @@ function notUtf8(bytes: Uint8Array): number {
 }
 
 /**
- * Detects the type of a file with an impossible header length from its first 8 bytes. Returns a sentence
- * with advice.
+ * Detects from the first 8 bytes of a file, which give an impossible header length, what kind of file it is.
+ * Returns a sentence with advice.
  */
 function whatElse(first8: Uint8Array, otherwise = REWRITE): string {
   const text = String.fromCharCode(...first8.subarray(0, PREFIX_BYTES));

@@ -68,9 +68,12 @@ export interface TensorStreamOptions extends SourceOptions {
   readonly sha256?: string | undefined;
 }
 
-/** Shorter runs of bytes are gathered with the bytes that follow, because each piece costs an upload. */
+/**
+ * Minimum number of bytes of a piece that is a view of a chunk. Fewer bytes are copied together with the
+ * bytes that follow, because each piece costs an upload.
+ */
 const MIN_VIEW_BYTES = 2 ** 18;
-/** The longest piece of gathered bytes. */
+/** Maximum number of bytes that are copied together into one piece. */
 const GATHERED_BYTES = 2 ** 20;
 
 /**
@@ -244,6 +247,7 @@ async function* readPieces(
 }
 
 /**
+ * Computes how pieces of a tensor must be aligned.
  * @returns `align`: the alignment of an element; `grain`: a piece's length is a multiple of this; both in
  *   bytes. Elements narrower than a byte share bytes: two F4 elements share one byte, four F6 elements share
  *   three bytes.

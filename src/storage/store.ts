@@ -35,7 +35,7 @@ export interface CacheStore {
    * torn block (`leaveTornBlock`).
    */
   folder(key: string, clear?: boolean): Promise<CacheFolder>;
-  /** The folder; undefined if it does not exist. Writes nothing. */
+  /** Returns the folder; undefined if it does not exist. Writes nothing. */
   existing(key: string): Promise<CacheFolder | undefined>;
   remove(key: string): Promise<void>;
 }
@@ -87,8 +87,8 @@ const isMissing = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NotFoundError';
 
 /**
- * Whether an error means that a file is open for writing. Without locks, a load in a different page may be
- * writing the file, which takes a moment.
+ * Returns whether an error means that a file is open for writing. Without locks, a load in a different page
+ * may be writing the file, which takes a moment.
  */
 const isInUse = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NoModificationAllowedError';
@@ -96,19 +96,19 @@ const REMOVE_TRIES = 50;
 const REMOVE_WAIT_MS = 20;
 
 /**
- * Number of empty files that fill a log block. For a name as long as FILLER, Chromium logs about 900 bytes
- * in all when the file is created and removed (measured).
+ * Number of empty files that fill a block of Chromium's log. For a name as long as FILLER, Chromium logs
+ * about 900 bytes in all when the file is created and removed (measured).
  */
 const FILLERS = 44;
 /**
- * Prefix of the names of these empty files. The number is larger than that of any segment of an index
- * (search/store/segments.ts).
+ * Prefix of the names of the empty files that fill a log block. The number is larger than that of any segment
+ * of an index (search/store/segments.ts).
  */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
 /**
- * Set once the block has been filled. Once per page is enough: later writes of the page lie behind the torn
- * record, and a record can be torn again only when the browser ends, which also ends the page.
+ * Set once filling the torn log block has begun. Once per page is enough: later writes of the page lie behind
+ * the torn record, and a record can be torn again only when the browser ends, which also ends the page.
  */
 let filling: Promise<void> | undefined;
 
@@ -156,7 +156,9 @@ async function makeDirectory(
   return parent.getDirectoryHandle(name, { create: true });
 }
 
-/** The names in a directory; none if the directory was removed before or during the listing. */
+/**
+ * Returns the names in a directory, or no names if the directory was removed before or during the listing.
+ */
 async function namesOf(directory: FileSystemDirectoryHandle): Promise<string[]> {
   const names: string[] = [];
   try {
@@ -235,7 +237,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
 
 function responseStore(root: string): CacheStore {
   const base = `https://${NAME}.invalid/`; // never fetched: the name is reserved (RFC 2606)
-  /** The cache; undefined if it does not exist. `caches.open` would create a missing cache. */
+  /** Returns the cache; undefined if it does not exist. `caches.open` would create a missing cache. */
   const existing = async (): Promise<Cache | undefined> =>
     (await caches.has(root)) ? caches.open(root) : undefined;
   const paths = async (): Promise<string[]> =>

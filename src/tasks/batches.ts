@@ -12,14 +12,17 @@ export interface BatchSteps<Image, Prepared, Results> {
   prepare(image: Image): Promise<Prepared>;
   /** Computes the results of one batch. */
   compute(prepared: readonly Prepared[]): Promise<Results>;
-  /** Called once for every prepared image: after `compute`, or when the loop ends before `compute`. */
+  /**
+   * Frees a prepared image. Called once for every prepared image: after `compute`, or when the loop ends
+   * before `compute`.
+   */
   release(prepared: Prepared): void;
   /** Frees results that the caller never received. */
   discard?(results: Results): void;
   /**
-   * True if an image cannot change, such as a file. The next image may then be requested before this image is
-   * prepared. An image that can change, such as a canvas, is prepared first, because the caller may reuse it
-   * for the next image.
+   * Returns true if an image cannot change, such as a file. The next image may then be requested before this
+   * image is prepared. An image that can change, such as a canvas, is prepared first, because the caller may
+   * reuse it for the next image.
    */
   isStable(image: Image): boolean;
 }
@@ -118,7 +121,8 @@ export async function* inBatches<Image, Prepared, Results>(
       while (!left) {
         signal?.throwIfAborted();
         const promised = iterator.next();
-        // Awaits only a promise, so that a list's first image is read during the call.
+        // Awaits `promised` only if it is a promise, so that the first image of a list is read synchronously,
+        // during the caller's call.
         const next = 'then' in promised ? await promised : promised;
         if (next.done) isDone = true;
         if (next.done || left) break;
@@ -135,7 +139,7 @@ export async function* inBatches<Image, Prepared, Results>(
       notify();
     }
   };
-  /** Size of the next batch; 0 if the batch must not start yet. */
+  /** Returns the size of the next batch; 0 if the batch must not start yet. */
   const ready = (): number => {
     let settled = queue.findIndex(({ item }) => !item);
     if (settled < 0) settled = queue.length;
@@ -197,7 +201,7 @@ export async function* inBatches<Image, Prepared, Results>(
         ({ results }) => discard?.(results),
         () => undefined,
       );
-    // The error that ended the loop is more important.
+    // An error of the iterable is ignored, because the error that ended the loop is more important.
     if (!isDone) void (async () => iterator.return?.())().catch(() => undefined);
   }
 }

@@ -5,7 +5,7 @@ type Context2d = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
 /**
  * Returns the 2d context of a canvas.
- * @param where the call, for messages
+ * @param where name of the call, for error messages
  * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
  */
 export function context2dOf(where: string, canvas: HTMLCanvasElement | OffscreenCanvas): Context2d {

@@ -12,7 +12,7 @@ export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
 /** The task that a classifier was trained for: `problem_type` of config.json, with transformers' values. */
 export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
 
-/** True if `value` is one of transformers' problem types. */
+/** Returns true if `value` is one of transformers' problem types. */
 export const isProblemType = (value: unknown): value is ProblemType =>
   value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 
@@ -38,9 +38,9 @@ export function labelList(labels: ClassLabels | undefined, numClasses: number): 
 }
 
 /**
- * Reads class names from config.json: `id2label`, or timm's `label_names`. Undefined unless there is exactly
- * one name per class: a list of a different length belongs to a different classifier and would give wrong
- * names.
+ * Reads class names from config.json: `id2label`, or timm's `label_names`. Returns undefined if the number of
+ * names differs from the number of classes: such a list belongs to a different classifier and would give
+ * wrong names.
  */
 export function labelsOfConfig(
   labels: Readonly<Record<string, unknown>> | undefined,
@@ -58,9 +58,10 @@ export function labelsOfConfig(
 }
 
 /**
- * ImageNet's class names for Meta's published linear heads, whose files contain no names. Such a head is
- * recognized by its form: 1,000 classes, and tensors named `linear_head.…` beside a backbone, or a bare
- * `weight` and `bias`. Undefined for any other head, whose 1,000 classes may belong to a different data set.
+ * Returns ImageNet's class names for Meta's published linear heads, whose files contain no names. Such a head
+ * is recognized by its form: 1,000 classes, and tensors named `linear_head.…` beside a backbone, or a bare
+ * `weight` and `bias`. Returns undefined for any other head, because even a head of 1,000 classes may belong
+ * to a different data set.
  */
 export async function labelsOfMeta({
   numClasses,

@@ -2,7 +2,7 @@
 import { OptionError } from '../errors.js';
 
 /**
- * The cosine of the angle between two vectors, -1 to 1. It is 0 if a vector is all zeros.
+ * Returns the cosine of the angle between two vectors, -1 to 1. It is 0 if a vector is all zeros.
  * @throws OptionError OPTION_VALUE, if the vectors differ in length
  */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {

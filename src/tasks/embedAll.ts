@@ -23,18 +23,21 @@ export interface Embedding {
   readonly thumbnail?: Thumbnail | undefined;
 }
 
-/** Result for one image: its embedding, or the error that prevented it. `index` counts the images from 0. */
+/**
+ * Result of `embedAll` for one image: its embedding, or the error that prevented it. `index` counts the
+ * images from 0.
+ */
 export type Embedded =
   | ({
       /** Position of the image in the iterable, from 0. */
       readonly index: number;
-      /** Undefined: the image was used. */
+      /** Always undefined for an image that was embedded. */
       readonly error?: undefined;
     } & Embedding)
   | ({
       /** Position of the image in the iterable, from 0. */
       readonly index: number;
-      /** Why the image could not be used. */
+      /** The error that prevented the embedding. */
       readonly error: ImageError;
     } & { readonly [Name in keyof Embedding]?: undefined });
 

@@ -12,8 +12,8 @@ function clipped(values: Float64Array): Float64Array {
 }
 
 /**
- * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the two
- * classes. All values are candidates, so the result does not depend on histogram bins. Values are first
+ * Computes Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the
+ * two classes. All values are candidates, so the result does not depend on histogram bins. Values are first
  * clamped to the 1st and 99th percentile, so that a few outliers do not form a class: large models have
  * patches with extreme features.
  * @returns undefined, if all values are equal
@@ -45,7 +45,7 @@ function variance(values: Float64Array): number {
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
 }
 
-/** The quantile `q` (0 … 1) of sorted values, with linear interpolation as in numpy's default. */
+/** Returns the quantile `q` (0 … 1) of sorted values, with linear interpolation as in numpy's default. */
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1);
   const i = Math.floor(at);
@@ -66,8 +66,8 @@ export interface Split {
  */
 const SMALLEST_SHARE = 0.02;
 /**
- * Smallest accepted share of the variance that remains after clamping outliers. A split with a smaller share
- * shows the outliers, not a subject.
+ * Smallest accepted share of the scores' variance that is left after outliers are clamped. If less is left,
+ * the split shows the outliers, not a subject.
  */
 const SMALLEST_CLIPPED_VARIANCE = 0.5;
 

@@ -1,9 +1,9 @@
-/** Gets the iterator of a call's images. */
+/** Gets an iterator over the images that a caller passes as a list or stream. */
 
 /**
- * Returns the iterator of a list or stream of images. Undefined for anything else, in particular for a single
- * image given as a string (which would iterate over characters) or as bytes (which would iterate over
- * numbers).
+ * Returns the iterator of a list or stream of images. Returns undefined for anything else, in particular for
+ * a single image given as a string (which would iterate over characters) or as bytes (which would iterate
+ * over numbers).
  */
 export function iteratorOf<Image>(
   images: Iterable<Image> | AsyncIterable<Image>,

@@ -8,8 +8,8 @@ export interface PatchMapColorOptions {
   /** `viridis`: dark blue to yellow. `gray`: black to white. Default: `viridis`. */
   readonly colormap?: 'viridis' | 'gray' | undefined;
   /**
-   * The values that get the first and the last colour. Values outside this range are clamped. Default: the
-   * smallest and the largest value of the map.
+   * The two values that get the first and the last colour of the colour map. Values outside this range are
+   * clamped. Default: the smallest and the largest value of the map.
    */
   readonly range?: readonly [low: number, high: number] | undefined;
   /**
@@ -61,7 +61,10 @@ export class PatchMap {
   /** The values, (rows, cols), row by row from the top left. */
   readonly values: Float32Array<ArrayBuffer>;
 
-  /** @throws OptionError OPTION_VALUE if the number of values is not rows · cols */
+  /**
+   * Creates a map of rows × cols values.
+   * @throws OptionError OPTION_VALUE if the number of values is not rows · cols
+   */
   constructor(rows: number, cols: number, values: Float32Array<ArrayBuffer>) {
     if (values.length !== rows * cols || rows < 1 || cols < 1)
       throw wrong('PatchMap', `rows × cols = ${rows} × ${cols} values`, values.length);
@@ -157,7 +160,10 @@ const wrong = (where: string, expected: string, found: unknown): OptionError =>
 
 const mix = (a: number, b: number, weight: number): number => a + (b - a) * weight;
 
-/** For each output along an axis: the two inputs that it interpolates, and the weight of the second input. */
+/**
+ * Returns, for each output along an axis: the two inputs that it interpolates, and the weight of the second
+ * input.
+ */
 function tapsOf(inputs: number, outputs: number): { first: number; second: number; weight: number }[] {
   return Array.from({ length: outputs }, (_, i) => {
     const position = Math.min(inputs - 1, Math.max(0, ((i + 0.5) * inputs) / outputs - 0.5));

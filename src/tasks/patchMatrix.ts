@@ -28,7 +28,8 @@ export interface PatchFeatures {
    */
   readonly buffer: GPUBuffer;
   /**
-   * Lease of the buffer's owner. Needed if the owner may be disposed during the call.
+   * Lease of the buffer's owner, which delays freeing the buffer until the call has ended. Needed if the
+   * owner may be disposed during the call.
    * @internal
    */
   readonly lease?: Lease | undefined;
@@ -69,7 +70,10 @@ export interface Component {
 
 /** Number of groups of patches. Each group has its own partial sums. */
 export const CHUNKS = 16;
-/** Iterations per round. After each round, the result is read back and checked. */
+/**
+ * Number of iterations of the power iteration per round. After each round, the result is read back and
+ * checked.
+ */
 const STEPS = 10;
 /** Maximum number of rounds. */
 const ROUNDS = 8;
@@ -82,17 +86,17 @@ const TOLERANCE = 2e-4;
  * Smallest variance of a component relative to the first component. A smaller variance is f32 rounding noise.
  */
 const SMALLEST_RATIO = 1e-6;
-/** Number of ones in a mask. */
+/** Returns the number of ones in a mask. */
 export const countOf = (mask: Uint32Array): number => mask.reduce((sum, value) => sum + value, 0);
 
-/** A prepared dispatch. */
+/** A prepared dispatch of one kernel. */
 interface Step {
   readonly kernel: CompiledKernel;
   readonly group: GPUBindGroup;
   readonly workgroups: readonly [number, number];
 }
 
-/** Number of four-byte elements in each buffer, except the buffer `size`. */
+/** Returns the number of four-byte elements in each buffer, except the buffer `size`. */
 function bufferSizes(count: number, dim: number) {
   return {
     x: count * dim,
@@ -273,7 +277,7 @@ export class PatchMatrix {
     });
   }
 
-  /** Reads back all results in a single read. */
+  /** Reads all results of an analysis back from the GPU in a single read. */
   async #results(
     chosenCount: number,
   ): Promise<{ mean: Float64Array; totalVariance: number; pairs: RitzPairs; scores: Float32Array }> {

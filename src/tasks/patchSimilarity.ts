@@ -116,8 +116,8 @@ export class PatchSimilarity {
   }
 
   /**
-   * Returns the similarity of every patch to the query. To compare with a part of a different image, embedded
-   * by the same model, pass `other.vector(query)`.
+   * Returns the similarity of every patch to the query. To compare with a part of a different image, pass
+   * `other.vector(query)`, where `other` is the `PatchSimilarity` of that image by the same model.
    * @throws OptionError OPTION_VALUE, if the image lacks a patch of the query, or if a vector has a different
    *   length than `embedDim`
    */
@@ -183,7 +183,7 @@ export class PatchSimilarity {
     return this.#directions.subarray(begin, begin + embedDim);
   }
 
-  /** The patches of a rectangle. A single patch is a rectangle of 1 × 1. */
+  /** Returns the patches of a rectangle. A single patch is a rectangle of 1 × 1. */
   #patchesOf({ row, col, rows = 1, cols = 1 }: PatchPosition & Partial<PatchRegion>): PatchPosition[] {
     if (
       ![rows, cols].every((side) => Number.isInteger(side) && side >= 1) ||

@@ -185,7 +185,7 @@ function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis
   shift[0] = -(foreground?.threshold ?? 0);
   for (let k = 0; k < COMPONENTS; k++) {
     const range = high[k]! - low[k]!;
-    // If the scores have no range, the channel is 0.5 everywhere.
+    // If `low` equals `high`, the colour channel is 0.5 everywhere.
     scale[k + 1] = range > 0 ? 1 / range : 0;
     shift[k + 1] = range > 0 ? -low[k]! / range : 0.5;
   }

@@ -14,7 +14,7 @@ export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 
 /**
- * Checks the option before a forward pass runs.
+ * Checks the option `pooling` before a forward pass runs.
  *
  * @throws OptionError OPTION_VALUE
  */

@@ -30,14 +30,14 @@ export interface Architecture {
 }
 
 /**
- * Shapes by our tensor names. For a parameter that is split over several tensors, the shape of any one of
- * these tensors.
+ * Shapes of tensors by our tensor names. For a parameter that is split over several tensors, the shape of any
+ * one of these tensors.
  */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /**
- * Whether `mlp.fc1` holds both halves of a SwiGLU, as in timm's `SwiGLUPacked`. If so, `mlp.fc1` has twice
- * as many rows as `mlp.fc2` has columns.
+ * Returns whether `mlp.fc1` holds both halves of a SwiGLU, as in timm's `SwiGLUPacked`. If so, `mlp.fc1` has
+ * twice as many rows as `mlp.fc2` has columns.
  */
 export function isPacked(shapes: Shapes): boolean {
   for (const [name, shape] of shapes) {
@@ -129,7 +129,7 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
   };
 }
 
-/** Our names of all tensors that a model of this architecture must have. */
+/** Returns our names of all tensors that a model of this architecture must have. */
 export function requiredNames({ depth, ffn, numRegisterTokens }: Architecture): string[] {
   const affine = (name: string): string[] => [`${name}.weight`, `${name}.bias`];
   const layers = ['norm1', 'attn.qkv', 'attn.proj', 'norm2'].concat(
@@ -178,7 +178,7 @@ export function sizesDiffer(
   return `this file looks like ${describe(file, further)}; the configuration says ${describe(expected, mine)}`;
 }
 
-/** Returns `small (`, or `a model of an unusual size (`. */
+/** Begins the name of a model size in a message: returns `small (`, or `a model of an unusual size (`. */
 function sizeName({ embedDim, depth }: Architecture): string {
   const sizes: Readonly<Record<string, string>> = {
     '384x12': 'small',

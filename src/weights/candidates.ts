@@ -83,7 +83,7 @@ function candidateOf(
   };
 }
 
-/** Whether the file has all parts of a parameter. */
+/** Returns whether the file has all parts of a parameter. */
 export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: string): boolean {
   const held = holders.get(parameter) ?? [];
   const parts = held[0]?.part.parts;
@@ -160,8 +160,8 @@ function isOfSize(
 }
 
 /**
- * Used if no candidate is complete. Returns the candidate with the most tensors. Throws if a second
- * candidate has at least a quarter as many tensors.
+ * Chooses among incomplete candidates, if none is complete: returns the candidate with the most tensors.
+ * Throws if a second candidate has at least a quarter as many tensors.
  */
 function theFullest(header: SafetensorsHeader, all: readonly Candidate[]): Candidate | undefined {
   const [fullest, ...others] = all.toSorted((a, b) => b.parts.size - a.parts.size);
@@ -213,7 +213,9 @@ function several(candidates: readonly Candidate[]): CheckpointError {
   );
 }
 
-/** The error for a file that holds an adapter's tensors without the layers that the adapter changes. */
+/**
+ * Creates the error for a file that holds an adapter's tensors without the layers that the adapter changes.
+ */
 function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
   const names = [...header.tensors.keys()];
   const adapter = names.find((file) => adapterName.test(file));

@@ -142,7 +142,7 @@ interface Block {
   readonly family: Family;
 }
 
-/** The innermost block in which the tensor with this name lies. */
+/** Returns the innermost block in which the tensor with this name lies. */
 function blockOf(segments: readonly string[]): Block | undefined {
   for (let at = segments.length - 3; at >= 0; at--) {
     if (segments[at] === 'encoder' && segments[at + 1] === 'layer' && isIndex(segments[at + 2])) {
@@ -166,8 +166,8 @@ const timmNames: readonly (readonly [ours: RegExp, timms: string])[] = [
 ];
 
 /**
- * The tensor names that hold a parameter in a naming convention (dialect: Hugging Face, facebookresearch,
- * timm).
+ * Returns the tensor names that hold a parameter in a naming convention (dialect: Hugging Face,
+ * facebookresearch, timm).
  * @param like tensor names of the file, whose Hugging Face spelling is followed
  */
 export function namesOf(parameter: string, dialect: Dialect, like: Iterable<string> = []): readonly string[] {
@@ -178,8 +178,9 @@ export function namesOf(parameter: string, dialect: Dialect, like: Iterable<stri
 }
 
 /**
- * Why a surplus tensor would change what the model computes, in a few words; undefined if it would not.
- * Integer tensors and empty tensors never do (buffers such as `position_ids` and `num_batches_tracked`).
+ * Returns the reason why a surplus tensor would change what the model computes, in a few words; undefined if
+ * it would not. Integer tensors and empty tensors never do (buffers such as `position_ids` and
+ * `num_batches_tracked`).
  * @param rest the tensor name without the model's prefix
  */
 export function changesModel(rest: string, family: Family): string | undefined {
@@ -213,8 +214,8 @@ export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;
 
 /**
- * Whether a file is a DINOv3, by combinations of tensor names that no other model has: Hugging Face's patch
- * embedding without `projection`, together with LayerScale; facebookresearch's rotary tables or storage
+ * Returns whether a file is a DINOv3, by combinations of tensor names that no other model has: Hugging Face's
+ * patch embedding without `projection`, together with LayerScale; facebookresearch's rotary tables or storage
  * tokens; timm's registers and gammas without position embeddings.
  */
 export function isDinov3(files: Iterable<string>): boolean {

@@ -173,9 +173,10 @@ function isLinear({ weight, bias }: Located): boolean {
 }
 
 /**
- * Whether a head that a file holds beside a model has the input that DINOv2's classifiers have. A model's
- * own `head` reads the class token after the final norm only if the model has the tensor names of timm and
- * facebookresearch, and none of the layers that timm adds before the head for other kinds of pooling.
+ * Returns whether a head that a file holds beside a model has the input that DINOv2's classifiers have. A
+ * model's own `head` reads the class token after the final norm only if the model has the tensor names of
+ * timm and facebookresearch, and none of the layers that timm adds before the head for other kinds of
+ * pooling.
  */
 function fits(
   { module, weight }: Located,
@@ -195,7 +196,10 @@ class Collector {
   readonly #targets: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
   readonly #scales: RowScales;
 
-  /** @param scales of all int8 matrices of the file, as `readQuantized` returns them */
+  /**
+   * Prepares to capture the tensors of one head.
+   * @param scales scales of all int8 matrices of the file, as `readQuantized` returns them
+   */
   constructor(
     { module, weightName, biasName, weight: { shape, dtype }, bias }: Located,
     scales: ReadonlyMap<string, number>,

@@ -5,7 +5,10 @@ import type { ByteSource } from '../io/sources.js';
 import { openTensors } from '../safetensors/tensorStream.js';
 import { readHead, type LinearHead } from './head.js';
 
-/** @throws CheckpointError if the file holds no linear classifier; SourceError, SafetensorsError */
+/**
+ * Reads a linear classifier from a file of its own.
+ * @throws CheckpointError if the file holds no linear classifier; SourceError, SafetensorsError
+ */
 export async function readHeadFile(
   weights: ByteSource,
   options: { readonly signal?: AbortSignal | undefined },

@@ -74,8 +74,8 @@ const toOutside = new Map(huggingFaceOutside.map(([theirs, ours]) => [ours, thei
 const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
 
 /**
- * The tensors that hold a parameter, in Hugging Face's names: several, in this order, if the parameter is
- * split.
+ * Returns the tensors that hold a parameter, in Hugging Face's names: several, in this order, if the
+ * parameter is split.
  * @param inside Hugging Face's names inside a block, by our names. Default: the spelling on the hub
  */
 export function huggingFaceNames(
@@ -88,7 +88,7 @@ export function huggingFaceNames(
   return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
 }
 
-/** The tensors that a Hugging Face file with these parameters has, with their placements. */
+/** Returns the tensors that a Hugging Face file with these parameters has, with their placements. */
 function huggingFacePlacements(parameters: readonly Parameter[]): [name: string, placement: Placement][] {
   return parameters.flatMap(({ name: parameter, shape: [rows = 1, ...rest] }) => {
     const names = huggingFaceNames(parameter);
@@ -102,7 +102,7 @@ function huggingFacePlacements(parameters: readonly Parameter[]): [name: string,
 }
 
 /**
- * The tensors that a Hugging Face file with these parameters has: names and shapes as written by
+ * Returns the tensors that a Hugging Face file with these parameters has: names and shapes as written by
  * `save_pretrained`, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of `placeTensors`.
  */
 export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {
@@ -112,12 +112,12 @@ export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[
 }
 
 /**
- * Whether tensors of an element type can be loaded. An I8 matrix with scales counts as F32, see
+ * Returns whether tensors of an element type can be loaded. An I8 matrix with scales counts as F32, see
  * quantized.ts.
  */
 export const isLoadable = (dtype: string): boolean => ['F32', 'F16', 'BF16', 'F64'].includes(dtype);
 
-/** Whether two shapes are the same. */
+/** Returns whether two shapes are the same. */
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((length, axis) => length === b[axis]);
 

@@ -54,16 +54,16 @@ export class MatrixSample {
 }
 
 /**
- * Key in the `__metadata__` of a checkpoint whose matrices were rounded (`dinov2-webgpu convert`). The value
- * is two digests: that of the rounded matrices, and that of the original matrices.
+ * Key in the metadata (`__metadata__`) of a checkpoint whose matrices were rounded (`dinov2-webgpu convert`).
+ * The value is two digests: that of the rounded matrices, and that of the original matrices.
  */
 export const MATRICES = 'dinov2-webgpu matrices';
 
 export const convertedFrom = (own: string, original: string): string => `${own} ${original}`;
 
 /**
- * The digest of the original matrices, if the metadata record it and the file's matrices have not changed
- * since; otherwise `own`.
+ * Returns the digest of the original matrices, if the metadata record it and the file's matrices have not
+ * changed since; otherwise `own`.
  * @param own digest of the file's matrices
  */
 export function originalOf(own: string, metadata: ReadonlyMap<string, string>): string {

@@ -76,8 +76,8 @@ const fallbackDialect = ({ family }: Candidate): Dialect =>
   family === 'huggingface' ? 'huggingface' : 'facebookresearch';
 
 /**
- * The shape that a part of a parameter must have in the file, and the index within the parameter of the
- * part's first element.
+ * Returns the shape that a part of a parameter must have in the file, and the index within the parameter of
+ * the part's first element.
  * @param length length of the tensor's second axis
  */
 function expected(
@@ -104,8 +104,8 @@ function expected(
 }
 
 /**
- * Why a tensor without a placement would change what the model computes, in brackets for the message;
- * undefined if it would not.
+ * Returns the reason why a tensor without a placement would change what the model computes, in brackets for
+ * the message; undefined if it would not.
  */
 function surplus(
   { prefix, family }: Candidate,

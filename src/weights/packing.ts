@@ -18,7 +18,7 @@ import { allBelow, bitsOf } from './turn.js';
  */
 export type WriteBytes = (offset: number, data: Uint8Array<ArrayBuffer>) => void;
 
-/** Size in bytes of a packed matrix of `rows` outputs × `columns` inputs. */
+/** Returns the size in bytes of a packed matrix of `rows` outputs × `columns` inputs. */
 export function packedBytes(rows: number, columns: number, storage: WeightStorage): number {
   const scales = storage === 'int8' ? SCALE_BYTES : 0;
   return (
@@ -34,7 +34,7 @@ export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
   int8: 1,
 };
 
-/** The magnitude of every weight must be below this limit. */
+/** Returns the limit below which the magnitude of every weight must be. */
 export const weightLimit = (storage: WeightStorage): number =>
   bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity;
 

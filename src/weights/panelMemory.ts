@@ -14,7 +14,7 @@ import { turn } from './turn.js';
  */
 export interface PanelSlot {
   readonly words: Int32Array<ArrayBuffer>;
-  /** Byte address of the slot in WebAssembly's memory. */
+  /** Byte address of the panel's memory within WebAssembly's memory. */
   readonly at: number;
 }
 
@@ -23,8 +23,8 @@ const INT8_MAX = 127;
 const SMALLEST_NORMAL = 2 ** -126;
 
 /**
- * The scale, as a float32, of an int8 row whose largest magnitude is `largest`. The scale is 0 if all values
- * are 0, or are subnormal so that a GPU may flush them to 0.
+ * Returns the scale, as a float32, of an int8 row whose largest magnitude is `largest`. The scale is 0 if all
+ * values are 0, or are subnormal so that a GPU may flush them to 0.
  */
 export function int8Scale(largest: number): number {
   const wanted = Math.fround(largest / INT8_MAX);
@@ -77,7 +77,7 @@ export class PackingMemory {
     this.#free.sort((a, b) => a.words.length - b.words.length); // so that `take` finds the smallest sufficient slot first
   }
 
-  /** Transposes values into a slot, as `turn` in turn.ts does. */
+  /** Transposes values into the memory of a panel, as `turn` in turn.ts does. */
   turn(bits: Int32Array, first: number, columns: number, place: PanelSlot): number {
     const simd = this.#simd;
     if (bits.length > STAGED && simd)
@@ -109,7 +109,7 @@ export class PackingMemory {
   }
 
   /**
-   * Converts the first `elements` (a multiple of 8) of a slot to F16, in place: the result takes the first
+   * Converts the first `elements` (a multiple of 8) of a panel to F16, in place: the result takes the first
    * half of the memory.
    */
   toF16({ words, at }: PanelSlot, elements: number): void {
@@ -122,7 +122,7 @@ export class PackingMemory {
   }
 
   /**
-   * Converts the first `elements` (a multiple of 64) of a slot, in rows of 64, to int8, in place: the result
+   * Converts the first `elements` (a multiple of 64) of a panel, in rows of 64, to int8, in place: the result
    * takes the first quarter of the memory. Each element is divided by the scale of its column and rounded.
    * @param scales receives the scales of the 64 columns
    */

@@ -74,7 +74,7 @@ export class RowScales {
   }
 
   /**
-   * The scales of a matrix; undefined if the matrix has none.
+   * Returns the scales of a matrix; undefined if the matrix has none.
    * @throws CheckpointError CHECKPOINT_TENSORS if the scales have not arrived
    */
   of(tensor: string): Float32Array<ArrayBuffer> | undefined {

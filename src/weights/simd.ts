@@ -4,7 +4,7 @@
  */
 import code from './simd.wat';
 
-/** One instance and its memory. All addresses are byte addresses. */
+/** One instance of simd.wat, and its memory. All addresses are byte addresses. */
 export interface Simd {
   readonly memory: WebAssembly.Memory;
   turn(from: number, to: number, columns: number, rows: number, begin: number, end: number): number;
@@ -16,8 +16,8 @@ export interface Simd {
 let compiled: WebAssembly.Module | null | undefined;
 
 /**
- * Creates an instance with its own memory of one page. Undefined if WebAssembly is not available: JavaScript
- * then computes the same results, several times slower.
+ * Creates an instance with its own memory of one page. Returns undefined if WebAssembly is not available:
+ * JavaScript then computes the same results, several times slower.
  */
 export function createSimd(): Simd | undefined {
   try {

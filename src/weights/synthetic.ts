@@ -31,7 +31,7 @@ const PIECE_BYTES = 4 * 1024 * 1024;
 /** Longest computing time between two pauses for the page, in ms. */
 const BUSY_MS = 12;
 
-/** Centre and half width of a tensor's uniform distribution. The first matching rule applies. */
+/** Returns centre and half width of a tensor's uniform distribution. The first matching rule applies. */
 function spread(name: string, shape: readonly number[]): { centre: number; halfWidth: number } {
   if (name.endsWith('lambda1')) return { centre: 0.3, halfWidth: 0.25 };
   if (name.endsWith('bias')) return { centre: 0, halfWidth: 0.2 };
@@ -86,9 +86,9 @@ export function syntheticTensor(
 }
 
 /**
- * A synthetic checkpoint, as if read from a file: F32 tensors in the given order. Pieces are computed on
- * request in one buffer, so a piece is valid until the next piece is requested. The stream pauses every few
- * milliseconds, so that a page stays responsive.
+ * Creates the stream of a synthetic checkpoint, as if read from a file: F32 tensors in the given order.
+ * Pieces are computed on request in one buffer, so a piece is valid until the next piece is requested. The
+ * stream pauses every few milliseconds, so that a page stays responsive.
  *
  * After an abort or a call of `cancel`, iterating throws the reason of the abort or of `cancel`.
  *

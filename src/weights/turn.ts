@@ -9,12 +9,12 @@ import { PANEL_COLUMNS } from '../gpu/lowering.js';
 
 const MAGNITUDE = 0x7fffffff;
 
-/** The bits of float32 values, as an integer view of the same memory. */
+/** Returns the bits of float32 values, as an integer view of the same memory. */
 export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array =>
   new Int32Array(buffer, byteOffset, length);
 
 /**
- * Whether every magnitude is below `limit`. False if a value is NaN.
+ * Returns whether every magnitude is below `limit`. Returns false if a value is NaN.
  * @param together the bitwise or of all values, if the caller has computed it
  */
 export function allBelow(limit: number, bits: Int32Array, together: number = orOf(bits)): boolean {

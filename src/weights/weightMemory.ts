@@ -24,10 +24,10 @@ export interface Weights {
 export const elementsOf = ({ shape }: Parameter): number =>
   shape.reduce((product, extent) => product * extent, 1);
 
-/** Whether a parameter is the matrix of a linear layer. Such matrices are packed in panels. */
+/** Returns whether a parameter is the matrix of a linear layer. Such matrices are packed in panels. */
 export const isMatrix = ({ name, shape }: Parameter): boolean => name.endsWith('.weight') && shape.length > 1;
 
-/** Size in bytes of a packed parameter. */
+/** Returns the size in bytes of a packed parameter. */
 export function parameterBytes(parameter: Parameter, storage: WeightStorage): number {
   const { shape } = parameter;
   return isMatrix(parameter)
@@ -38,7 +38,7 @@ export function parameterBytes(parameter: Parameter, storage: WeightStorage): nu
 export class WeightMemory implements Weights {
   readonly buffers: Map<string, GPUBuffer> = new Map();
   readonly posEmbed: Float32Array<ArrayBuffer>;
-  /** The digest; empty until all weights are loaded. */
+  /** Digest of the checkpoint's matrices; empty until all weights are loaded. */
   matrices = '';
   readonly #gpu: Gpu;
 

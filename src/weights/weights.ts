@@ -151,7 +151,7 @@ async function loadInto(
   }
 }
 
-/** Number of elements in a row: the product of all dimensions after the first. */
+/** Returns the number of elements in a row: the product of all dimensions after the first. */
 const perRow = ({ shape }: { readonly shape: readonly number[] }): number =>
   shape.slice(1).reduce((product, extent) => product * extent, 1);
 
@@ -208,7 +208,7 @@ function addPiece(
 }
 
 /**
- * The error for the first of `values` that is not below the limit.
+ * Creates the error for the first of `values` that is not below the limit.
  * @param begin index within the tensor of the first of `values`
  */
 function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
