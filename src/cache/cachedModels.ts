@@ -45,6 +45,10 @@ const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | un
 /**
  * Lists the models that are cached for this origin. The list is empty if this page has no storage. Writes
  * nothing.
+ * @example
+ * ```js
+ * for (const { id, bytes } of await listCached()) console.log(id, bytes);
+ * ```
  */
 export async function listCached(): Promise<CachedModel[]> {
   const found: CachedModel[] = [];
@@ -78,6 +82,10 @@ const belongs = (manifest: Manifest | undefined, id: string): boolean =>
  * ended.
  * @param id the `id` or `url` of a model, as in the result of `listCached`. Default: all models
  * @returns the number of deleted models
+ * @example
+ * ```js
+ * await removeCached('facebook/dinov2-small');
+ * ```
  */
 export async function removeCached(id?: string): Promise<number> {
   let removed = 0;
@@ -104,6 +112,10 @@ export async function removeCached(id?: string): Promise<number> {
  *   checked
  * @returns `unknown` if nothing is cached, or if the server sends neither ETag nor Last-Modified
  * @throws SourceError if the request fails; OptionError OPTION_VALUE, OPTION_NAME; the signal's reason
+ * @example
+ * ```js
+ * if ((await checkForUpdate(id)) === 'changed') await removeCached(id);
+ * ```
  */
 export async function checkForUpdate(id: string | URL, options: AskOptions = {}): Promise<SourceState> {
   checkOptions('checkForUpdate', options);

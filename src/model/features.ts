@@ -215,6 +215,11 @@ export class Features {
    * single query the axis of queries: `{ head: 0, query: 'cls' }` gives (numTokens).
    * @throws OptionError OPTION_VALUE, if a head or query is out of range, or if the forward pass did not
    *   store the block: pass `{ attentions: [layer] }` to `features()` or `forward()`
+   * @example
+   * ```js
+   * const features = await model.features(file, { attentions: [11] });
+   * const row = await features.attention(11, { query: 'cls', head: 'mean' }); // Float32Array (numTokens)
+   * ```
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     checkOptions('attention', options);

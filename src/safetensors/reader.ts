@@ -40,6 +40,12 @@ import type {
  * @returns the position of each tensor in `bytes`
  * @throws SafetensorsError if the file breaks a rule of the format; `code` identifies the rule
  * @throws TypeError if `bytes` is no array of bytes; RangeError if an option is out of range
+ * @example
+ * ```js
+ * const bytes = new Uint8Array(await file.arrayBuffer());
+ * for (const [name, { dtype, shape, begin, end }] of parseSafetensors(bytes).tensors)
+ *   console.log(name, dtype, shape, bytes.subarray(begin, end));
+ * ```
  */
 export function parseSafetensors(
   bytes: Uint8Array | ArrayBuffer,

@@ -70,6 +70,13 @@ export class EmbeddingIndex {
    * @param name 1 to 200 characters
    * @throws IndexError INDEX_MODEL, INDEX_HEADER if the stored index differs from the options; INDEX_NEWER,
    *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/internals/search-store.md); the signal's reason
+   * @example
+   * ```js
+   * const index = await EmbeddingIndex.open('photographs', {
+   *   dim: model.config.embedDim,
+   *   model: await modelIdentity(model, options),
+   * });
+   * ```
    */
   static async open(name: string, openOptions: OpenOptions): Promise<EmbeddingIndex> {
     const { persist, signal, repair, ...options } = checkOptions('EmbeddingIndex.open', openOptions ?? null);
@@ -182,6 +189,10 @@ export class EmbeddingIndex {
    * Finds the items with the highest scores, best first. Equal scores are sorted by id. The queries of a list
    * share passes over the vectors.
    * @throws IndexError INDEX_VECTOR, INDEX_OPTIONS; the signal's reason
+   * @example
+   * ```js
+   * const hits = await index.search(await model.embed(file), { topK: 10 }); // [{ id, score, metadata }]
+   * ```
    */
   search(query: ArrayLike<number>, options?: SearchOptions): Promise<Hit[]>;
   /** Searches for several queries. Returns one list of hits for each. */

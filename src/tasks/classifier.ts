@@ -169,6 +169,11 @@ export class ImageClassifier {
    * array of images, returns one such list per image, in order; images may differ in size after the
    * resize.
    * @throws as `DINOv2.features`; CheckpointError CHECKPOINT_NOT_FINITE, if a logit overflows float32
+   * @example
+   * ```js
+   * const model = await DINOv2.fromPretrained('facebook/dinov2-small-imagenet1k-1-layer');
+   * const [{ label, score }] = await model.classifier.classify(file, { topK: 1 });
+   * ```
    */
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;

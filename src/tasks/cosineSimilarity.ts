@@ -4,6 +4,11 @@ import { OptionError } from '../errors.js';
 /**
  * Returns the cosine of the angle between two vectors, -1 to 1. It is 0 if a vector is all zeros.
  * @throws OptionError OPTION_VALUE, if the vectors differ in length
+ * @example
+ * ```js
+ * const [a, b] = await model.embed([fileA, fileB]);
+ * cosineSimilarity(a, b); // 1 for equal images
+ * ```
  */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length)

@@ -90,6 +90,11 @@ export class PCA implements PcaBasis {
    * less than 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
    * @throws OptionError OPTION_VALUE, if there are no features or if they come from several models;
    *   ImageError INPUT_NOT_FINITE, if the features contain NaN or infinity
+   * @example
+   * ```js
+   * const pca = await PCA.fit([featuresA, featuresB]); // the same colours in both pictures
+   * await pca.draw(featuresA, canvas);
+   * ```
    */
   static async fit(
     features: PatchFeatures | readonly PatchFeatures[],

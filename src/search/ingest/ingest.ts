@@ -40,6 +40,11 @@ const MOST_UNCOMMITTED = 4;
  * `under` adds a prefix. If the index stores patches, one forward pass computes both the vector and the
  * patches.
  * @throws OptionError if the source or an option has the wrong type; IndexError INDEX_OPTIONS
+ * @example
+ * ```js
+ * const run = ingest(index, model, await showDirectoryPicker(), { resize: 'fit', longestSide: 224 });
+ * const { added, failures } = await run.finished;
+ * ```
  */
 export function ingest(
   index: IngestIndex,
