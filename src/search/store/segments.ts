@@ -244,7 +244,7 @@ export class SegmentFiles {
     await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
   }
 
-  /** See `CacheFolder.leaveTornBlock`. */
+  /** Protects later writes from a torn entry in the log of the browser (`CacheFolder.leaveTornBlock`). */
   async leaveTornBlock(): Promise<void> {
     await this.#folder.leaveTornBlock?.();
   }
