@@ -177,7 +177,7 @@ async function startCenters(
     if (!(await rest())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
-    chosen = distances.findLastIndex((distance) => distance > 0); // the default, if rounding leaves `target` above zero
+    chosen = distances.findLastIndex((distance) => distance > 0); // used if rounding errors leave `target` above zero
     if (chosen < 0) break; // the sample has fewer distinct directions than `k`
     for (let i = 0; i < size; i++) {
       target -= distances[i]!;

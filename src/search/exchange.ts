@@ -191,7 +191,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // the caller refuses anything that is not an array
+    return undefined; // not JSON: the caller refuses undefined
   }
 }
 

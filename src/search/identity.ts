@@ -58,7 +58,7 @@ export async function modelIdentity(
 ): Promise<ModelIdentity> {
   const { id } = checkOptions('modelIdentity', options);
   const { embedDim, depth, patchSize } = model.config;
-  const preprocessing = lookText(model, options); // first, because it is cheap and may throw
+  const preprocessing = lookText(model, options); // before the fingerprint, because it is cheap and may throw
   return {
     id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
     fingerprint: await model.fingerprint(),
@@ -89,7 +89,7 @@ export function lookText(
     normalization: { ...preprocessing.normalization, ...defined(normalization) },
   };
   const settings: Readonly<Record<string, unknown>> = {
-    ...(ofFile === usual && { resize: 'crop' }), // otherwise the preprocessing text contains `resize`
+    ...(ofFile === usual && { resize: 'crop' }), // otherwise the preprocessing itself contains `resize`
     ...others,
     pooling,
     preprocessing: preprocessingText(applied) || undefined,

@@ -33,7 +33,7 @@ export class MemoryJournal implements Journal {
   }
 
   watch(): () => void {
-    return () => undefined; // other tabs cannot see the index
+    return () => undefined; // there is nothing to stop: other tabs cannot change an index in memory
   }
 
   async getState(key: string): Promise<unknown> {

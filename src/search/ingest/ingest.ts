@@ -263,7 +263,7 @@ export class Ingest {
       }
     };
     const described = describe();
-    described.catch(() => undefined); // awaited below, unless a commit fails first
+    described.catch(() => undefined); // the rejection is handled below, unless a commit fails first
     try {
       while (!isOver || ready.length > 0) {
         if (ready.length > 0) await this.#commit(ready.splice(0), roots);
@@ -392,7 +392,7 @@ export class Ingest {
   #enter(phase: IngestPhase): void {
     this.#phase = phase;
     this.#reportedMs = -Infinity;
-    this.#notify(); // first, so that loops wake even if onProgress throws
+    this.#notify(); // before onProgress, so that the loops wake even if onProgress throws
     try {
       this.#report();
     } catch (error) {

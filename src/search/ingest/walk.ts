@@ -68,7 +68,7 @@ export function folderOf(root: Root, under: string): string | undefined {
 }
 
 function ofFile(file: File, under: string): WalkEntry {
-  const path = file.webkitRelativePath || ''; // undefined in Node
+  const path = file.webkitRelativePath || ''; // the property is undefined in Node
   const id = joined(under, path || file.name);
   const hidden = path.split('/').some((part) => OF_THE_SYSTEM.test(part));
   return isImageFile(file) && !hidden

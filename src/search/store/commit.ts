@@ -51,7 +51,7 @@ export async function prepare(changes: readonly Change[]): Promise<Prepared> {
     const id = 'put' in change ? change.put.id : change.remove;
     const before = prepared.get(id);
     const anew = prepared.has(id) && (!before || before.anew);
-    prepared.delete(id); // so that `set` appends it at the end
+    prepared.delete(id); // so that `set` appends the id at the end of the Map
     prepared.set(id, 'put' in change ? await prepareItem(change.put, anew, before?.thumbnail) : undefined);
   }
   return prepared;

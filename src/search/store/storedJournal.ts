@@ -226,14 +226,14 @@ export class StoredJournal implements Journal {
       return this.#catchUp();
     };
     this.#enqueue(catchUp).catch((error: unknown) => {
-      if (!this.#closed) reportError(error); // no caller to reject; the next commit fails with the same error
+      if (!this.#closed) reportError(error); // no caller waits for it; the next commit fails with the same error
     });
   }
 
   #compactLater(): void {
     this.#enqueue(() => compactWhereWorthIt(this.#context)).catch((error: unknown) => {
       if (!this.#closed && !(error instanceof IndexError && error.code === 'INDEX_QUOTA') && !isQuota(error))
-        reportError(error); // a full storage only postpones the compaction
+        reportError(error); // not fatal: a full storage only postpones the compaction
     });
   }
 
