@@ -177,7 +177,8 @@ async function startCenters(
     if (!(await rest())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
-    chosen = distances.findLastIndex((distance) => distance > 0); // used if rounding errors leave `target` above zero
+    // The last possible row, in case rounding errors leave `target` above zero after the loop.
+    chosen = distances.findLastIndex((distance) => distance > 0);
     if (chosen < 0) break; // the sample has fewer distinct directions than `k`
     for (let i = 0; i < size; i++) {
       target -= distances[i]!;

@@ -166,7 +166,7 @@ export class EmbeddingIndex {
    */
   async update(id: string, update: ItemUpdate): Promise<void> {
     const where = `update ${JSON.stringify(id)}`;
-    const changed = storedFields(update, this.header, where); // before the first await: the caller may reuse its arrays
+    const changed = storedFields(update, this.header, where); // before any await: the caller may reuse its arrays
     return this.#changes.run(async () => [
       { put: { ...this.#items.stored(this.#row(id, 'update')), ...changed } },
     ]);

@@ -28,7 +28,7 @@ export async function* describeFiles(
       if (batch.length === 0 && running.length === 0) return;
       if (batch.length > 0) {
         running.push(describeBatch(model, batch, options));
-        running.at(-1)!.catch(() => undefined); // the rejection is handled below, unless an earlier batch fails
+        running.at(-1)!.catch(() => undefined); // rejection is handled below, unless an earlier batch fails
       }
       if (running.length >= IN_FLIGHT || batch.length === 0)
         for (const result of await running.shift()!) yield { index: index++, ...result };

@@ -148,7 +148,8 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       if (others.some(({ first }) => first < removal.sequence)) removals.set(removal.sequence, removal);
   }
   files.forget();
-  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // old files stay
+  // If a record is damaged, the merge fails and the old files stay.
+  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length);
   const token = crypto.randomUUID();
   const need = packer.finish({
     header,

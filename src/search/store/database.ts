@@ -67,7 +67,7 @@ function within<T>(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(error());
-      work.then(late, () => undefined); // ignored, because `error()` was already reported
+      work.then(late, () => undefined); // a late rejection is ignored: `error()` was reported
     }, ms);
     work.finally(() => clearTimeout(timer)).then(resolve, reject);
   });

@@ -2,7 +2,8 @@
 import { IndexError } from '../../errors.js';
 import { quote } from '../../safetensors/format.js';
 
-const nameOf = (error: unknown): string => (error instanceof Error ? error.name : ''); // a DOMException is an Error
+// The name of an error. The browser's DOMException is an Error too.
+const nameOf = (error: unknown): string => (error instanceof Error ? error.name : '');
 
 /** True if an error means that the storage is full. */
 export const isQuota = (error: unknown): boolean => nameOf(error) === 'QuotaExceededError';

@@ -226,7 +226,7 @@ export class StoredJournal implements Journal {
       return this.#catchUp();
     };
     this.#enqueue(catchUp).catch((error: unknown) => {
-      if (!this.#closed) reportError(error); // no caller waits for it; the next commit fails with the same error
+      if (!this.#closed) reportError(error); // nobody waits for it; the next commit fails too
     });
   }
 
