@@ -1,6 +1,6 @@
 /**
- * The page's state and actions: loads a model, takes a picture, computes features and draws them. A new
- * request replaces a running one.
+ * The state and the actions of the page: loads a model, reads a picture, computes its features and draws
+ * them. If an action starts while the same kind of action is running, the running one is aborted.
  */
 import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
 import { gridOf, inputText } from './crop.js';
@@ -28,16 +28,16 @@ const decodes = new Latest();
 const runs = new Latest();
 let loaded: Loaded | undefined;
 let picture: Picture | undefined;
-/** The features on the screen, with the model, picture and size from which they were computed. */
+/** The features on the screen, and the model, picture and input size from which they were computed. */
 let shown: { features: Features; loaded: Loaded; picture: Picture; input: InputSize } | undefined;
-/** Grid sizes for which the model has already run a forward pass. */
+/** Sizes of patch grids for which the model has already run a forward pass. */
 let warm = new Set<string>();
 
 const foreground = byId('foreground', HTMLInputElement);
 const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
 /**
- * If the first forward pass takes less than this time in ms, it is repeated at once, so that the page shows
- * the time of a warm forward pass.
+ * If the first forward pass for a grid size takes less than this time in ms, it is repeated at once, so that
+ * the page shows the time of a warm forward pass.
  */
 const QUICK_MS = 400;
 
@@ -56,7 +56,7 @@ export async function load(choice: ModelChoice): Promise<void> {
     );
     if (next) become(next);
     else if (loads.busy)
-      return; // a newer load is shown
+      return; // a newer load is shown instead
     else
       view.setStatus(
         `Cancelled. ${loaded ? `${modelName(loaded.choice)} is still loaded.` : 'No model is loaded.'}`,
@@ -76,8 +76,8 @@ export function cancelLoad(): void {
 }
 
 /**
- * Replaces the model. The previous model is kept until the next model is loaded, so that a failed load loses
- * nothing.
+ * Replaces the model on the page. The previous model is kept until the next model is loaded, so that a failed
+ * load loses nothing.
  */
 function become(next: Loaded): void {
   const before = loaded;
@@ -97,7 +97,7 @@ function become(next: Loaded): void {
   void show();
 }
 
-/** Resets the page after the GPU device was lost. */
+/** Resets the page after the GPU device of the model was lost. */
 function lose(error: unknown): void {
   const choice = loaded?.choice ?? firstChoice;
   loaded?.model.dispose();
@@ -114,7 +114,7 @@ function lose(error: unknown): void {
   showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
 }
 
-/** Reads a picture and shows it. `choice` is the value of its radio button among the samples. */
+/** Reads a picture and shows it. `choice` is the value of the picture's radio button. */
 export async function take(choice: string, read: () => Promise<{ blob: Blob; name: string }>): Promise<void> {
   try {
     const next = await decodes.start(async (signal) => {
@@ -137,7 +137,7 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
   await show();
 }
 
-/** Draws the picture and, if a model is loaded, its features. */
+/** Draws the current picture and, if a model is loaded, its features. */
 export async function show(): Promise<void> {
   if (!picture) return;
   const [now, size] = [picture, input()];
@@ -171,8 +171,8 @@ export async function show(): Promise<void> {
 }
 
 /**
- * Computes features and updates `shown` for this model, picture and size. Returns whether this was a quick
- * first forward pass.
+ * Computes the features of a picture with a model and an input size, and stores them in `shown`. Returns true
+ * if this was the first forward pass for this grid size and took less than `QUICK_MS`.
  */
 async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<boolean> {
   if (shown?.loaded === by && shown.picture === now && shown.input === size) return false;
@@ -210,7 +210,7 @@ function present({ rows, cols }: Features, name: string, noForeground: boolean):
   view.setStatus(`Done: ${grid} of ${name}, coloured by their features.`);
 }
 
-/** Repeats the forward pass for the picture on the screen, to measure its time. */
+/** Repeats the forward pass for the picture on the screen, to measure how long a forward pass takes. */
 export async function measure(): Promise<void> {
   if (!shown) return;
   const { loaded: by, picture: now, input: size } = shown;

@@ -1,4 +1,4 @@
-/** Takes a still from the camera. Every way to close the dialog also stops the camera. */
+/** Takes a photograph with the camera. The camera stops when the dialog is closed in any way. */
 import { byId } from './dom.js';
 import { dismiss, showNotice } from './notices.js';
 
@@ -17,7 +17,7 @@ export function startCamera(onStill: (still: Blob) => void): void {
 
   const open = async (): Promise<void> => {
     try {
-      // `mediaDevices` is absent on pages that are not secure.
+      // `mediaDevices` is undefined on insecure pages (without HTTPS).
       const devices = navigator.mediaDevices as MediaDevices | undefined;
       if (!devices)
         throw new DOMException(
@@ -31,7 +31,7 @@ export function startCamera(onStill: (still: Blob) => void): void {
         audio: false,
       });
       stream = got;
-      if (!dialog.open) return stop(); // closed while the browser asked for permission
+      if (!dialog.open) return stop(); // the dialog was closed while the browser asked for permission
       video.srcObject = got;
       await video.play();
       take.disabled = false;

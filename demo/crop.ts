@@ -1,4 +1,4 @@
-/** Computes the part of a picture that the model sees, in the picture's own pixels. */
+/** Computes which part of a picture the model sees, in pixels of the original picture. */
 import type { Preprocessing, ResizeRule } from '../src/index.js';
 import type { InputSize } from './state.js';
 
@@ -11,12 +11,12 @@ export interface Crop {
 
 type Sizes = Pick<Preprocessing, 'resize' | 'crop'>;
 
-/** The preprocessing of facebook/dinov2, used until a model is loaded. */
+/** The preprocessing of the facebook/dinov2 models, used until a model is loaded. */
 const USUAL: Sizes = { resize: { shortestEdge: 256 }, crop: { height: 224, width: 224 } };
 
 /**
- * Returns the crop that the model sees. If the preprocessing pads the picture, the crop extends beyond the
- * picture's edges. If the input has a given longest side, the crop is the whole picture.
+ * Returns the part of a picture that the model sees. If the preprocessing pads the picture, this part extends
+ * beyond the picture's edges. If the input is given by its longest side, the model sees the whole picture.
  */
 export function cropOf(width: number, height: number, input: InputSize, sizes: Sizes = USUAL): Crop {
   if (input !== 'crop') return { left: 0, top: 0, width, height };
@@ -31,7 +31,7 @@ export function cropOf(width: number, height: number, input: InputSize, sizes: S
   };
 }
 
-/** Returns the number of patches of an input before its features exist. */
+/** Returns the number of patch rows and columns of an input before its features are computed. */
 export function gridOf(
   width: number,
   height: number,
@@ -49,7 +49,7 @@ export function gridOf(
   return { rows: patches(height), cols: patches(width) };
 }
 
-/** Describes the checkpoint's own input in a few words. */
+/** Describes in a few words the input size that the checkpoint's own preprocessing gives. */
 export function inputText({ resize, crop }: Sizes): string {
   if (crop) return `the central ${crop.width} × ${crop.height}`;
   if (resize && 'width' in resize && !('multipleOf' in resize))

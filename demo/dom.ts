@@ -1,4 +1,4 @@
-/** Returns an element by id. Throws if it is missing or of another class. */
+/** Returns the element with an id. Throws if the element is missing or of a different class. */
 export function byId<T extends Element>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
   if (found instanceof type) return found;
@@ -7,19 +7,19 @@ export function byId<T extends Element>(id: string, type: new () => T): T {
   );
 }
 
-/** Sets the text of an element. Markup in the text has no effect. */
+/** Sets the text of an element. Markup in the text is shown as text. */
 export function setText(id: string, text: string): void {
   byId(id, HTMLElement).textContent = text;
 }
 
-/** Returns the value of the checked radio button of this name. */
+/** Returns the value of the checked radio button among those with this name. */
 export function chosen(name: string): string {
   return document.querySelector<HTMLInputElement>(`input[name="${name}"]:checked`)?.value ?? '';
 }
 
 /**
- * Checks the radio button with this name and value. If there is none, unchecks all radio buttons with this
- * name.
+ * Checks the radio button with this name and value. If there is none, all radio buttons with this name are
+ * unchecked.
  */
 export function choose(name: string, value: string): void {
   for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`))

@@ -1,4 +1,7 @@
-/** The page's calls of the library: loading, features, their colours, and timing. */
+/**
+ * The calls of the library that the page makes: loading a model, computing features, colouring them, and
+ * measuring time.
+ */
 import {
   ImageError,
   PCA,
@@ -11,7 +14,10 @@ import {
 } from '../src/index.js';
 import { hubId, type InputSize, type Loaded, type ModelChoice, type Picture } from './state.js';
 
-/** The library's class `DINOv2`, of the page or of its worker. */
+/**
+ * The library's class `DINOv2`: the class that runs models in the page, or the class that runs them in a
+ * worker.
+ */
 export interface ModelClass<Model> {
   fromPretrained(id: string, options: Options): Promise<Model>;
   fromFiles(files: ModelFiles, options: Options): Promise<Model>;
@@ -28,7 +34,7 @@ export async function loadModel<Model extends { dispose(): void }>(
   const startMs = performance.now();
   const model = await open(from, choice, { dtype: choice.dtype, signal, onProgress });
   if (signal.aborted) {
-    model.dispose(); // the load ended just before the abort
+    model.dispose(); // the load ended just before it was aborted
     throw signal.reason;
   }
   return { model, choice, loadMs: performance.now() - startMs };
@@ -50,7 +56,7 @@ function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Opti
 
 /**
  * Decodes a picture once, for the page and for the model: upright and without colour management, as the
- * library does with `orientation: 'respect'`. Throws an ImageError if the browser cannot decode the file.
+ * library does with `orientation: 'respect'`. Throws an ImageError if the browser cannot decode the picture.
  */
 export async function decode(blob: Blob, model: DINOv2 | undefined): Promise<ImageBitmap> {
   try {
@@ -75,8 +81,8 @@ export interface Run {
 }
 
 /**
- * Computes features of a decoded picture. The measured time includes the upload and reading one small
- * vector.
+ * Computes the features of a decoded picture, and measures the time. The time includes uploading the picture
+ * and reading the class token.
  */
 export async function run(
   model: DINOv2,
@@ -102,7 +108,7 @@ export async function run(
 const WARM_RUNS = 7;
 const WARM_BUDGET_MS = 2500;
 
-/** Returns the median time of up to seven forward passes, within a time budget. */
+/** Returns the median time in ms of up to seven forward passes. Fewer are run if they take too long. */
 export async function warmMs(
   model: DINOv2,
   picture: Picture,
@@ -120,7 +126,7 @@ export async function warmMs(
   return { ms: times[times.length >> 1]!, runs: times.length };
 }
 
-/** Draws features as colours, one canvas pixel per patch. Returns whether it found a foreground. */
+/** Draws features as colours, one canvas pixel per patch. Returns true if the features have a foreground. */
 export async function paint(
   features: Features,
   foreground: boolean,

@@ -1,6 +1,6 @@
 /**
- * The form for choosing a model. A load starts only when its button is pressed; the button shows the size of
- * the download.
+ * The form in which a model is chosen. A model is loaded only when the button is pressed, which shows the
+ * size of the download.
  */
 import { byId, choose, chosen, setText } from './dom.js';
 import { megabytes } from './format.js';
@@ -33,14 +33,14 @@ function read(): ModelChoice {
   };
 }
 
-/** Returns the form's current choice with these files. */
+/** Returns the choice in the form, but with the given checkpoint files instead of a hosted model. */
 export const choiceOfFiles = (checkpoint: CheckpointFiles): ModelChoice => ({
   ...read(),
   weights: 'file',
   ...checkpoint,
 });
 
-/** Sets the form to a choice. */
+/** Sets the fields of the form to a choice. */
 export function setForm(choice: ModelChoice): void {
   choose('size', choice.size);
   choose('weights', choice.weights);
@@ -51,14 +51,14 @@ export function setForm(choice: ModelChoice): void {
   refresh();
 }
 
-/** Sets which model is loaded and which is loading. */
+/** Tells the form which model is loaded and which model is being loaded. */
 export function setLoaded(loaded: ModelChoice | undefined, loading: ModelChoice | undefined): void {
   current = loaded;
   coming = loading;
   refresh();
 }
 
-/** Disables loading, because WebGPU is missing. */
+/** Disables the button that loads a model, because the browser has no WebGPU. */
 export function setUnusable(): void {
   usable = false;
   refresh();

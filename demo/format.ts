@@ -1,4 +1,4 @@
-/** Formats numbers for people. */
+/** Formats numbers for the texts of the page. */
 
 export function megabytes(bytes: number): string {
   if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;

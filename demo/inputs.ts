@@ -1,4 +1,4 @@
-/** Inputs for pictures and weights: samples, file dialogs, drop and paste. */
+/** The ways in which pictures and weights come into the page: samples, file dialogs, drop and paste. */
 import { byId, choose } from './dom.js';
 import { checkpointAmong, type CheckpointFiles } from './state.js';
 
@@ -12,7 +12,9 @@ const ownImage = byId('own-image', HTMLImageElement);
 let ownBlob: Blob | undefined;
 let ownName = '';
 
-/** Reads a sample picture. The page already shows the samples, so the browser's cache has them. */
+/**
+ * Reads a sample picture. The page has already shown the samples, so the browser reads them from its cache.
+ */
 export async function sample(name: string): Promise<{ blob: Blob; name: string }> {
   if (name === 'own' && ownBlob) return { blob: ownBlob, name: ownName };
   const image = document.querySelector<HTMLImageElement>(`input[name="sample"][value="${name}"] + img`);
@@ -22,7 +24,7 @@ export async function sample(name: string): Promise<{ blob: Blob; name: string }
   return { blob: await response.blob(), name };
 }
 
-/** Adds the visitor's picture to the samples. Called after the picture is decoded. */
+/** Adds the visitor's picture to the samples. Called after the picture has been decoded. */
 export function keepOwn(blob: Blob, name: string): void {
   URL.revokeObjectURL(ownImage.src);
   ownImage.src = URL.createObjectURL(blob);
@@ -47,7 +49,7 @@ export function startInputs({ onPicture, onWeights }: Inputs): void {
     byId(`choose-${what}`, HTMLButtonElement).addEventListener('click', () => input.click());
     input.addEventListener('change', () => {
       take([...(input.files ?? [])]);
-      input.value = ''; // so that choosing the same file again is a change
+      input.value = ''; // so that choosing the same file a second time is a change too
     });
   }
 

@@ -1,6 +1,6 @@
 /**
- * Runs one task at a time. Starting a task aborts the running task and waits until it has ended, so that two
- * loads or two forward passes never overlap.
+ * Runs one task at a time. Starting a task aborts the running task, and waits until it has ended before the
+ * new task begins, so that two loads or two forward passes never overlap.
  */
 export class Latest {
   #controller: AbortController | undefined;
@@ -12,8 +12,8 @@ export class Latest {
   }
 
   /**
-   * Aborts the running task. The promise that `start` returned resolves at once, even if the task takes a
-   * while to stop.
+   * Aborts the running task. The promise that `start` returned for it resolves at once, even if the task
+   * takes a while to stop.
    */
   abort(): void {
     this.#controller?.abort();
@@ -21,8 +21,8 @@ export class Latest {
   }
 
   /**
-   * Runs a task. Returns the task's result, or undefined if the task was aborted or replaced. If a task
-   * succeeds after its abort, the task itself must free its result.
+   * Runs a task. Returns its result, or undefined if the task was aborted or replaced by a newer task. If a
+   * task succeeds although it was aborted, the task itself must free its result.
    */
   async start<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
     this.abort();

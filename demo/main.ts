@@ -1,4 +1,4 @@
-/** Connects the page's controls with their actions, and starts the page. */
+/** Connects the controls of the page with their actions, and starts the page. */
 import { checkSupport } from '../src/index.js';
 import { cancelLoad, currentModel, currentPicture, load, measure, show, take } from './app.js';
 import { startCamera } from './camera.js';

@@ -1,6 +1,6 @@
 /**
- * Shows errors with their code and possible actions. The notice on a topic stays until it is dismissed or
- * replaced.
+ * Shows notices about errors, each with the error's code and buttons for possible actions. A notice stays
+ * until the visitor dismisses it or a newer notice on the same topic replaces it.
  */
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
@@ -35,7 +35,7 @@ const titles: Readonly<Record<Topic, string>> = {
   page: 'Something went wrong.',
 };
 
-/** Removes a topic's notice. */
+/** Removes the notice on a topic. */
 export function dismiss(topic: Topic): void {
   document.querySelector(`[data-topic="${topic}"]`)?.remove();
 }
@@ -63,7 +63,7 @@ export function showNotice(topic: Topic, error: unknown, ...actions: readonly Ac
   byId('notices', HTMLElement).append(notice);
 }
 
-/** Shows uncaught errors as notices. */
+/** From now on, shows uncaught errors as notices. */
 export function startNotices(): void {
   addEventListener('error', ({ error, message }) => showNotice('page', error ?? message));
   addEventListener('unhandledrejection', ({ reason }) => showNotice('page', reason));

@@ -1,11 +1,13 @@
-/** Draws the two pictures: the photograph, cropped as for the model, and its features over it. */
+/**
+ * Draws the two pictures: the photograph, cropped as the model sees it, and its features over a copy of it.
+ */
 import type { PatchPosition, Preprocessing } from '../src/index.js';
 import { byId } from './dom.js';
 import { cropOf } from './crop.js';
 import type { InputSize, Picture } from './state.js';
 
 const PATCH_PX = 14;
-/** Largest number of canvas pixels along a side of the photograph. */
+/** Maximum size of the longer side of the drawn photograph in canvas pixels. */
 const MOST_PX = 1036;
 
 const photo = byId('photo', HTMLCanvasElement);
@@ -16,7 +18,10 @@ const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
 
-/** Draws the photograph on the left, and again beneath the features, in the proportions of the patch grid. */
+/**
+ * Draws the photograph on the left, and a copy of it beneath the features on the right. Both have the
+ * proportions of the patch grid.
+ */
 export function drawPhoto(
   { bitmap, name }: Picture,
   input: InputSize,
@@ -45,7 +50,7 @@ export function setBusy(busy: boolean): void {
   pcaFrame.setAttribute('aria-busy', String(busy));
 }
 
-/** Shows a text in place of the features. An empty text shows the features. */
+/** Shows a text in place of the features. If the text is empty, the features are shown. */
 export function setEmpty(text: string): void {
   byId('pca-empty', HTMLElement).textContent = text;
   for (const canvas of [pcaCanvas, under]) canvas.hidden = text !== '';
@@ -72,7 +77,10 @@ export function startPictures(): void {
   }
 }
 
-/** The patch at a point of the window, in one of the two pictures. */
+/**
+ * Returns the patch at a point of the browser window; undefined if the point is outside of the picture in
+ * `frame`.
+ */
 export function patchAt(frame: HTMLElement, clientX: number, clientY: number): PatchPosition | undefined {
   const { cols, rows, patchPx, marginX, marginY } = gridOn(frame);
   const { left, top } = frame.getBoundingClientRect();
@@ -82,7 +90,7 @@ export function patchAt(frame: HTMLElement, clientX: number, clientY: number): P
   return inside ? { row, col } : undefined;
 }
 
-/** Outlines a patch in both pictures. Undefined removes the outline. */
+/** Outlines a patch in both pictures. If `patch` is undefined, removes the outline. */
 export function markPatch(patch: PatchPosition | undefined): void {
   for (const mark of document.querySelectorAll<HTMLElement>('.patch')) {
     mark.hidden = !patch || pcaCanvas.hidden;
@@ -94,7 +102,10 @@ export function markPatch(patch: PatchPosition | undefined): void {
   }
 }
 
-/** Where the grid of patches is in a square frame, in CSS pixels. The picture fills one direction, and is centred in the other. */
+/**
+ * Computes where the grid of patches is in a square frame, in CSS pixels. The picture fills the frame along
+ * its longer side, and is centred along its shorter side.
+ */
 function gridOn(frame: HTMLElement): {
   cols: number;
   rows: number;
@@ -108,7 +119,10 @@ function gridOn(frame: HTMLElement): {
   return { cols, rows, patchPx, marginX: (side - cols * patchPx) / 2, marginY: (side - rows * patchPx) / 2 };
 }
 
-/** Encodes the right picture as a PNG of at least 896 pixels along its longer side. */
+/**
+ * Encodes the right-hand picture (the features over the photograph) as a PNG whose longer side has at least
+ * 896 pixels.
+ */
 export async function toPng(): Promise<Blob> {
   const { width: cols, height: rows } = pcaCanvas;
   const scale = PATCH_PX * Math.max(1, Math.ceil(896 / (Math.max(rows, cols) * PATCH_PX)));

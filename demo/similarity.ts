@@ -1,4 +1,7 @@
-/** Similarity over the features: of every patch to the one under the pointer, to a pinned one, or to one chosen by keys. */
+/**
+ * Shows how similar every patch of the picture is to one patch: the patch under the pointer, or a patch that
+ * was chosen with a click or with the arrow keys.
+ */
 import { PatchSimilarity, type Features, type PatchPosition } from '../src/index.js';
 import { byId, setText } from './dom.js';
 import { markPatch, pcaCanvas, patchAt } from './pictures.js';
@@ -12,7 +15,7 @@ const HINT =
 let similarity: PatchSimilarity | undefined;
 let pinned: PatchPosition | undefined;
 
-/** Reads the patch tokens of the features on the screen. */
+/** Reads the patch tokens of new features, so that their similarities can be shown. */
 export async function useFeatures(features: Features, signal: AbortSignal): Promise<void> {
   const next = await PatchSimilarity.read(features);
   if (signal.aborted) return;
@@ -20,14 +23,14 @@ export async function useFeatures(features: Features, signal: AbortSignal): Prom
   hint.textContent = HINT;
 }
 
-/** Forgets the features, because others are computed. */
+/** Removes the similarities from the page, because the features are about to change. */
 export function clearSimilarity(): void {
   similarity = pinned = undefined;
   show(undefined);
   hint.textContent = '';
 }
 
-/** Shows the similarity to a patch, or the features alone. */
+/** Shows the similarity of all patches to one patch. If `patch` is undefined, shows the features alone. */
 function show(patch: PatchPosition | undefined): void {
   canvas.hidden = pcaCanvas.hidden || !patch || !similarity;
   markPatch(patch);

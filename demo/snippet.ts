@@ -1,4 +1,4 @@
-/** Returns example code that computes the features on the screen. */
+/** Returns example code that computes the same features as the page shows. */
 import { hubId, type InputSize, type ModelChoice } from './state.js';
 
 export function snippet(choice: ModelChoice, input: InputSize, foreground: boolean): string {

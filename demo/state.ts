@@ -1,4 +1,4 @@
-/** The visitor's choices, as plain data. */
+/** The visitor's choices: plain data types and functions of them. */
 import type { DINOv2 } from '../src/index.js';
 
 export type Size = 'small' | 'base' | 'large';
@@ -9,16 +9,22 @@ export interface ModelChoice {
   readonly registers: boolean;
   readonly weights: WeightsFrom;
   readonly dtype: 'fp32' | 'fp16';
-  /** For `file`: the weights and, if given, config.json and preprocessor_config.json. */
+  /**
+   * The weights file that the visitor chose, if `weights` is `file`; then `config` and `preprocessor` may be
+   * its config.json and preprocessor_config.json.
+   */
   readonly file?: File | undefined;
   readonly config?: File | undefined;
   readonly preprocessor?: File | undefined;
 }
 
-/** A checkpoint's files. */
+/** The files of a checkpoint that the visitor chose. */
 export type CheckpointFiles = Pick<ModelChoice, 'config' | 'preprocessor'> & { readonly file: File };
 
-/** Finds a checkpoint among the visitor's files; undefined without weights. */
+/**
+ * Finds the files of a checkpoint among the visitor's files. Returns undefined if none of the files contains
+ * weights.
+ */
 export function checkpointAmong(files: readonly File[]): CheckpointFiles | undefined {
   const file = files.find(({ name }) => /\.safetensors$/i.test(name));
   if (!file) return undefined;
@@ -28,20 +34,22 @@ export function checkpointAmong(files: readonly File[]): CheckpointFiles | undef
 }
 
 /**
- * The input to the model. `crop`: the checkpoint's own preprocessing, usually a central crop. A number: the
- * whole picture, resized to this longest side in pixels.
+ * How a picture is prepared for the model. `crop`: by the checkpoint's own preprocessing, usually a central
+ * crop. A number: the whole picture is resized so that its longer side has this many pixels.
  */
 export type InputSize = 'crop' | 224 | 322 | 448 | 518;
 
-/** A decoded picture. The model and the page use the same pixels. */
+/** A decoded picture. The model and the page use the same decoded pixels. */
 export interface Picture {
   readonly name: string;
   readonly bitmap: ImageBitmap;
-  /** The value of the picture's radio button: the name of a sample, or `own`. */
+  /** The value of the picture's radio button: the name of a sample, or `own` for the visitor's picture. */
   readonly choice: string;
 }
 
-/** A model on the GPU, in the page or in a worker, with the choice and the time of its load. */
+/**
+ * A loaded model, in the page or in a worker, with the choice that led to it and the time that loading took.
+ */
 export interface Loaded<Model = DINOv2> {
   readonly model: Model;
   readonly choice: ModelChoice;
@@ -56,7 +64,7 @@ export const firstChoice: ModelChoice = {
 };
 
 const letters: Readonly<Record<Size, string>> = { small: 'S', base: 'B', large: 'L' };
-/** Bytes of model.safetensors on the hub, rounded to three digits. */
+/** Size in bytes of model.safetensors on the Hugging Face hub, rounded to three digits. */
 const hubBytes: Readonly<Record<Size, number>> = { small: 88.2e6, base: 346e6, large: 1.22e9 };
 
 export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
@@ -72,11 +80,11 @@ export const hubId = ({ size, registers }: ModelChoice): string =>
 
 export const downloadBytes = ({ size }: ModelChoice): number => hubBytes[size];
 
-/** Returns a name such as `ViT-S`, or the file's name. */
+/** Returns the name of a model for the page: a name such as `ViT-S`, or the name of the visitor's file. */
 export const modelName = ({ size, registers, weights, file }: ModelChoice): string =>
   weights === 'file' ? (file?.name ?? 'a file') : `ViT-${letters[size]}${registers ? ' with registers' : ''}`;
 
-/** Describes the origin of the weights in a few words. */
+/** Says in a few words where the weights of a model come from. */
 export function weightsName(choice: ModelChoice): string {
   if (choice.weights === 'hub') return hubId(choice);
   return choice.weights === 'file' ? (choice.file?.name ?? 'a file') : 'synthetic, not trained';

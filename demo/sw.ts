@@ -1,7 +1,7 @@
 /**
- * The service worker of both pages. It serves the files of one build when the network is off. It does not
- * cache weights, which the library caches itself, nor photographs. The build (vite.config.ts) emits this
- * script as a file of its own, and inserts VERSION and FILES at its start.
+ * The service worker of both demo pages. It serves the pages' files without a network. It caches neither
+ * weights, which the library caches itself, nor photographs. The build (vite.config.ts) writes this script to
+ * a separate file, and inserts the constants VERSION and FILES at its start.
  */
 interface Extendable extends Event {
   waitUntil(task: Promise<unknown>): void;
@@ -10,7 +10,7 @@ interface Fetching extends Extendable {
   readonly request: Request;
   respondWith(answer: Promise<Response>): void;
 }
-/** A service worker's globals, which TypeScript's types for pages lack. */
+/** The global variables of a service worker, which TypeScript's DOM types lack. */
 interface Scope {
   readonly location: Location;
   readonly clients: { claim(): Promise<void> };
@@ -20,9 +20,9 @@ interface Scope {
   addEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
 }
 
-/** A hash of the build's files. */
+/** A hash of the files of the build. */
 declare const VERSION: string;
-/** Paths of the build's files, relative to this file. A page is listed as its folder. */
+/** Paths of the files of the build, relative to this script. A page is listed by the path of its folder. */
 declare const FILES: readonly string[];
 
 const scope = globalThis as object as Scope;
@@ -31,13 +31,16 @@ const cacheName = PREFIX + VERSION;
 
 const urls = new Set(FILES.map((file) => new URL(file, scope.location.href).href));
 
-/** The URL under which the build's file for a request is cached. */
+/** Returns the URL under which the file for a request is cached. */
 function fileOf({ url }: Request): string {
   const { origin, pathname } = new URL(url);
   return origin + pathname.replace(/\/index\.html$/, '/');
 }
 
-/** Caches all files. If a file fails, deletes the cache, so that an incomplete version is never used. */
+/**
+ * Caches all files of the build. If one of them cannot be cached, deletes the cache, so that an incomplete
+ * version is never used.
+ */
 async function install(): Promise<void> {
   const cache = await caches.open(cacheName);
   try {
@@ -51,7 +54,7 @@ async function install(): Promise<void> {
 async function keep(cache: Cache, url: string): Promise<void> {
   const response = await fetch(url, { cache: 'no-cache' });
   if (!response.ok) throw new Error(`${url}: the server answered ${response.status}.`);
-  // A navigation fails if its response was redirected, so the body and headers are copied into a new
+  // The browser refuses a redirected response for a navigation, so the body and headers are copied into a new
   // response.
   const { status, headers } = response;
   await cache.put(url, response.redirected ? new Response(response.body, { status, headers }) : response);
@@ -59,8 +62,8 @@ async function keep(cache: Cache, url: string): Promise<void> {
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(cacheName);
-  // The browser may evict the cache but keep the service worker. If a file is not in the cache, the network
-  // is used.
+  // The browser may evict the cache but keep the service worker. A file that is not in the cache is then
+  // requested from the network.
   return (await cache.match(fileOf(request), { ignoreVary: true })) ?? fetch(request);
 }
 
@@ -76,8 +79,8 @@ scope.addEventListener('fetch', (event) => {
   if (event.request.method === 'GET' && urls.has(fileOf(event.request)))
     event.respondWith(answer(event.request));
 });
-// A new version waits until the visitor requests it or no page is open, so that a page never mixes files of
-// two versions.
+// A new version of this service worker waits until the visitor requests it or no page is open, so that a page
+// never uses files of two versions.
 scope.addEventListener('message', ({ data }) => void (data === 'take over' && scope.skipWaiting()));
 
 export {};

@@ -1,4 +1,4 @@
-/** Light or dark colours: the system's setting, unless the visitor chooses. */
+/** Light or dark colours of the page: by the system's setting, unless the visitor chooses. */
 import { byId } from './dom.js';
 
 const KEY = 'theme';
@@ -23,7 +23,7 @@ export function startTheme(): void {
     try {
       localStorage.setItem(KEY, root.dataset['theme']);
     } catch {
-      // without storage the choice lasts until the page is closed
+      // If the browser allows this page no storage, the choice lasts until the page is closed.
     }
   });
 }

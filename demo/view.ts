@@ -1,4 +1,4 @@
-/** Shows figures and texts around the pictures. */
+/** Shows the numbers and texts around the pictures. */
 import type { DINOv2, Features, LoadProgress, Support } from '../src/index.js';
 import { byId, setText } from './dom.js';
 import { duration, megabytes, millions } from './format.js';
@@ -35,7 +35,7 @@ export function showProgress({ loadedBytes, totalBytes, loadedTensors, totalTens
   );
 }
 
-/** Hides the progress bar, after any outcome of a load. */
+/** Hides the progress bar after a load has succeeded, failed or been aborted. */
 export function hideLoading(loaded: Pick<Loaded, 'choice'> | undefined): void {
   loading.hidden = true;
   untrained.hidden = loaded?.choice.weights !== 'synthetic';
@@ -74,7 +74,7 @@ export function showGrid({ rows, cols, numTokens, numRegisterTokens }: Features)
   byId('tokens', HTMLElement).title = `1 class token, ${numRegisterTokens} registers, ${rows * cols} patches`;
 }
 
-/** Enables the buttons that save and time the features. */
+/** Enables or disables the buttons that save the features and that measure the time of a forward pass. */
 export function setResult(there: boolean): void {
   for (const id of ['save', 'measure']) byId(id, HTMLButtonElement).disabled = !there;
 }

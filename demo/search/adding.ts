@@ -1,4 +1,4 @@
-/** Adding photographs to the collection. */
+/** The part of the search page that adds photographs to the collection. */
 import {
   IndexError,
   askAgain,
@@ -26,12 +26,13 @@ const MOST_FAILURES_SHOWN = 500;
 
 let lostBy: (error: unknown) => boolean = () => false;
 let running: Ingest | undefined;
-/** Sources that wait for a model, or for a running ingest to end. */
+/** Sources of photographs that wait until a model is loaded or a running ingest has ended. */
 const waiting: { readonly source: IngestSource; readonly under: string | undefined }[] = [];
 let unfinished: UnfinishedIngest | undefined;
 
 /**
- * Adds photographs: at once, after the running ingest has ended, or as soon as a model is loaded.
+ * Adds the photographs of a source: at once, or, if an ingest is running or no model is loaded, as soon as
+ * possible.
  * @param under prefix of the ids, if the collection already has a folder of the same name
  */
 export function add(source: IngestSource, under?: string): void {
@@ -70,7 +71,7 @@ export async function next(): Promise<void> {
     show(report, report.failures);
     if (report.failures.some(({ id, error }) => isTaken(error) && index.has(id))) showTaken(index, source);
   } catch (error) {
-    // The ingest continues once a model is loaded.
+    // If the model was lost, the ingest continues once a model is loaded.
     if (lostBy(error)) waiting.unshift({ source, under });
     else if (isTaken(error)) showTaken(index, source);
     else if (run.progress.phase !== 'aborted')
@@ -86,7 +87,7 @@ export async function next(): Promise<void> {
 const isTaken = (error: unknown): boolean =>
   error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID';
 
-/** Asks what to do if the collection already has a folder or photograph of the same name. */
+/** Asks the visitor what to do if the collection already has a folder or a photograph of the same name. */
 function showTaken(index: EmbeddingIndex, source: IngestSource): void {
   const ids = index.ids();
   let number = 2;
@@ -135,8 +136,8 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
 }
 
 /**
- * Failures that the page shows. When a failure of several files gets another file, `ingest` replaces its
- * object.
+ * The failures that the page shows. If several files share a failure, `ingest` replaces the failure's object
+ * whenever a further file joins it, so the objects here show which failures have changed.
  */
 let failuresShown: IngestFailure[] = [];
 
@@ -164,7 +165,7 @@ function showFailures(failures: readonly IngestFailure[]): void {
   }
 }
 
-/** Shows a notice if a reload interrupted an ingest. */
+/** If a reload interrupted an ingest, shows a notice that offers to continue it. */
 export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<void> {
   unfinished = index && (await unfinishedIngest(index));
   byId('unfinished', HTMLElement).hidden = !unfinished || running !== undefined;
@@ -178,7 +179,10 @@ export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<vo
   byId('unfinished-go', HTMLElement).hidden = !handles;
 }
 
-/** @param lost discards the model if the error shows that its GPU or worker is lost */
+/**
+ * @param lost function that discards the model if an error shows that its GPU or worker is lost, and then
+ *   returns true
+ */
 export function startAdding(lost: (error: unknown) => boolean): void {
   lostBy = lost;
   pause.addEventListener('click', () =>

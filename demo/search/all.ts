@@ -1,11 +1,15 @@
 /**
- * The view of all photographs, in the order in which they were added. It grows while photographs are added.
+ * The view of all photographs, in the order in which they were added. While photographs are added, they
+ * appear at its end.
  */
 import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
 import { byId } from '../dom.js';
 import { tile } from './tiles.js';
 
-/** Number of tiles per step. More are added when the end of the list becomes visible. */
+/**
+ * Number of tiles that are added to the view at a time. More tiles are added when the visitor scrolls to its
+ * end.
+ */
 const PAGE = 240;
 
 const more = byId('more', HTMLButtonElement);

@@ -1,6 +1,6 @@
 /**
- * The collection: one index that is stored in this browser. The collection opens without a model. To add
- * photographs, the model that made the collection must be loaded.
+ * The collection of photographs: one index that is stored in this browser. It can be opened without a model.
+ * To add photographs, the visitor must load the model with which the collection was made.
  */
 import { DINOv2Error } from '../../src/index.js';
 import {
@@ -25,25 +25,25 @@ const NAMED = 10;
 
 let index: EmbeddingIndex | undefined;
 let loaded: Loaded<DINOv2> | undefined;
-/** Identity of the loaded model with this page's preprocessing. */
+/** Identity of the loaded model together with the preprocessing of this page. */
 let identity: ModelIdentity | undefined;
-/** The error that explains why this browser cannot store the collection. */
+/** The error that says why this browser cannot store the collection; undefined if it can. */
 let forgetful: unknown;
 /** True if the stored collection cannot be opened. No new collection is made until the visitor deletes it. */
 let blocked = false;
-/** The running deletion. */
+/** Settles when the most recent deletion of the collection has ended. */
 let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 
 /**
- * Notifies other tabs when the collection is created or deleted. The library itself notifies other tabs of
- * changes to items.
+ * Notifies other tabs when the collection is created or deleted. The library itself notifies other tabs when
+ * items change.
  */
 const tabs = new BroadcastChannel('photograph search');
 
 export const collection = (): EmbeddingIndex | undefined => index;
 
-/** The loaded model, if it made the collection or if no collection exists yet. */
+/** Returns the loaded model if the collection was made with it or does not exist yet; otherwise undefined. */
 export function usableModel(): DINOv2 | undefined {
   return loaded && identity && (!index || sameModel(index.header.model)) ? loaded.model : undefined;
 }
@@ -57,7 +57,7 @@ function sameModel(of: ModelIdentity | undefined): boolean {
 
 /**
  * Opens the stored collection.
- * @param repair 'drop' leaves out damaged photographs
+ * @param repair 'drop' opens a damaged collection without its damaged photographs
  */
 export async function openCollection(repair?: 'drop'): Promise<void> {
   let known = false;
@@ -99,7 +99,7 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
   show();
 }
 
-/** Shows which photographs were damaged and removed. */
+/** Shows a notice that names the damaged photographs, which were removed from the collection. */
 function tellDropped(ids: readonly string[]): void {
   if (ids.length === 0) return;
   const names = `${ids.slice(0, NAMED).join(', ')}${ids.length > NAMED ? ', …' : ''}`;
@@ -137,7 +137,7 @@ function become(next: EmbeddingIndex | undefined): void {
   checkModel();
 }
 
-/** The collection that photographs are added to. Creates it if there is none. */
+/** Returns the collection to which photographs are added. Creates it if it does not exist. */
 export async function collectionToAdd(): Promise<EmbeddingIndex> {
   await deletion;
   if (blocked)
@@ -184,7 +184,7 @@ export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> 
   show();
 }
 
-/** Shows a notice if a model other than the loaded model made the collection. */
+/** Shows a notice if the collection was made with a different model than the loaded one. */
 function checkModel(): void {
   const of = index?.header.model;
   if (!identity || !of || sameModel(of)) return dismiss('other');
@@ -206,7 +206,7 @@ export function deleteCollection(): Promise<void> {
   return deletion;
 }
 
-/** Deletes the collection. Shows errors instead of rejecting. */
+/** Deletes the collection. If this fails, shows the error; never rejects. */
 async function deleteNow(): Promise<void> {
   try {
     become(undefined);
@@ -233,7 +233,7 @@ export async function exportCollection(kind: 'safetensors' | 'npy'): Promise<voi
   }
 }
 
-/** Imports an exported collection. */
+/** Imports a collection from a file that was exported earlier. */
 export async function importCollection(file: Blob): Promise<void> {
   await deletion;
   try {
@@ -268,7 +268,7 @@ function showSoon(): void {
   soon ??= setTimeout(show, 500);
 }
 
-/** Updates the figures and buttons of the collection. */
+/** Updates the numbers and buttons that concern the collection. */
 function show(): void {
   clearTimeout(soon);
   soon = undefined;
@@ -307,7 +307,7 @@ async function showUsage(): Promise<void> {
     );
 }
 
-/** True if the metadata of a safetensors file shows that the file is an exported collection. */
+/** True if a safetensors file is an exported collection, as its metadata shows. */
 export async function isCollection(file: Blob): Promise<boolean> {
   const length = new DataView(await file.slice(0, 8).arrayBuffer());
   if (length.byteLength < 8) return false;

@@ -1,4 +1,4 @@
-/** Drawing a box on the opened photograph, with the pointer or with the arrow keys. */
+/** Lets the visitor draw a box on the opened photograph, with the pointer or with the arrow keys. */
 import { byId } from '../dom.js';
 
 /** A box as fractions (0 to 1) of the photograph's width and height. */
@@ -11,9 +11,15 @@ export interface Part {
 
 const box = byId('query-box', HTMLElement);
 const mark = byId('query-mark', HTMLElement);
-/** A drag shorter than this fraction counts as a click, which removes the box. */
+/**
+ * A drag that is shorter than this fraction of the photograph's width or height counts as a click, which
+ * removes the box.
+ */
 const LEAST = 0.03;
-/** Step of an arrow key, and smallest side of a box, as fractions. */
+/**
+ * How far an arrow key moves the box, and the smallest side of a box, both as fractions of the photograph's
+ * width or height.
+ */
 const STEP = 1 / 16;
 
 let part: Part | undefined;
@@ -35,14 +41,17 @@ function show(): void {
   for (const side of ['left', 'top', 'width', 'height'] as const) mark.style[side] = `${100 * part[side]}%`;
 }
 
-/** Removes the box, and enables or disables drawing. */
+/** Removes the box, and then enables or disables drawing. */
 export function resetDrawing(canDraw: boolean): void {
   part = undefined;
   usable = canDraw;
   show();
 }
 
-/** Calls `onPart` with the box after it was drawn, and with undefined after it was removed. */
+/**
+ * Lets the visitor draw. Calls `onPart` with a new or changed box, and with undefined after the box was
+ * removed.
+ */
 export function startDrawing(onPart: (part: Part | undefined) => void): void {
   let from: { readonly x: number; readonly y: number } | undefined;
   const at = ({ clientX, clientY }: PointerEvent): { x: number; y: number } => {

@@ -1,4 +1,4 @@
-/** Connects the page's controls to their actions. */
+/** Connects the controls of the search page with their actions. */
 import { byId } from '../dom.js';
 import { choiceOfFiles, startForm } from '../form.js';
 import { startNotices } from '../notices.js';

@@ -1,20 +1,21 @@
 /**
- * The map: all photographs on a plane, similar ones near each other. The name of the photograph nearest to
- * the pointer is shown, and a click opens that photograph. Arrow keys move from one photograph to the next.
+ * The map: all photographs on a plane, with similar photographs near each other. The page shows the name of
+ * the photograph nearest to the pointer, and a click opens that photograph. The arrow keys move from one
+ * photograph to the next.
  */
 import type { EmbeddingIndex, MapPoint } from '../../src/search.js';
 import { nameOf } from './photos.js';
 import { urlOf } from './pictures.js';
 import { text } from './tiles.js';
 
-/** Maximum number of thumbnails on the map. Further photographs are drawn as dots. */
+/** Maximum number of thumbnails on the map. All further photographs are drawn as dots. */
 const MOST_PICTURES = 600;
-/** Maximum distance in pixels at which the pointer selects a photograph. */
+/** Maximum distance in pixels between the pointer and the photograph that it selects. */
 const REACH_PX = 48;
 
 interface Placed {
   readonly id: string;
-  /** Position in the unit square. */
+  /** Horizontal position of the photograph in the unit square, 0 to 1. */
   readonly x: number;
   readonly y: number;
 }
@@ -107,7 +108,8 @@ export class MapView {
   }
 
   /**
-   * Moves to the nearest photograph in a direction. Distance at a right angle to the direction counts twice.
+   * Moves to the nearest photograph in the direction of an arrow key. Distance at a right angle to this
+   * direction counts twice.
    */
   #step(key: string): void {
     const from = this.#at;
@@ -188,7 +190,10 @@ export class MapView {
   }
 }
 
-/** Scales points to the unit square, each axis separately. A single point is placed in the middle. */
+/**
+ * Scales the points of the map to the unit square, each axis separately. A single point is placed in the
+ * middle.
+ */
 function toSquare(points: readonly MapPoint[]): Placed[] {
   const scaled = (values: readonly number[]): number[] => {
     const [least, most] = [

@@ -1,6 +1,6 @@
 /**
- * Loads the model. It runs in a worker, so that the page stays responsive while photographs are added. On the
- * next visit, the last model loads automatically if no download is needed.
+ * Loads the model of the search page. The model runs in a worker, so that the page stays responsive while
+ * photographs are added. On the next visit, the last model is loaded automatically if this needs no download.
  */
 import { checkSupport, DINOv2Error, listCached } from '../../src/index.js';
 import { DINOv2 } from '../../src/worker.js';
@@ -32,7 +32,7 @@ export async function load(choice: ModelChoice): Promise<void> {
       loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || showProgress(progress))),
     );
     if (next) await become(next);
-    else if (loads.busy) return; // a newer load shows its progress
+    else if (loads.busy) return; // a newer load shows its progress instead
   } catch (error) {
     showNotice('model', error, { text: 'Try again', run: () => void load(choice) });
   }
@@ -58,13 +58,13 @@ async function become(next: Loaded<DINOv2>): Promise<void> {
 }
 
 /**
- * Discards the model if the error shows that its GPU or worker is lost. Returns true if the model was
- * discarded.
+ * If an error shows that the GPU or the worker of the model is lost, discards the model and returns true;
+ * otherwise returns false.
  */
 export function lostBy(error: unknown): boolean {
   if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code))
     return false;
-  // DISPOSED comes from a model that a newer model has replaced.
+  // DISPOSED means that a newer model has already replaced the model of this error.
   if (loaded && error.code !== 'DISPOSED') void lose(loaded, error);
   return true;
 }
@@ -78,7 +78,10 @@ async function lose({ choice, model }: Loaded<DINOv2>, error: unknown): Promise<
   showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
 }
 
-/** Stores the choice of the model for the next visit. A chosen file cannot be stored. */
+/**
+ * Stores the visitor's choice of a model for the next visit. Weights in a file of the visitor cannot be
+ * stored.
+ */
 function remember({ size, registers, weights, dtype }: ModelChoice): void {
   try {
     if (weights === 'file') localStorage.removeItem(KEY);
@@ -105,8 +108,8 @@ function remembered(): ModelChoice | undefined {
 }
 
 /**
- * On start, reports missing support or loads the last model. Downloads nothing unless the visitor loads a
- * model.
+ * When the page starts, loads the last model, or shows that the browser lacks what the library needs. Nothing
+ * is downloaded unless the visitor loads a model.
  */
 export async function startModel(onLoaded: () => void): Promise<void> {
   onModel = onLoaded;

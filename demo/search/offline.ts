@@ -1,6 +1,6 @@
 /**
- * Offline use: registers the service worker, which caches this page's own files. The library caches the
- * weights.
+ * Offline use of the page: registers the service worker, which caches the files of the page. The library
+ * itself caches the weights.
  */
 import { byId } from '../dom.js';
 import { showNotice } from '../notices.js';
@@ -10,8 +10,8 @@ interface TrustedTypes {
 }
 
 /**
- * A Trusted Types policy that allows script URLs of this page's own origin only: the service worker and the
- * library's worker.
+ * Sets a Trusted Types policy that allows only script URLs of this page's own origin: those of the service
+ * worker and of the library's worker.
  */
 export function trustOwnScripts(): void {
   const { trustedTypes } = globalThis as { trustedTypes?: TrustedTypes };
@@ -25,8 +25,8 @@ export function trustOwnScripts(): void {
 }
 
 /**
- * Registers the service worker, but only in the built page: it must not cache files of the development
- * server, which change.
+ * Registers the service worker, but only in the built page: the files of the development server change, so
+ * they must not be cached.
  */
 export async function startOffline(): Promise<void> {
   if (import.meta.env.MODE !== 'demo' || !('serviceWorker' in navigator)) return;
@@ -51,7 +51,8 @@ export async function startOffline(): Promise<void> {
       () => void (controlled && location.reload()),
     );
   } catch (error) {
-    // The registration fails if the browser allows this page no storage. The page then works only online.
+    // The registration fails if the browser allows this page no storage. The page then works only with a
+    // network.
     if (!(error instanceof DOMException)) showNotice('page', error);
   }
 }

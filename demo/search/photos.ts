@@ -1,23 +1,26 @@
 /**
- * The preprocessing that this page uses for all photographs. The collection's header records the
- * preprocessing.
+ * The preprocessing that the search page uses for all photographs. The header of the collection's index
+ * contains it.
  */
 import type { FileMetadata } from '../../src/search.js';
 
 /**
- * Preprocessing: the whole upright photograph, scaled so that its longer side has 224 pixels, which are 16
- * patches.
+ * The preprocessing: the whole photograph is turned upright and scaled so that its longer side has 224
+ * pixels, which are 16 patches.
  */
 export const LOOK = { resize: 'fit', longestSide: 224, orientation: 'respect', pooling: 'cls' } as const;
 
-/** The file metadata of an item, if it came from a file. */
+/**
+ * Returns the data about an item's file from the item's metadata; undefined if the item was not made from a
+ * file.
+ */
 export function fileOf(metadata: unknown): FileMetadata | undefined {
   if (typeof metadata !== 'object' || metadata === null || !('file' in metadata)) return undefined;
   const { file } = metadata;
   return typeof file === 'object' && file !== null && 'size' in file ? (file as FileMetadata) : undefined;
 }
 
-/** The last part of a path. */
+/** Returns the file name of a photograph, which is the last part of its path. */
 export const nameOf = (id: string): string => id.slice(id.lastIndexOf('/') + 1);
 
 export const count = (photographs: number): string =>

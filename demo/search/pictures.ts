@@ -1,12 +1,13 @@
 /**
- * Thumbnails of the collection as object URLs. Each thumbnail is read once, when its image comes into view.
+ * The thumbnails of the collection, as object URLs. Each thumbnail is read once, when its image element comes
+ * into view.
  */
 import type { EmbeddingIndex } from '../../src/search.js';
 
 let source: EmbeddingIndex | undefined;
 const urls = new Map<string, Promise<string | undefined>>();
 
-/** Sets the index that thumbnails are read from. */
+/** Sets the index from which thumbnails are read. */
 export function takeFrom(index: EmbeddingIndex | undefined): void {
   forget([...urls.keys()]);
   source = index;
@@ -24,7 +25,7 @@ export function urlOf(id: string): Promise<string | undefined> {
   return url;
 }
 
-/** Discards the thumbnails of items that were changed or removed. */
+/** Discards the thumbnails of items that have been changed or removed. */
 export function forget(ids: readonly string[]): void {
   for (const id of ids) {
     void urls.get(id)?.then(
@@ -49,10 +50,10 @@ const inView = new IntersectionObserver(
 async function show(image: HTMLImageElement): Promise<void> {
   const url = await urlOf(image.dataset['id'] ?? '').catch(() => undefined);
   if (url) image.src = url;
-  else image.closest('.cell')?.classList.add('blank'); // the name of the photograph is shown instead
+  else image.closest('.cell')?.classList.add('blank'); // the page shows the photograph's name instead
 }
 
-/** An image element for an item. Its thumbnail loads when the element comes into view. */
+/** Makes an image element for an item. The item's thumbnail is loaded when the element comes into view. */
 export function picture(id: string): HTMLImageElement {
   const image = document.createElement('img');
   image.alt = ''; // the label beside the image contains the name

@@ -1,6 +1,6 @@
 /**
- * Searches for photographs similar to a photograph, or to a part of it. A new search aborts the previous
- * search. The search is repeated when the collection changes.
+ * Searches for photographs that are similar to a photograph, or to a part of it. A new search aborts the
+ * previous search. The search is repeated whenever the collection changes.
  */
 import {
   describeImage,
@@ -21,9 +21,11 @@ import { text, tile, type Tile } from './tiles.js';
 import { setStatus } from './views.js';
 
 type Query = {
-  /** An item of the collection, or a photograph that is not in the collection. */
+  /**
+   * The photograph that is searched for: an item of the collection, or a file that is not in the collection.
+   */
   readonly of: { readonly id: string } | { readonly file: Blob; readonly name: string };
-  /** Vector and patches of the photograph, computed by the model when first needed. */
+  /** Vector and patches of the photograph. The model computes them when they are first needed. */
   description?: Promise<Description>;
 };
 
@@ -41,13 +43,13 @@ let ownUrl: string | undefined;
 let stopListening: () => void = () => undefined;
 let again: ReturnType<typeof setTimeout> | undefined;
 
-/** Opens an item of the collection and searches for similar photographs. */
+/** Opens a photograph of the collection and searches for similar photographs. */
 export function openItem(id: string): void {
   start({ of: { id } }, nameOf(id), id);
   void showItem(id);
 }
 
-/** Searches for photographs similar to a photograph that is not in the collection. */
+/** Opens a photograph that is not in the collection, and searches for similar photographs. */
 export function openFile(file: Blob, name: string): void {
   if (!usableModel())
     return showNotice(
@@ -108,7 +110,7 @@ function start(next: Query, name: string, caption: string): void {
   void ask();
 }
 
-/** Shows the thumbnail, and then the photograph itself if the page may read its folder. */
+/** Shows the thumbnail of an item, and then its original file if the page may read the folder of the file. */
 async function showItem(id: string): Promise<void> {
   const index = collection();
   const asked = query;
@@ -129,7 +131,7 @@ async function showItem(id: string): Promise<void> {
   image.src = url;
 }
 
-/** Marks the tile of the query. */
+/** Marks the tile of the opened photograph. */
 function showCurrent(): void {
   const id = query && 'id' in query.of ? query.of.id : undefined;
   for (const marked of document.querySelectorAll('[aria-current="true"]'))
@@ -196,8 +198,8 @@ async function search(
 }
 
 /**
- * Computes vector and patches of the query, from the photograph itself if it can be read, otherwise from its
- * thumbnail.
+ * Computes vector and patches of the opened photograph: from the original file if it can be read, otherwise
+ * from its thumbnail.
  */
 async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSignal): Promise<Description> {
   const model = usableModel();
@@ -209,7 +211,7 @@ async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSig
   return describeImage(model, file, { ...LOOK, patches: index.header.patches !== 'none', signal });
 }
 
-/** Rounds a box to whole patches, at least one in each direction. */
+/** Converts a box on the photograph to whole patches, at least one in each direction. */
 function boxOf(
   { left, top, width, height }: Part,
   { rows, cols }: { readonly rows: number; readonly cols: number },
@@ -241,7 +243,10 @@ function present(index: EmbeddingIndex, now: Query, { tiles, ms, byPart }: Answe
   );
 }
 
-/** @param lost discards the model if the error shows that its GPU or worker is lost */
+/**
+ * @param lost function that discards the model if an error shows that its GPU or worker is lost, and then
+ *   returns true
+ */
 export function startSearching(lost: (error: unknown) => boolean): void {
   lostBy = lost;
   startDrawing((drawn) => {

@@ -1,6 +1,6 @@
 /**
- * Tiles: buttons with a photograph, each of which opens its photograph. Names are inserted as text, so markup
- * in a name has no effect.
+ * Tiles: buttons with a photograph. A click on a tile opens its photograph. Names are inserted as text, so
+ * markup in a name has no effect.
  */
 import type { PartHit } from '../../src/search.js';
 import { fileOf, nameOf } from './photos.js';
@@ -10,7 +10,7 @@ export interface Tile {
   readonly id: string;
   readonly metadata: unknown;
   readonly score?: number | undefined;
-  /** Matching region, in patches, if the search was for a region. */
+  /** The part of this photograph that matched, in patches, if the search was for a part of a photograph. */
   readonly part?: Pick<PartHit, 'box' | 'grid'> | undefined;
 }
 
@@ -42,7 +42,7 @@ export function tile({ id, metadata, score, part }: Tile, onOpen: (id: string) =
   return item;
 }
 
-/** Positions a box over its patches. */
+/** Positions an element over the patches of a box, as percentages of the photograph's size. */
 export function place(element: HTMLElement, { box, grid }: Pick<PartHit, 'box' | 'grid'>): void {
   element.style.left = `${(100 * box.col) / grid.cols}%`;
   element.style.top = `${(100 * box.row) / grid.rows}%`;

@@ -1,4 +1,6 @@
-/** The views of the collection: all photographs, duplicates, groups, or the map. */
+/**
+ * The views of the collection: all photographs, near-duplicates, groups of similar photographs, or the map.
+ */
 import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
 import { byId, chosen, setText } from '../dom.js';
 import { Latest } from '../latest.js';
@@ -13,7 +15,10 @@ const into = byId('view', HTMLElement);
 const more = byId('more', HTMLButtonElement);
 const threshold = byId('threshold', HTMLInputElement);
 const clusters = byId('clusters', HTMLInputElement);
-/** Delay between a change and the new computation of the view, because changes come in quick succession. */
+/**
+ * Delay in ms between a change of the collection and the new computation of the view, because changes often
+ * come in quick succession.
+ */
 const AGAIN_MS = 1500;
 
 const work = new Latest();

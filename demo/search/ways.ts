@@ -1,6 +1,6 @@
 /**
- * Buttons, drops and pastes that bring files into the page. The zone in which a photograph is dropped decides
- * whether it is added or used as a query.
+ * The ways in which files come into the search page: buttons, drop and paste. The half of the page on which a
+ * photograph is dropped decides whether it is added to the collection or searched for.
  */
 import { droppedFiles, type IngestSource } from '../../src/search.js';
 import { byId } from '../dom.js';
@@ -13,11 +13,11 @@ export interface Ways {
   /** Handles a file with weights or an exported collection. */
   onSafetensors(checkpoint: CheckpointFiles): void;
   onImport(file: File): void;
-  /** True if searching with a photograph is possible. */
+  /** True if it is possible at the moment to search with a photograph. */
   canSearch(): boolean;
 }
 
-/** Chromium's folder picker. The page can use its handles again on later visits. */
+/** Chromium's folder picker. The page can use the folder handles that it returns on later visits too. */
 type Picker = (options: { id: string; mode: 'read' }) => Promise<FileSystemDirectoryHandle>;
 
 export function startWays(ways: Ways): void {
@@ -64,10 +64,7 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
   }
 }
 
-/**
- * Handles weights and exported collections among the files. Returns true if the files contain weights or a
- * collection.
- */
+/** Handles the weights and exported collections among the files. Returns true if there are any. */
 function takeSafetensors(files: readonly File[], ways: Ways): boolean {
   const checkpoint = checkpointAmong(files);
   if (checkpoint) ways.onSafetensors(checkpoint);
@@ -79,8 +76,8 @@ function startDrops(ways: Ways): void {
   const zones = [...drop.querySelectorAll<HTMLElement>('[data-zone]')];
   const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes('Files') ?? false;
   /**
-   * A single photograph can also be used as a query: then the right half of the page is the zone for
-   * searching.
+   * True if a photograph that is dropped here is searched for: it is a single one, and the pointer is in the
+   * right-hand half of the page. Otherwise it is added to the collection.
    */
   const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean =>
     !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;

@@ -1,6 +1,6 @@
 /**
- * `Analysis`: search, duplicates, clusters and map of an index. It checks the options, and runs each
- * computation on the GPU or the CPU.
+ * `Analysis`: search, duplicates, clusters and map of an index. It checks the options of a computation, and
+ * runs the computation on the GPU or the CPU.
  */
 import { finiteNumber, wholeNumber } from './checks.js';
 import { checkedVector } from './codec.js';
@@ -23,7 +23,10 @@ import { regionQuery, searchParts } from './parts.js';
 import { projectRows } from './projection.js';
 import type { Searcher } from './searcher.js';
 
-/** Below this number of multiplications, the CPU is done before a GPU has compiled its kernels. */
+/**
+ * If a computation has fewer multiplications than this, the CPU needs less time for it than a GPU needs to
+ * compile its kernels.
+ */
 const FEW_PRODUCTS = 1 << 26;
 const MAX_CLUSTERS = 4096;
 
@@ -56,7 +59,7 @@ export class Analysis {
     return hits!;
   }
 
-  /** Searches with the vector of the item `id`. The results do not contain that item. */
+  /** Searches with the stored vector of the item `id`. The results do not contain this item. */
   async neighbours(
     id: string,
     vector: Float32Array<ArrayBuffer>,
@@ -112,8 +115,8 @@ export class Analysis {
   }
 
   /**
-   * Turns groups of rows into groups of ids. Groups, and the ids in a group, are in the order in which the
-   * items were added.
+   * Converts groups of row numbers to groups of item ids. The groups, and the ids within a group, are in the
+   * order in which the items were added to the index.
    */
   #inOrder(groups: readonly (readonly number[])[]): string[][] {
     const { ids, rowOf } = this.#items;
@@ -149,7 +152,7 @@ export class Analysis {
       () => onCpu(false),
       onCpu,
       (points) => {
-        // Items that were added during the computation have no point yet.
+        // Items that were added to the index during the computation have no point on the map yet.
         const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < points.length);
         return placed.map(([id, row]) => ({ id, x: points[2 * row]!, y: points[2 * row + 1]! }));
       },

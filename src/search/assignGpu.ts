@@ -1,6 +1,6 @@
 /**
- * `GpuAssigner`: finds the nearest cluster centre of every row on the GPU. If the two best scores of a row
- * are closer than their f32 rounding error, the CPU finds its nearest centre in float64.
+ * `GpuAssigner`: finds the nearest cluster centre of every row on the GPU. If the two highest scores of a row
+ * differ by no more than their f32 rounding errors, the CPU finds the nearest centre of that row in float64.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -80,7 +80,10 @@ export class GpuAssigner implements Assigner {
     );
   }
 
-  /** Finds in float64 the nearest centre of each row whose two best f32 scores are too close to compare. */
+  /**
+   * Computes the nearest centre again, in float64, for each row whose two highest f32 scores are so close
+   * that rounding errors could have exchanged them.
+   */
   async #resolveTies(
     centers: readonly Float32Array<ArrayBuffer>[],
     nearest: Uint32Array,

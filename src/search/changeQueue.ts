@@ -1,5 +1,6 @@
 /**
- * `ChangeQueue`: makes the changes of an index one after the other, and reports each change to the listeners.
+ * `ChangeQueue`: makes the changes of an index one after the other, and reports each change to the listeners
+ * of the index.
  */
 import { IndexError } from '../errors.js';
 import { jsonCopy, storedItem } from './checks.js';
@@ -22,15 +23,15 @@ export class ChangeQueue {
     this.#checkOpen = checkOpen;
   }
 
-  /** Resolves when all changes requested so far have been made or have failed. */
+  /** Resolves when all changes that were requested before this call have been made or have failed. */
   get settled(): Promise<unknown> {
     return this.#last;
   }
 
   /**
    * Makes one change after all earlier changes: first in durable storage, then in memory.
-   * @param prepare returns the change. When it is called, the items include all earlier changes, also those
-   *   made by other tabs. If it throws, nothing is changed.
+   * @param prepare returns the change. At the time of its call, the items in memory include all earlier
+   *   changes, also changes made by other tabs. If `prepare` throws, nothing is changed.
    */
   run(prepare: () => Promise<readonly Change[]>): Promise<void> {
     const change = this.#last.then(async () => {
@@ -44,7 +45,8 @@ export class ChangeQueue {
   }
 
   /**
-   * Adds items, all or none. The items are encoded before the first `await`, so the caller may reuse its arrays.
+   * Adds items to the index: all of them, or none if one is refused. The items are encoded before the first
+   * `await`, so the caller may then overwrite its arrays.
    * @param where name of the calling function for error messages
    * @throws IndexError INDEX_DUPLICATE_ID, and the errors of `storedItem`
    */
@@ -54,8 +56,8 @@ export class ChangeQueue {
   }
 
   /**
-   * Adds encoded items, all or none.
-   * @param advice what to do if an id is in use, for the error message
+   * Adds items that are already encoded: all of them, or none if one is refused.
+   * @param advice what the user can do if an id is already in use, for the error message
    * @throws IndexError INDEX_DUPLICATE_ID
    */
   addStored(where: string, items: readonly StoredItem[], advice: string): Promise<void> {
@@ -73,7 +75,10 @@ export class ChangeQueue {
     });
   }
 
-  /** Reads all stored items into memory. From then on, changes made by other tabs are applied too. */
+  /**
+   * Reads all stored items into memory. From then on, changes made by other tabs are also applied to the
+   * items in memory.
+   */
   async load(signal: AbortSignal | undefined): Promise<void> {
     // Changes made by other tabs can arrive while the items are being read. These changes are newer than the
     // items, so they are applied afterwards.
@@ -106,7 +111,8 @@ export class ChangeQueue {
       try {
         listener(event);
       } catch (error) {
-        // The change is already made, so a listener's error must not reject it. Report it as uncaught instead.
+        // The change has already been made, so an error of a listener must not reject the promise of the
+        // change. The error is reported as an uncaught error instead.
         queueMicrotask(() => {
           throw error;
         });
@@ -114,13 +120,13 @@ export class ChangeQueue {
     }
   }
 
-  /** Calls `listener` after every change. Returns a function that removes the listener. */
+  /** Calls `listener` after every change of the index. Returns a function that removes the listener. */
   listen(listener: (change: IndexChange) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Removes the listeners and stops applying changes made by other tabs. */
+  /** Removes all listeners, and stops applying changes made by other tabs to the items in memory. */
   close(): void {
     this.#stopWatching?.();
     this.#listeners.clear();

@@ -10,7 +10,10 @@ const MAX_ID_LENGTH = 1024;
 const MAX_DIM = 16_384;
 const MAX_GRID = 4096;
 
-/** Header of a new index, with defaults filled in. @throws IndexError INDEX_OPTIONS */
+/**
+ * Makes the header of a new index from its options; missing options get defaults. @throws IndexError
+ * INDEX_OPTIONS
+ */
 export function headerOf({
   dim,
   metric = 'cosine',
@@ -88,7 +91,7 @@ export function checkId(id: unknown, where: string): asserts id is string {
 }
 
 /**
- * A frozen copy of a JSON value; null for undefined.
+ * Returns a frozen copy of a JSON value, or null if the value is undefined.
  * @throws IndexError INDEX_METADATA
  */
 export function jsonCopy(metadata: unknown, where: string): unknown {
@@ -111,7 +114,7 @@ export function jsonCopy(metadata: unknown, where: string): unknown {
 }
 
 /**
- * Encodes patch tokens, each scaled to length 1.
+ * Scales the token of each patch to length 1 and encodes it as the index stores patches.
  * @throws IndexError INDEX_PATCHES
  */
 export function encodedPatches(
@@ -146,7 +149,7 @@ export function checkPatches(
   );
 }
 
-/** Vector of one patch, scaled to length 1. */
+/** Returns the token of one patch, scaled to length 1. */
 export function unitPatch(
   { tokens }: PatchTokens,
   patch: number,
@@ -161,7 +164,7 @@ export function unitPatch(
 }
 
 /**
- * Checks and encodes the fields of an item that an update contains.
+ * Checks and encodes those fields of an item that an update replaces.
  * @throws IndexError INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES
  */
 export function storedFields(
@@ -181,7 +184,7 @@ export function storedFields(
 }
 
 /**
- * Checks and encodes an item.
+ * Checks an item and encodes it in the form in which the index stores it.
  * @throws IndexError INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES, INDEX_OPTIONS
  */
 export function storedItem(
@@ -205,7 +208,7 @@ export function storedItem(
   };
 }
 
-/** Decodes the patch vectors of an image into `out`, (rows · cols, dim). */
+/** Decodes the patch vectors of an image, and writes them to `out`, an array of shape (rows · cols, dim). */
 export function decodedPatches(
   { rows, cols, data }: EncodedPatches,
   dim: number,
@@ -224,7 +227,10 @@ export function decodedPatches(
 
 const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
 
-/** Names of the header fields that differ between two indexes, so that their vectors cannot be compared. */
+/**
+ * Returns the names of the header fields in which two indexes differ. If there are any, vectors of one index
+ * cannot be compared with vectors of the other.
+ */
 export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [
   ...(sameModel(a.model, b.model) ? [] : (['model'] as const)),
   ...FIELDS.filter((name) => a[name] !== b[name]),
@@ -232,8 +238,8 @@ export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)
 
 /**
  * Checks that the vectors of two indexes can be compared with each other.
- * @param where name of the caller, for error messages
- * @param advice what to do next, for error messages
+ * @param where name of the calling function, for error messages
+ * @param advice what the user can do if the indexes differ, for error messages
  * @throws IndexError INDEX_MODEL, INDEX_HEADER
  */
 export function checkSameIndex(

@@ -1,19 +1,20 @@
 /**
  * `clusterRows`: spherical k-means, which clusters vectors by direction. k-means++ chooses the initial
- * centres from a sample of the rows; the seed determines its random numbers. Then every row is assigned to
- * the centre with the highest score, and every centre moves to the mean direction of its rows, until no
- * assignment changes. All decisions are made in float64 and in the order in which items were added, so that
- * GPU and CPU give the same clusters.
+ * centres from a sample of the rows; the seed determines the random numbers that it uses. Then two steps
+ * alternate until no row is assigned to a different centre: every row is assigned to the centre with the
+ * highest score, and every centre moves to the mean direction of its rows. All decisions are made in float64
+ * and in the order in which items were added, so that GPU and CPU give the same clusters.
  */
 import { ROWS_PER_CLUSTER, SAMPLE, unitRow } from './sample.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-/** Assigns every row to its nearest centre. */
+/** Assigns every row of the vector table to its nearest cluster centre. */
 export interface Assigner {
   /**
-   * Returns, for every row, the index of the centre with the highest exact score; among equal scores, of the
-   * first centre. Undefined if a row moved during the computation.
+   * Returns, for every row, the index of the centre with the highest exact score. If several centres have
+   * this score, it is the first of them. Returns undefined if an existing row of the vector table changed
+   * meanwhile.
    * @param centers unit vectors
    */
   assign(
@@ -22,18 +23,19 @@ export interface Assigner {
   ): Promise<Uint32Array | undefined>;
 }
 
-/** Clusters of rows. */
+/** Clusters of rows of the vector table. */
 export interface RowClusters {
-  /** Rows of each cluster, nearest to its centre first. The largest cluster comes first. */
+  /** Row numbers in each cluster, nearest to its centre first. The largest cluster comes first. */
   readonly rows: readonly (readonly number[])[];
   /** Centre of each cluster, a unit vector, in the order of `rows`. */
   readonly centers: readonly Float32Array<ArrayBuffer>[];
 }
 
 /**
- * Computes the clusters of the rows; undefined if a row moved during the computation.
- * @param assigner assigns rows on the GPU; without it, the CPU assigns them
- * @param whole true to run without yielding to the event loop, so that no row can move
+ * Computes the clusters of the rows. Returns undefined if an existing row of the vector table changed
+ * meanwhile.
+ * @param assigner assigns rows on the GPU; if undefined, the CPU assigns them
+ * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
  */
 export async function clusterRows(
   items: Items,
@@ -91,14 +93,17 @@ export async function clusterRows(
   return { rows: filled.map(({ rows }) => rows), centers: filled.map(({ center }) => center) };
 }
 
-/** Scales a vector to length 1; undefined if the vector is zero. */
+/** Returns the vector scaled to length 1, or undefined if all of its components are zero. */
 function normalized(sum: Float64Array): Float32Array<ArrayBuffer> | undefined {
   let squares = 0;
   for (let i = 0; i < sum.length; i++) squares += sum[i]! ** 2;
   return squares > 0 ? Float32Array.from(sum, (value) => value / Math.sqrt(squares)) : undefined;
 }
 
-/** The centre with the highest score for one row, in float64; among equal scores, the first centre. */
+/**
+ * Returns the index of the centre with the highest float64 score for one row. If several centres have this
+ * score, it is the first of them.
+ */
 export function nearestCenter(items: Items, row: number, queries: readonly Float64Array[]): number {
   let [best, highest] = [0, -Infinity];
   for (let c = 0; c < queries.length; c++) {
@@ -135,8 +140,8 @@ async function assignRows(
 
 /**
  * Chooses the initial centres by k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the rows: each
- * next centre is a row drawn with a probability proportional to its squared distance from the centres chosen
- * so far. Undefined if a row moved during the computation.
+ * further centre is a row drawn with a probability proportional to its squared distance from the nearest
+ * centre chosen so far. Returns undefined if an existing row of the vector table changed meanwhile.
  */
 async function startCenters(
   items: Items,
@@ -172,7 +177,8 @@ async function startCenters(
     if (!(await rest())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
-    chosen = distances.findLastIndex((distance) => distance > 0); // the default, if rounding leaves `target` above zero
+    // The last possible row, in case rounding errors leave `target` above zero after the loop.
+    chosen = distances.findLastIndex((distance) => distance > 0);
     if (chosen < 0) break; // the sample has fewer distinct directions than `k`
     for (let i = 0; i < size; i++) {
       target -= distances[i]!;
@@ -185,7 +191,7 @@ async function startCenters(
   return centers;
 }
 
-/** The mulberry32 generator: a seed gives the same numbers on every machine. */
+/** Returns a random number generator (mulberry32). The same seed gives the same numbers on every machine. */
 function randomNumbers(seed: number): () => number {
   let state = seed | 0;
   return () => {

@@ -1,12 +1,12 @@
 /**
- * Encodes and decodes vectors. A score is the float64 dot product of a query and a decoded vector. Encoded
- * vectors are little-endian, as is every machine that runs WebGPU:
+ * Encodes and decodes vectors. A score is the float64 dot product of a query and a decoded vector. Numbers in
+ * encoded vectors are little-endian, as in memory on every machine that runs WebGPU. The storage formats:
  *
  *   f32   4 · dim bytes
  *   f16   2 · dim bytes. Subnormal numbers (below 2^-14) are stored as zero, because some GPUs flush them
  *         to zero
- *   int8  dim bytes, whole numbers from -127 to 127, then an f32 scale. A decoded number is the f32
- *         nearest to whole number · scale
+ *   int8  dim bytes, whole numbers from -127 to 127, then an f32 scale. A decoded number is the product of
+ *         the whole number and the scale, rounded to f32
  */
 import { f32ToF16 } from '../numerics/float16.js';
 import { f16ToF32 } from '../numerics/toFloat32.js';
@@ -16,14 +16,14 @@ import type { Metric, VectorStorage } from './journal.js';
 const MIN_NORMAL_F32 = 2 ** -126;
 const LARGEST_INT8 = 127;
 
-/** Bytes of an encoded vector. */
+/** Number of bytes of an encoded vector. */
 export function encodedBytes(dim: number, storage: VectorStorage): number {
   return storage === 'f32' ? 4 * dim : storage === 'f16' ? 2 * dim : dim + 4;
 }
 
 let f16Values: Float32Array<ArrayBuffer> | undefined;
 
-/** The value of each of the 65,536 bit patterns of f16. */
+/** Returns a table that gives the number for each of the 65,536 bit patterns of f16. */
 export function f16Numbers(): Float32Array<ArrayBuffer> {
   if (!f16Values) {
     f16Values = new Float32Array(65536);
@@ -32,15 +32,15 @@ export function f16Numbers(): Float32Array<ArrayBuffer> {
   return f16Values;
 }
 
-/** The properties of an index that determine which vectors it accepts. */
+/** The properties of an index that determine which vectors the index accepts. */
 export interface VectorRules {
   readonly dim: number;
   readonly metric: Metric;
 }
 
 /**
- * Checks a vector and converts it to float32, scaled to length 1 for the metric `cosine`.
- * @param where name of the caller, for error messages
+ * Checks a vector and converts it to float32. For the metric `cosine`, the vector is also scaled to length 1.
+ * @param where name of the calling function, for error messages
  * @throws IndexError INDEX_VECTOR
  */
 export function checkedVector(
@@ -94,7 +94,7 @@ export function encodeVector(
 }
 
 /**
- * Encodes a vector into `bytes`, beginning at byte `at`.
+ * Encodes a vector and writes it to `bytes`, beginning at byte `at`.
  * @throws IndexError INDEX_VECTOR if a number is too large for f16
  */
 export function encodeInto(
@@ -131,7 +131,7 @@ export function encodeInto(
   }
 }
 
-/** Decodes the vector that begins at byte `at` into `out`. */
+/** Decodes the vector that begins at byte `at` of `bytes`, and writes its numbers to `out`. */
 export function decodeInto(
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
@@ -150,9 +150,9 @@ export function decodeInto(
 }
 
 /**
- * Describes the fault of an encoded vector from a file or a store; undefined if the vector is valid. A vector
- * that this library encoded has finite components, no subnormal f16 numbers, and, for the metric `cosine`, a
- * length near 1.
+ * Describes what is wrong with an encoded vector from a file or a store. Returns undefined if the vector is
+ * valid: its components are finite, it has no subnormal f16 numbers, and, for the metric `cosine`, its length
+ * is near 1.
  */
 export function encodedFault(
   bytes: Uint8Array<ArrayBuffer>,
@@ -172,8 +172,8 @@ export function encodedFault(
         return `the subnormal number ${values[i]} at index ${i}, which an export stores as zero`;
   }
   if (storage === 'int8' && bytes.subarray(0, dim).includes(0x80)) return 'the whole number -128';
-  // Rounding to int8 changes a component by at most half a step; storing an f16 subnormal as 0, by less than
-  // 2^-14.
+  // Rounding to int8 changes a component by at most half a quantization step. Storing an f16 subnormal as
+  // zero changes it by less than 2^-14.
   const step =
     storage === 'int8'
       ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2

@@ -1,8 +1,9 @@
 /**
- * `duplicateRows`: groups of near-duplicates. Two items whose score reaches the threshold are in one group.
- * Groups are transitive: if a matches b and b matches c, all three are in one group. Every pair is compared,
- * unless both items are already in one group. The GPU only proposes candidate pairs, with a margin for its
- * rounding errors (`pairsGpu.ts`); `duplicateRows` computes their scores in float64.
+ * `duplicateRows`: finds groups of near-duplicates. Two items whose score reaches the threshold are in one
+ * group. Groups are transitive: if a matches b and b matches c, all three are in one group. Every pair of
+ * items is compared, except pairs that are already in one group. The GPU only proposes candidate pairs, with
+ * a margin for its rounding errors (`pairsGpu.ts`); `duplicateRows` computes the scores of the candidates in
+ * float64.
  */
 import { Groups } from './groups.js';
 import type { Items } from './items.js';
@@ -10,14 +11,16 @@ import { Pace } from './searchCpu.js';
 import type { VectorTable } from './table.js';
 
 /**
- * Finds candidate pairs: rows a < b whose score may reach the threshold and that are not yet in one group.
+ * Finds candidate pairs: pairs of rows a < b that are not yet in one group, and whose score may reach the
+ * threshold.
  */
 export interface PairFinder {
   /**
-   * Calls `onPairs` with candidates until all rows have been compared.
+   * Compares all rows, and passes the candidate pairs that it finds to `onPairs`.
    * @param groups the groups joined so far
-   * @param onPairs joins the candidates that reach the threshold; resolves to false if a row has moved
-   * @returns false if a row has moved and the search must start over
+   * @param onPairs joins the candidate pairs whose score reaches the threshold; resolves to false if an
+   *   existing row of the vector table changed
+   * @returns false if an existing row of the vector table changed, so that all rows must be compared again
    * @throws DeviceError; the signal's reason
    */
   find(
@@ -29,10 +32,10 @@ export interface PairFinder {
 }
 
 /**
- * Computes the groups of near-duplicates, each of two or more rows; undefined if a row moved during the
- * computation.
- * @param finder proposes candidate pairs; without it, all pairs are scored on the CPU
- * @param whole true to run without yielding to the event loop, so that no row can move
+ * Computes the groups of near-duplicates. Each group has two or more rows. Returns undefined if an existing
+ * row of the vector table changed meanwhile.
+ * @param finder proposes candidate pairs; if undefined, all pairs are scored on the CPU
+ * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
  */
 export async function duplicateRows(
   items: Items,
@@ -83,9 +86,9 @@ export async function duplicateRows(
 }
 
 /**
- * Joins rows with identical bytes before pairs are compared, so that many copies of one vector do not produce
- * many candidate pairs. Copies are joined only if their score reaches the threshold: with the metric `dot`,
- * the score of a short vector with itself may be lower.
+ * Joins rows with identical bytes in one group before pairs are compared, so that many copies of one vector
+ * do not produce many candidate pairs. Copies are joined only if their score with each other reaches the
+ * threshold: with the metric `dot`, the score of a short vector with its copy may be lower.
  */
 function joinEqual(vectors: VectorTable, groups: Groups, count: number, threshold: number): void {
   const firstOf = new Map<number, number[]>();

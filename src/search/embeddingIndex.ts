@@ -1,4 +1,7 @@
-/** `EmbeddingIndex`: the public class of the search entry. It connects items, search and storage. */
+/**
+ * `EmbeddingIndex`: the public class of `dinov2-webgpu/search`. It connects the items in memory, the search
+ * and the storage.
+ */
 import { IndexError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { Analysis } from './analysis.js';
@@ -39,7 +42,7 @@ import { openJournal } from './store/openJournal.js';
  * change is durable and searches see it.
  */
 export class EmbeddingIndex {
-  /** Properties that cannot change after the index is made: dim, metric, storage, patches, model. */
+  /** Properties of the index that are fixed once it is made: dim, metric, storage, patches, model. */
   readonly header: IndexHeader;
   readonly #items: Items;
   readonly #searcher: Searcher;
@@ -51,7 +54,7 @@ export class EmbeddingIndex {
 
   /**
    * Makes an index in memory.
-   * @param journal used by `EmbeddingIndex.open`: the storage of the index
+   * @param journal the storage of the index. Passed only by `EmbeddingIndex.open`
    * @throws IndexError INDEX_OPTIONS
    */
   constructor(options: IndexOptions, journal?: Journal) {
@@ -65,8 +68,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Opens the index of this name that is stored in the browser, or creates an empty index. Reads all items
-   * into memory, except thumbnails.
+   * Opens the index of this name that is stored in the browser, or creates an empty index. All items are read
+   * into memory, except their thumbnails.
    * @param name 1 to 200 characters
    * @throws IndexError INDEX_MODEL, INDEX_HEADER if the stored index differs from the options; INDEX_NEWER,
    *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/internals/search-store.md); the signal's reason
@@ -97,8 +100,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * True if the browser lost part of the stored index and `open` rebuilt it. All items are present;
-   * thumbnails and the values of `setState` are lost.
+   * True if the browser lost the database of the index and `open` rebuilt it from the files. All items are
+   * then present, but thumbnails and the values of `setState` are lost.
    */
   get restored(): boolean {
     return this.#journal.restored;
@@ -109,7 +112,7 @@ export class EmbeddingIndex {
     return this.#items.vectors.count;
   }
 
-  /** Where searches run, and why. Reports the CPU until a search has used the GPU. */
+  /** Says whether searches run on the GPU or the CPU, and why. Says CPU until a search has used the GPU. */
   get backend(): SearchBackend {
     return this.#searcher.backend;
   }
@@ -125,7 +128,7 @@ export class EmbeddingIndex {
   }
 
   /**
-   * The metadata of an item, a frozen copy; null if it has none.
+   * Returns the metadata of an item, a frozen copy; null if the item has none.
    * @throws IndexError INDEX_UNKNOWN_ID
    */
   metadata(id: string): unknown {
@@ -133,22 +136,22 @@ export class EmbeddingIndex {
   }
 
   /**
-   * The stored vector of an item (dim), decoded to float32.
+   * Returns the stored vector of an item, decoded to `dim` float32 numbers.
    * @throws IndexError INDEX_UNKNOWN_ID
    */
   vector(id: string): Float32Array<ArrayBuffer> {
     return this.#items.vectors.decode(this.#row(id, 'vector'));
   }
 
-  /** The thumbnail of an item, or undefined if it has none. */
+  /** Reads the thumbnail of an item; undefined if the item has none. */
   async thumbnail(id: string): Promise<Blob | undefined> {
     this.#checkOpen();
     return this.has(id) ? this.#journal.thumbnail(id) : undefined;
   }
 
   /**
-   * Adds one item. If it throws, nothing is added.
-   * @param vector (dim)
+   * Adds one item. If the promise rejects, nothing is added.
+   * @param vector the embedding, `dim` numbers
    * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES; INDEX_QUOTA
    *   and other errors of the store
    */
@@ -156,13 +159,16 @@ export class EmbeddingIndex {
     return this.#changes.add('add', () => [{ id, vector, metadata, ...extras }]);
   }
 
-  /** Adds several items in one change: all of them, or none if one is refused. Throws the errors of `add`. */
+  /**
+   * Adds several items in one change: all of them, or none if one is refused. Throws the same errors as
+   * `add`.
+   */
   addMany(items: Iterable<Item>): Promise<void> {
     return this.#changes.add('addMany', () => items);
   }
 
   /**
-   * Replaces the fields of an item that `update` contains, and keeps its other fields.
+   * Replaces those fields of an item that `update` contains, and keeps the other fields.
    * @throws IndexError INDEX_UNKNOWN_ID, and the errors of `add`
    */
   async update(id: string, update: ItemUpdate): Promise<void> {
@@ -173,7 +179,7 @@ export class EmbeddingIndex {
     ]);
   }
 
-  /** Removes items and returns how many existed. Unknown ids are ignored. */
+  /** Removes items. Returns the number of items removed: ids that the index does not have are ignored. */
   async remove(ids: string | Iterable<string>): Promise<number> {
     const list = typeof ids === 'string' ? [ids] : [...ids];
     let removed = 0;
@@ -186,8 +192,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Finds the items with the highest scores, best first. Equal scores are sorted by id. The queries of a list
-   * share passes over the vectors.
+   * Finds the items with the highest scores, best first. Items with equal scores are sorted by id. If a list
+   * of queries is given, up to four of them share one pass over the vectors.
    * @throws IndexError INDEX_VECTOR, INDEX_OPTIONS; the signal's reason
    * @example
    * ```js
@@ -195,7 +201,7 @@ export class EmbeddingIndex {
    * ```
    */
   search(query: ArrayLike<number>, options?: SearchOptions): Promise<Hit[]>;
-  /** Searches for several queries. Returns one list of hits for each. */
+  /** Searches for several queries. Returns one list of hits for each query. */
   search(queries: readonly ArrayLike<number>[], options?: SearchOptions): Promise<Hit[][]>;
   async search(
     query: ArrayLike<number> | readonly ArrayLike<number>[],
@@ -218,7 +224,7 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Finds the items that are most similar to a stored item, without the item itself.
+   * Finds the items that are most similar to a stored item. The results do not contain that item.
    * @throws IndexError INDEX_UNKNOWN_ID, INDEX_OPTIONS; the signal's reason
    */
   async neighbours(id: string, options: SearchOptions = {}): Promise<Hit[]> {
@@ -239,8 +245,9 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Groups the items into at most `k` clusters (1 to 4,096) by spherical k-means. The result depends on the
-   * items and the seed alone, not on the GPU.
+   * Groups the items into at most `k` clusters (1 to 4,096) by spherical k-means. The result depends only on
+   * the items, the options and the order in which the items were added: a GPU and the CPU give the same
+   * clusters.
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async clusters(k: number, options: ClusterOptions = {}): Promise<Clusters> {
@@ -250,8 +257,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Projects every vector onto the first two principal components. Returns one point per item, in the order
-   * in which items were added. @throws the signal's reason
+   * Projects every vector onto the first two principal components of all vectors. Returns one point per item,
+   * in the order in which the items were added. @throws the signal's reason
    */
   async map(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
     const { signal } = checkOptions('map', options);
@@ -260,8 +267,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Exports the index as one safetensors file, without thumbnails (format: docs/guide/search.md). Waits for running
-   * changes.
+   * Exports the index as one safetensors file, without thumbnails (format: docs/guide/search.md). First waits
+   * for changes that are being made.
    */
   async export(): Promise<Blob> {
     await this.#changes.settled;
@@ -271,7 +278,7 @@ export class EmbeddingIndex {
 
   /**
    * Exports the vectors as a NumPy file, float32 (count, dim), and the ids as a JSON array in the same order.
-   * Waits for running changes.
+   * First waits for changes that are being made.
    */
   async exportNpy(): Promise<{ npy: Blob; ids: Blob }> {
     await this.#changes.settled;
@@ -296,9 +303,9 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Adds the vectors of a NumPy file, float32 (count, dim), under the ids of a JSON array of strings in the
-   * same order; all of them or none. The file does not name a model: check that the vectors were made by this
-   * index's model.
+   * Adds items from two files: vectors from a NumPy file, float32 (count, dim), and ids from a JSON array of
+   * strings in the same order. Adds all items or none. A NumPy file does not name a model: check that the
+   * vectors were made by this index's model.
    * @throws IndexError INDEX_FILE, INDEX_HEADER, INDEX_VECTOR, INDEX_ID, INDEX_DUPLICATE_ID
    */
   async importNpy(npy: Blob, ids: Blob): Promise<void> {
@@ -308,8 +315,9 @@ export class EmbeddingIndex {
 
   /**
    * Makes an index in memory from a file that `export` wrote.
-   * @param options `device`; `model`, to refuse a file that a different model made
-   * @throws IndexError as `importFrom`
+   * @param options `device`: where searches run. `model`: if given, a file made by a different model is
+   *   refused
+   * @throws the errors of `importFrom`
    */
   static async import(
     file: Blob,
@@ -323,7 +331,7 @@ export class EmbeddingIndex {
     return index;
   }
 
-  /** The value that `setState` stored under this key, or undefined. */
+  /** Reads the value that `setState` stored under this key; undefined if there is none. */
   async getState(key: string): Promise<unknown> {
     this.#checkOpen();
     return this.#journal.getState(key);
@@ -331,7 +339,7 @@ export class EmbeddingIndex {
 
   /**
    * Stores a small value beside the items, such as the progress of an import. The value may be anything that
-   * `structuredClone` copies; undefined deletes the key.
+   * `structuredClone` can copy. The value undefined deletes the key.
    */
   async setState(key: string, value: unknown): Promise<void> {
     this.#checkOpen();
@@ -339,7 +347,7 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Storage that the index occupies in the browser; 0 bytes for an index in memory.
+   * Returns how much storage the index occupies in the browser. An index in memory occupies 0 bytes.
    * @throws IndexError INDEX_STORAGE, INDEX_DAMAGED, INDEX_GONE
    */
   async usage(): Promise<IndexUsage> {
@@ -348,8 +356,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Frees the storage of all replaced and removed items now. The store also does so by itself once enough
-   * unused space has accumulated. If it throws, nothing is changed.
+   * Frees the storage that replaced and removed items still occupy. The store also does so by itself once
+   * enough unused space has accumulated. If the promise rejects, nothing is changed.
    * @throws IndexError INDEX_QUOTA and other errors of the store
    */
   async compact(): Promise<void> {
@@ -358,8 +366,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Calls `callback` after every change, including changes made by other tabs. Returns a function that
-   * removes the callback.
+   * Calls `callback` after every change of the index, including changes made by other tabs. Returns a
+   * function that removes the callback.
    * @throws IndexError INDEX_OPTIONS if `event` is not 'change'
    */
   on(event: 'change', callback: (change: IndexChange) => void): () => void {
@@ -372,8 +380,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Closes the index and frees its GPU memory. A stored index stays in the browser. A running change is
-   * completed; waiting changes are rejected.
+   * Closes the index and frees its GPU memory. A stored index stays in the browser. A change that is being
+   * made is completed; changes that wait for it are rejected.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -383,7 +391,7 @@ export class EmbeddingIndex {
     void this.#changes.settled.then(() => this.#journal.close());
   }
 
-  /** Calls `dispose`, for `using` declarations. */
+  /** Same as `dispose`. `using` declarations call it. */
   [Symbol.dispose](): void {
     this.dispose();
   }

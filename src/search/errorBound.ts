@@ -14,18 +14,22 @@
  */
 import type { VectorStorage } from './journal.js';
 
-/** Factor in the query that corrects f16 numbers, which the kernel decodes by shifting bits only. */
+/**
+ * Factor by which a query is multiplied if the vectors are f16. It corrects for the kernel's decoding of f16,
+ * which leaves each number too small by this factor.
+ */
 export const F16_FACTOR: number = 2 ** 112;
 
 const UNIT = 2 ** -23;
 const SMALLEST_NORMAL = 2 ** -126;
 
 /**
- * A query scaled by a power of two, so that its largest number is between 0.5 and 1. The scaling is exact.
+ * A query vector multiplied by a power of two, so that its largest absolute component is between 0.5 and 1.
+ * The multiplication is exact.
  */
 export interface ScaledQuery {
   readonly values: Float32Array<ArrayBuffer>;
-  /** Factor that turns a score of the scaled query into a score of the query. */
+  /** Factor that converts a score of the scaled query to a score of the original query. */
   readonly scale: number;
   /** Length of the scaled query. */
   readonly norm: number;
@@ -42,8 +46,8 @@ export function scaledQuery(vector: Float32Array<ArrayBuffer>): ScaledQuery {
 }
 
 /**
- * Upper bound of |f32 score - exact score| for a query of length `queryNorm` or less and a vector of length
- * `vectorNorm` or less.
+ * Returns an upper bound of |f32 score - exact score|, valid for every query of length `queryNorm` or less
+ * and every vector of length `vectorNorm` or less.
  */
 export function scoreError(
   dim: number,
@@ -53,8 +57,8 @@ export function scoreError(
 ): number {
   const roundings = dim + (storage === 'int8' ? 8 : 2);
   const gamma = (roundings * UNIT) / (1 - roundings * UNIT);
-  // Values below the smallest normal f32 may be flushed to zero: up to four values per term, each multiplied
-  // by at most one of the lengths.
+  // The GPU may flush values below the smallest normal f32 to zero. In each term of the sum, this can happen
+  // to four values, each of which is multiplied by at most one of the two lengths.
   const flushed = 4 * dim * SMALLEST_NORMAL * (1 + queryNorm + vectorNorm);
   return gamma * queryNorm * vectorNorm + flushed;
 }

@@ -28,11 +28,11 @@ const FORMAT = 'dinov2-webgpu/index';
 const VERSION = '1';
 const WHERE = 'import';
 
-/** Size of the chunks that a Blob is made from. Only one chunk at a time is in JavaScript memory. */
+/** Size of the chunks from which a Blob is built. Only one chunk at a time is in JavaScript memory. */
 const CHUNK_BYTES = 4 * 2 ** 20;
 const SLICE_MS = 8;
 
-/** Collects bytes for a Blob, one chunk at a time. */
+/** Collects bytes and builds a Blob from them, one chunk at a time. */
 class BlobWriter {
   readonly #parts: Blob[] = [];
   readonly #chunk = new Uint8Array(CHUNK_BYTES);
@@ -48,7 +48,7 @@ class BlobWriter {
     }
   }
 
-  /** All bytes added so far. */
+  /** Returns all bytes added so far, as Blobs. */
   parts(): readonly Blob[] {
     this.#flush();
     return this.#parts;
@@ -60,7 +60,7 @@ class BlobWriter {
   }
 }
 
-/** Collects encoded vectors, split into numbers and scales. */
+/** Collects encoded vectors, and separates their numbers from the int8 scales. */
 class VectorWriter {
   readonly numbers: BlobWriter = new BlobWriter();
   readonly scales: BlobWriter = new BlobWriter();
@@ -79,8 +79,8 @@ class VectorWriter {
 const DTYPES = { f32: 'F32', f16: 'F16', int8: 'I8' } as const;
 
 /**
- * Exports an index as one file, without thumbnails. The file contains the state at the moment of the call.
- * Patches may be gigabytes, so copying them yields to the event loop at intervals.
+ * Exports an index as one safetensors file, without thumbnails. The file contains the items at the moment of
+ * the call. Patches may be gigabytes, so the loop that copies them yields to the event loop at intervals.
  */
 export async function toSafetensors(items: Items, header: IndexHeader): Promise<Blob> {
   const { dim, storage, patches: patchStorage } = header;
@@ -191,7 +191,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // the caller refuses anything that is not an array
+    return undefined; // not JSON: the caller refuses undefined
   }
 }
 
@@ -203,7 +203,7 @@ const fileError = (expected: string, found: string, cause?: unknown): IndexError
   );
 
 /**
- * Reads a file that `toSafetensors` wrote, or any other file in the same format.
+ * Reads a safetensors file that `toSafetensors` wrote, or any other file in the same format.
  * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID, INDEX_DUPLICATE_ID
  */
 export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader; items: StoredItem[] }> {
@@ -294,7 +294,8 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
   if (typeof header !== 'object' || header === null)
     throw fileError('the header of an index', JSON.stringify(header));
   try {
-    // The fallbacks are invalid on purpose: a missing field must not get a default.
+    // The default values here are invalid on purpose: `headerOf` must refuse a header that lacks a field, not
+    // fill in its own default.
     return headerOf({
       dim: header.dim ?? 0,
       metric: header.metric ?? ('' as 'dot'),
@@ -332,7 +333,7 @@ function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unkno
   });
 }
 
-/** Returns a function that joins the numbers and the scale of a vector to its encoded form. */
+/** Returns a function that joins the numbers of a vector and its int8 scale into one encoded vector. */
 function joined(
   numbers: Uint8Array<ArrayBuffer>,
   scales: Uint8Array<ArrayBuffer> | undefined,
@@ -348,7 +349,7 @@ function joined(
   };
 }
 
-/** Returns a function that reads the patches of an item. @throws IndexError INDEX_PATCHES */
+/** Returns a function that reads the patches of an item from the file. @throws IndexError INDEX_PATCHES */
 async function patchReader(
   grids: Uint32Array,
   { dim, patches: storage }: IndexHeader,

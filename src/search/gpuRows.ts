@@ -1,8 +1,9 @@
 /**
- * `GpuRows`: the copy of a table's vectors on the GPU, in the layout of shared/search_rows.wgsl. Rows are
- * grouped in panels of 64; a panel contains the first 32-bit word of each of its rows, then the second words,
- * and so on. The copy consists of several buffers (chunks), because a binding has a maximum size, and because
- * adding a chunk copies no rows. A new chunk is as large as all existing chunks together, up to a limit.
+ * `GpuRows`: the copy of a vector table on the GPU, in the layout of shared/search_rows.wgsl. Rows are
+ * grouped in panels of 64. A panel contains the first 32-bit word of each of its rows, then the second word
+ * of each row, and so on. The copy consists of several buffers (chunks), because a binding has a maximum
+ * size, and because adding a chunk copies no rows. A new chunk is as large as all existing chunks together,
+ * up to a limit.
  */
 import type { Gpu } from '../gpu/device.js';
 import { SETTLE_BYTES, type Task } from '../gpu/task.js';
@@ -11,12 +12,12 @@ import type { VectorStorage } from './journal.js';
 import type { VectorTable } from './table.js';
 
 const PANEL_ROWS = 64;
-/** Number of quads in a panel. A quad is four rows, which a kernel scores at once. */
+/** Number of quads in a panel. A quad is four rows whose scores a kernel computes at once. */
 export const PANEL_QUADS: number = PANEL_ROWS / 4;
 /** The kernels process panels in pairs, so every chunk has an even number of panels. */
 const PANELS_TOGETHER = 2;
 const LARGEST_CHUNK_BYTES = 128 << 20;
-/** Number of bytes that one write transposes and uploads. */
+/** Maximum number of bytes that are transposed and uploaded in one write. */
 const WRITE_BYTES = 4 << 20;
 
 /** Number of vector components in a 32-bit word. */
@@ -24,14 +25,15 @@ export const valuesPerWord = (storage: VectorStorage): 1 | 2 | 4 =>
   storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4;
 
 /**
- * Number of words per row that hold components: a multiple of 2, and of 4 for f32, as the kernels read them.
+ * Number of 32-bit words per row that hold vector components. The kernels read two words at a time (four for
+ * f32), so the number is rounded up to a multiple of two (four for f32).
  */
 export function wordsOf(dim: number, storage: VectorStorage): number {
   const together = storage === 'f32' ? 4 : 2;
   return together * Math.ceil(dim / valuesPerWord(storage) / together);
 }
 
-/** A buffer with some of the panels. */
+/** A buffer that holds some of the panels. */
 export interface Chunk {
   readonly buffer: GPUBuffer;
   readonly firstPanel: number;
@@ -41,13 +43,13 @@ export interface Chunk {
 export class GpuRows {
   readonly #gpu: Gpu;
   readonly #table: VectorTable;
-  /** Words per row that hold components. */
+  /** Number of 32-bit words per row that hold vector components. */
   readonly words: number;
-  /** Words per row, including the scale of int8. */
+  /** Number of 32-bit words per row, including the scale of an int8 row. */
   readonly #rowWords: number;
   readonly #chunks: Chunk[] = [];
   #panels = 0;
-  /** The last update; updates run one at a time. */
+  /** The most recent call of `update`. Updates run one at a time, so the next update waits for it. */
   #updates: Promise<unknown> = Promise.resolve();
   /** Number of rows that have been uploaded. */
   #written = 0;
@@ -59,7 +61,9 @@ export class GpuRows {
     this.#rowWords = this.words + (table.storage === 'int8' ? 1 : 0);
   }
 
-  /** Capacity in quads (four rows). A buffer of scores needs the same capacity. */
+  /**
+   * Number of quads (four rows) for which the chunks have room. A buffer of scores needs room for as many.
+   */
   get quads(): number {
     return this.#panels * PANEL_QUADS;
   }
@@ -74,8 +78,8 @@ export class GpuRows {
   }
 
   /**
-   * Queries or centres in the layout that the kernels read: groups of `width` vectors, interleaved by
-   * dimension.
+   * Converts queries or cluster centres to the layout that the kernels read: groups of `width` vectors,
+   * interleaved by dimension.
    */
   interleaved(vectors: readonly Float32Array<ArrayBuffer>[], width: number): Float32Array<ArrayBuffer> {
     const { dim, storage } = this.#table;
@@ -90,7 +94,7 @@ export class GpuRows {
   }
 
   /**
-   * Uploads the rows that changed since the last call.
+   * Uploads the rows of the vector table that changed since the last call.
    * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
    */
   async update(): Promise<void> {

@@ -1,4 +1,4 @@
-/** `Groups`: disjoint sets of rows, joined by pairs (union-find). */
+/** `Groups`: disjoint sets of rows (union-find). Each call of `join` merges the sets of two rows. */
 export class Groups {
   readonly #parent: Uint32Array<ArrayBuffer>;
   #joins = 0;
@@ -7,7 +7,7 @@ export class Groups {
     this.#parent = Uint32Array.from({ length: count }, (_, row) => row);
   }
 
-  /** The representative of a row's group: the lowest row of the group. */
+  /** Returns the representative of a row's group, which is the lowest row number in the group. */
   find(row: number): number {
     const parent = this.#parent;
     while (parent[row] !== row) {
@@ -17,7 +17,7 @@ export class Groups {
     return row;
   }
 
-  /** Number of joins that merged two groups. */
+  /** Number of calls of `join` that merged two groups. */
   get joins(): number {
     return this.#joins;
   }
@@ -30,12 +30,12 @@ export class Groups {
     this.#joins += 1;
   }
 
-  /** The representative of each row's group. */
+  /** Returns, for each row, the representative of its group. */
   labels(): Uint32Array<ArrayBuffer> {
     return this.#parent.map((_, row) => this.find(row));
   }
 
-  /** All groups with two or more rows. */
+  /** Returns all groups that have two or more rows. */
   rows(): number[][] {
     const groups = new Map<number, number[]>();
     for (let row = 0; row < this.#parent.length; row++) {

@@ -1,6 +1,6 @@
 /**
- * `modelIdentity`: identifies the model and preprocessing of an index, so that vectors made by different
- * models are never compared.
+ * `modelIdentity`: identifies the model and the preprocessing with which the vectors of an index were made,
+ * so that vectors made by different models are never compared.
  */
 import type { DINOv2 } from '../dinov2.js';
 import { IMAGENET } from '../image/normalization.js';
@@ -24,13 +24,13 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
   readonly pooling?: Pooling;
 }
 
-/** The parts of a model that its identity is computed from. */
+/** The parts of a model from which its identity is computed. */
 export interface IdentifiedModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
   /** The model's own preprocessing. Default: the preprocessing of the facebook/dinov2 models. */
   readonly preprocessing?: Preprocessing | undefined;
 }
 
-/** Names of the options that change vectors. `modelIdentity` ignores all other options. */
+/** Names of the options that affect vectors. `modelIdentity` ignores all other options. */
 const CHANGES_VECTORS: ReadonlySet<string> = new Set<
   keyof PreprocessingOptions | 'orientation' | 'pooling' | 'normalize' | 'preprocessing'
 >([
@@ -48,8 +48,8 @@ const CHANGES_VECTORS: ReadonlySet<string> = new Set<
 ]);
 
 /**
- * Computes the identity of a model with its preprocessing. Pass the options that you pass to `embed` or
- * `features`. A checkpoint has the same identity in every `dtype`.
+ * Computes the identity of a model together with its preprocessing. Pass the options that you pass to `embed`
+ * or `features`. A checkpoint has the same identity in every `dtype`.
  * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is neither a JSON value nor undefined
  */
 export async function modelIdentity(
@@ -58,7 +58,7 @@ export async function modelIdentity(
 ): Promise<ModelIdentity> {
   const { id } = checkOptions('modelIdentity', options);
   const { embedDim, depth, patchSize } = model.config;
-  const preprocessing = lookText(model, options); // first, because it is cheap and may throw
+  const preprocessing = lookText(model, options); // before the fingerprint, because it is cheap and may throw
   return {
     id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
     fingerprint: await model.fingerprint(),
@@ -66,11 +66,12 @@ export async function modelIdentity(
   };
 }
 
-/** The text that `lookText` returns for the default preprocessing without options. */
+/** The text that `lookText` returns for the default preprocessing if no options are given. */
 export const DEFAULT_LOOK = 'pooling cls, resize crop';
 
 /**
- * Describes preprocessing and pooling as a text. Equal texts stand for equal pixels and equal pooling.
+ * Describes preprocessing and pooling as a text. If two texts are equal, the same image gives equal pixels
+ * and the tokens are pooled in the same way.
  * @throws IndexError INDEX_OPTIONS
  */
 export function lookText(
@@ -88,7 +89,7 @@ export function lookText(
     normalization: { ...preprocessing.normalization, ...defined(normalization) },
   };
   const settings: Readonly<Record<string, unknown>> = {
-    ...(ofFile === usual && { resize: 'crop' }), // otherwise the preprocessing text contains `resize`
+    ...(ofFile === usual && { resize: 'crop' }), // otherwise the preprocessing itself contains `resize`
     ...others,
     pooling,
     preprocessing: preprocessingText(applied) || undefined,
@@ -104,7 +105,8 @@ const defined = <Value extends object>(value: Value | undefined): Partial<Value>
   Object.fromEntries(Object.entries(value ?? {}).filter(([, each]) => each !== undefined)) as Partial<Value>;
 
 /**
- * Serializes an option value. The order of an object's keys does not matter. @throws IndexError INDEX_OPTIONS
+ * Serializes the value of an option. Objects that differ only in the order of their keys give the same text.
+ * @throws IndexError INDEX_OPTIONS
  */
 function textOf(name: string, value: unknown): string {
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
@@ -123,19 +125,20 @@ function textOf(name: string, value: unknown): string {
 }
 
 /**
- * True if vectors made by two models can be compared: fingerprint and preprocessing are equal. The `id` is
- * ignored.
+ * True if vectors of two models can be compared: the models' fingerprints and preprocessing are equal. Their
+ * `id`s are ignored.
  */
 export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undefined): boolean {
   return a?.fingerprint === b?.fingerprint && preprocessingOf(a) === preprocessingOf(b);
 }
 
 /**
- * The preprocessing of a model, without the batch size that older versions of this library wrote before it.
+ * Returns the preprocessing text of a model. Older versions of this library wrote a batch size at its start,
+ * which is left out.
  */
 const preprocessingOf = (model: ModelIdentity | undefined): string | undefined =>
   model?.preprocessing.replace(/^batchSize \d+, /, '');
 
-/** Describes a model in an error message. */
+/** Returns a description of a model for error messages. */
 export const modelText = (model: ModelIdentity | undefined): string =>
   model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model';

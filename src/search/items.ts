@@ -1,14 +1,16 @@
-/** `Items`: the items of an index in memory. A row holds one item: id, vector, metadata and patches. */
+/**
+ * `Items`: the items of an index in memory. Each row holds one item: its id, vector, metadata and patches.
+ */
 import type { Change, EncodedPatches, IndexHeader, StoredItem } from './journal.js';
 import { VectorTable } from './table.js';
 
 export class Items {
   readonly vectors: VectorTable;
-  /** Id of each row. `metadata` and `patches` have one element for each row too. */
+  /** Id of each row. The arrays `metadata` and `patches` also have one element for each row. */
   readonly ids: string[] = [];
   readonly metadata: unknown[] = [];
   readonly patches: (EncodedPatches | undefined)[] = [];
-  /** Row of each id, in the order in which the items were added. */
+  /** Row number of each id, in the order in which the items were added. */
   readonly rowOf: Map<string, number> = new Map();
 
   constructor({ dim, storage }: IndexHeader) {
@@ -20,7 +22,7 @@ export class Items {
     else this.#put(change.put);
   }
 
-  /** The item of a row, without its thumbnail. */
+  /** Returns the item in a row, without its thumbnail. */
   stored(row: number): StoredItem {
     const patches = this.patches[row];
     return {

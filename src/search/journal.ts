@@ -1,14 +1,14 @@
 /**
- * `Journal`, the interface between `EmbeddingIndex`, which computes, and `store/`, which makes changes
- * durable.
+ * `Journal`: the interface between `EmbeddingIndex`, which searches in memory, and the storage in `store/`,
+ * which makes changes durable.
  */
 
 /**
- * The model and the preprocessing that made a vector. Vectors made by different models, or with different
- * preprocessing, cannot be compared.
+ * The model and the preprocessing with which a vector was made. Vectors cannot be compared if they were made
+ * by different models or with different preprocessing.
  */
 export interface ModelIdentity {
-  /** Name of the model for error messages. Not compared. */
+  /** Name of the model for error messages. It does not count when identities are compared. */
   readonly id: string;
   /** `model.fingerprint()`: SHA-256 as hexadecimal digits. */
   readonly fingerprint: string;
@@ -16,30 +16,30 @@ export interface ModelIdentity {
   readonly preprocessing: string;
 }
 
-/** How two vectors are compared: by their cosine, or by their dot product. */
+/** How a query and a vector are compared: by their cosine, or by their dot product. */
 export type Metric = 'cosine' | 'dot';
 /** Number format of stored vectors. */
 export type VectorStorage = 'f32' | 'f16' | 'int8';
-/** Number format of stored patch vectors; `none`: patches are not stored. */
+/** Number format of stored patch vectors. `none`: the index stores no patches. */
 export type PatchStorage = 'none' | 'f16' | 'int8';
 
-/** Properties of an index that cannot change after it is made. */
+/** Properties of an index that are fixed once the index is made. */
 export interface IndexHeader {
   /** Version of the storage format. */
   readonly format: 1;
   /** Length of a vector. */
   readonly dim: number;
-  /** How vectors are compared. */
+  /** How a query and a vector are compared. */
   readonly metric: Metric;
   /** Number format of the stored vectors. */
   readonly storage: VectorStorage;
   /** Number format of the stored patches. */
   readonly patches: PatchStorage;
-  /** The model and preprocessing that made the vectors; undefined if the caller named none. */
+  /** The model and preprocessing with which the vectors were made; undefined if the caller named no model. */
   readonly model: ModelIdentity | undefined;
 }
 
-/** Encoded patch vectors of one image. Each has length 1. */
+/** Encoded patch vectors of one image. Each vector has length 1. */
 export interface EncodedPatches {
   /** Number of patch rows. */
   readonly rows: number;
@@ -49,13 +49,13 @@ export interface EncodedPatches {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
-/** An item as it is stored. */
+/** An item in the form in which it is stored. */
 export interface StoredItem {
-  /** Unique name of the item. */
+  /** Id of the item, unique in its index. */
   readonly id: string;
   /** The encoded vector (`codec.ts`). */
   readonly vector: Uint8Array<ArrayBuffer>;
-  /** A JSON value. */
+  /** Metadata of the item: any JSON value. */
   readonly metadata: unknown;
   /** The encoded patches, if the item has any. */
   readonly patches?: EncodedPatches | undefined;
@@ -64,8 +64,8 @@ export interface StoredItem {
 }
 
 /**
- * One change of an index. `put` adds an item or replaces the item with the same id. A replaced item keeps its
- * thumbnail unless the new item has one.
+ * One change of an index. `put` adds an item, or replaces the item with the same id. If the new item has no
+ * thumbnail, the thumbnail of the replaced item is kept.
  */
 export type Change =
   | {
@@ -77,10 +77,13 @@ export type Change =
       readonly remove: string;
     };
 
-/** Changes, or a function that returns changes. The function runs while no other tab can change the index. */
+/**
+ * A list of changes, or a function that returns it. The function runs while no other tab can change the
+ * index.
+ */
 export type Changes = readonly Change[] | (() => readonly Change[] | Promise<readonly Change[]>);
 
-/** Storage that an index occupies. */
+/** How much storage an index occupies. */
 export interface IndexUsage {
   /** Number of items. */
   readonly items: number;
@@ -93,29 +96,29 @@ export interface IndexUsage {
   readonly wastedBytes: number;
 }
 
-/** Durable storage of one open index. */
+/** The storage of one open index: it makes changes durable. */
 export interface Journal {
   /** Header of the stored index. */
   readonly header: IndexHeader;
   /** Ids of the damaged items that opening with `repair: 'drop'` left out. */
   readonly dropped: readonly string[];
   /**
-   * True if the browser had lost the database and opening rebuilt it from the files. Thumbnails and values of
-   * `setState` are then lost.
+   * True if the browser had lost the database of the index and opening rebuilt it from the files. Thumbnails
+   * and the values of `setState` are then lost.
    */
   readonly restored: boolean;
   /**
-   * All items in the order in which they were put, without their thumbnails. Called once, when the index is
-   * opened.
+   * Yields all items in the order in which they were put, without their thumbnails. Called once, when the
+   * index is opened.
    */
   items(signal?: AbortSignal): AsyncIterable<StoredItem>;
   /**
    * Commits changes. When the promise resolves, all changes are durable; when it rejects, no change was made.
-   * Commits run in the order of the calls. If `changes` is a function, watchers receive all commits made by
-   * other tabs before it is called.
+   * Commits run in the order of the calls. If `changes` is a function, it is called after watchers have
+   * received all commits made by other tabs.
    */
   commit(changes: Changes): Promise<void>;
-  /** The thumbnail of an item, or undefined if it has none. */
+  /** Reads the thumbnail of an item; undefined if the item has none. */
   thumbnail(id: string): Promise<Blob | undefined>;
   /**
    * Calls `onChanges` with the changes of each commit made by another tab. Returns a function that ends these
@@ -125,14 +128,14 @@ export interface Journal {
   /** Reads a value that `setState` stored. */
   getState(key: string): Promise<unknown>;
   /**
-   * Stores a small value beside the items: any value that `structuredClone` copies. Undefined deletes the
-   * key.
+   * Stores a small value beside the items: any value that `structuredClone` can copy. The value undefined
+   * deletes the key.
    */
   setState(key: string, value: unknown): Promise<void>;
-  /** Rewrites files to free the space of replaced and removed items. */
+  /** Rewrites files to free the space that replaced and removed items still occupy. */
   compact(): Promise<void>;
-  /** Storage that the index occupies. */
+  /** Returns how much storage the index occupies. */
   usage(): Promise<IndexUsage>;
-  /** Finishes running commits and closes the database. */
+  /** Waits until running commits have ended, then closes the database. */
   close(): Promise<void>;
 }

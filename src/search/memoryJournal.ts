@@ -1,5 +1,6 @@
 /**
- * `MemoryJournal`: the journal of an index in memory. It holds the thumbnails and the values of `setState`.
+ * `MemoryJournal`: the journal of an index in memory. It holds only the thumbnails and the values of
+ * `setState`, because `EmbeddingIndex` holds the items.
  */
 import type { Changes, IndexHeader, IndexUsage, Journal, StoredItem } from './journal.js';
 
@@ -17,7 +18,7 @@ export class MemoryJournal implements Journal {
   }
 
   async *items(): AsyncIterable<StoredItem> {
-    // A new index is empty.
+    // Yields nothing: an index in memory has no stored items when it is made.
   }
 
   async commit(changes: Changes): Promise<void> {
@@ -32,7 +33,7 @@ export class MemoryJournal implements Journal {
   }
 
   watch(): () => void {
-    return () => undefined; // other tabs cannot see the index
+    return () => undefined; // there is nothing to stop: other tabs cannot change an index in memory
   }
 
   async getState(key: string): Promise<unknown> {
@@ -44,7 +45,7 @@ export class MemoryJournal implements Journal {
   }
 
   async compact(): Promise<void> {
-    // No files, so no space to free.
+    // There are no files, so there is no space to free.
   }
 
   async usage(): Promise<IndexUsage> {
@@ -52,6 +53,6 @@ export class MemoryJournal implements Journal {
   }
 
   async close(): Promise<void> {
-    // No database to close.
+    // There is no database to close.
   }
 }

@@ -6,27 +6,27 @@ export interface IndexOptions {
   /** Length of a vector, 1 to 16,384: the model's `embedDim` (twice that for the pooling `cls+mean`). */
   readonly dim: number;
   /**
-   * How vectors are compared. `cosine` (default) scales vectors and queries to length 1. `dot` leaves them
-   * unscaled.
+   * How a query and a vector are compared. `cosine` (default) scales both to length 1 before it computes
+   * their dot product; `dot` does not scale them.
    */
   readonly metric?: Metric;
   /**
-   * Number format of the stored vectors. `f16` (default) takes half the bytes of `f32`; `int8` takes a
-   * quarter and has one scale per vector.
+   * Number format of the stored vectors. `f16` (default) takes half the bytes of `f32`. `int8` takes a
+   * quarter, plus 4 bytes per vector for a scale.
    */
   readonly storage?: VectorStorage;
   /**
-   * Number format of the patch vectors that `searchByPart` needs, or `none` (default) to store no patches.
+   * Number format of the patch vectors, which `searchByPart` needs. `none` (default): no patches are stored.
    */
   readonly patches?: PatchStorage;
   /**
-   * The model and preprocessing that made the vectors, from `modelIdentity`. A stored index or an imported
-   * file that a different model made is refused.
+   * The model and preprocessing with which the vectors are made, as `modelIdentity` returns them. A stored
+   * index or an imported file that was made with a different model is refused.
    */
   readonly model?: ModelIdentity | undefined;
   /**
-   * Where searches run: a `GPUDevice` of the caller (such as `model.device`) or `cpu`. Default: a device of
-   * the library, requested at the first search, or the CPU if no GPU is available.
+   * Where searches run: `cpu`, or a `GPUDevice` of the caller (such as `model.device`). Default: a device
+   * that the library requests at the first search, or the CPU if no GPU is available.
    */
   readonly device?: GPUDevice | 'cpu' | undefined;
 }
@@ -35,7 +35,7 @@ export interface IndexOptions {
 export interface OpenOptions extends IndexOptions {
   /** Asks the browser not to evict the index (`navigator.storage.persist()`). Default false. */
   readonly persist?: boolean;
-  /** Aborts the opening, also while it waits for another tab. */
+  /** Aborts the opening, also while it waits for a different tab. */
   readonly signal?: AbortSignal | undefined;
   /**
    * `drop` opens a damaged index with its intact items and lists the ids of the damaged items in `dropped`.
@@ -50,13 +50,13 @@ export interface PatchTokens {
   readonly rows: number;
   /** Number of patches in a row. */
   readonly cols: number;
-  /** (rows · cols, dim), row by row from the top left. */
+  /** Patch tokens, (rows · cols, dim), row by row from the top left. */
   readonly tokens: Float32Array;
 }
 
-/** Optional data of an item besides its vector and metadata. */
+/** Optional parts of an item besides its vector and metadata. */
 export interface ItemExtras {
-  /** Patch tokens for `searchByPart`. The index needs the option `patches`. */
+  /** Patch tokens for `searchByPart`. Refused unless the option `patches` of the index is `f16` or `int8`. */
   readonly patches?: PatchTokens | undefined;
   /** A small picture of the image. `thumbnail(id)` returns it. */
   readonly thumbnail?: Blob | undefined;
@@ -64,20 +64,20 @@ export interface ItemExtras {
 
 /** An item to add to an index. */
 export interface Item extends ItemExtras {
-  /** Unique name of the item, 1 to 1,024 characters. */
+  /** Id of the item, unique in its index: 1 to 1,024 characters. */
   readonly id: string;
-  /** The embedding, (dim). */
+  /** The embedding, `dim` numbers. */
   readonly vector: ArrayLike<number>;
   /** Any JSON value, stored as `JSON.stringify` writes it. Default null. */
   readonly metadata?: unknown;
 }
 
-/** New values for an existing item. Absent fields keep their old value. */
+/** New values for the fields of an existing item. Fields that are absent here keep their old values. */
 export type ItemUpdate = Partial<Omit<Item, 'id'>>;
 
 /**
- * Returns true for items that a search may return. Called once per item and search, in an order that is not
- * defined.
+ * Function that returns true for items that a search may return. It is called once per item and search; the
+ * order of the items is not defined.
  */
 export type ItemFilter = (id: string, metadata: unknown) => boolean;
 
@@ -85,7 +85,7 @@ export type ItemFilter = (id: string, metadata: unknown) => boolean;
 export interface SearchOptions {
   /** Maximum number of results. Default 10. */
   readonly topK?: number;
-  /** Restricts the results to items for which this function returns true. Default: all items. */
+  /** Restricts the results to items for which this function returns true. Default: no restriction. */
   readonly filter?: ItemFilter | undefined;
   /** Minimum score of a result. Default: no minimum. */
   readonly threshold?: number | undefined;
@@ -98,23 +98,23 @@ export interface Hit {
   /** Id of the item. */
   readonly id: string;
   /**
-   * Dot product of the query and the stored vector, in float64. For the metric `cosine` this is the cosine,
-   * -1 to 1.
+   * Dot product of the query and the stored vector, in float64. For the metric `cosine` this is their cosine,
+   * from -1 to 1.
    */
   readonly score: number;
   /** Metadata of the item; null if it has none. */
   readonly metadata: unknown;
 }
 
-/** A rectangle of patches. All members count patches, not pixels. */
+/** A rectangle of patches in an image. All members count patches, not pixels. */
 export interface PatchBox {
-  /** Index of the topmost row. */
+  /** Index of the topmost row of patches, from 0. */
   readonly row: number;
-  /** Index of the leftmost column. */
+  /** Index of the leftmost column of patches, from 0. */
   readonly col: number;
-  /** Height. */
+  /** Height in patches. */
   readonly rows: number;
-  /** Width. */
+  /** Width in patches. */
   readonly cols: number;
 }
 
@@ -126,7 +126,7 @@ export interface PartQuery extends PatchTokens {
 
 /** A result of `searchByPart`. */
 export interface PartHit extends Hit {
-  /** The best-matching window of this image. */
+  /** The window of patches in this image that is most similar to the region of the query. */
   readonly box: PatchBox;
   /** Size of the whole image in patches. */
   readonly grid: { readonly rows: number; readonly cols: number };
@@ -142,7 +142,10 @@ export interface DuplicateOptions {
 
 /** Options of `clusters`. */
 export interface ClusterOptions {
-  /** Seed of the start centres, 0 to 2³² - 1. The same seed and items give the same clusters. Default 0. */
+  /**
+   * Seed of the random numbers that choose the initial centres, 0 to 2³² - 1. The same seed and the same
+   * items give the same clusters. Default 0.
+   */
   readonly seed?: number;
   /** Maximum number of k-means iterations. Default 50. */
   readonly maxIterations?: number;
@@ -150,7 +153,7 @@ export interface ClusterOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The result of `clusters`, largest cluster first. Clusters without items are left out. */
+/** The result of `clusters`: the largest cluster comes first. Clusters without items are left out. */
 export interface Clusters {
   /** Item ids of each cluster, nearest to its centre first. */
   readonly ids: readonly (readonly string[])[];
@@ -168,7 +171,7 @@ export interface MapPoint {
   readonly y: number;
 }
 
-/** A change of an index, as listeners of `on('change')` receive it. */
+/** A change of an index, as passed to the listeners of `on('change')`. */
 export interface IndexChange {
   /** Ids of items that were added or updated. */
   readonly put: readonly string[];
@@ -178,10 +181,10 @@ export interface IndexChange {
   readonly elsewhere: boolean;
 }
 
-/** Where searches run, and why. */
+/** Where searches run (GPU or CPU), and why. */
 export interface SearchBackend {
   /** The processor that computes searches. */
   readonly kind: 'gpu' | 'cpu';
-  /** A readable sentence: the adapter's name, or why the GPU is not used. */
+  /** A sentence for the user: names the GPU, or says why the GPU is not used. */
   readonly reason: string;
 }

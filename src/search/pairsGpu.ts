@@ -1,6 +1,6 @@
 /**
- * `GpuPairs`: finds candidate pairs of near-duplicates on the GPU. The rows are split into tiles. Each tile
- * is compared with itself and with all later rows.
+ * `GpuPairs`: finds candidate pairs of near-duplicates on the GPU. The rows are split into tiles. The rows of
+ * each tile are compared with each other and with the rows of all later tiles.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -14,16 +14,18 @@ import type { Groups } from './groups.js';
 import { PANEL_QUADS, valuesPerWord, type Chunk, type GpuRows } from './gpuRows.js';
 import type { VectorTable } from './table.js';
 
-/** Maximum number of pairs that one tile can report. */
+/** Maximum number of candidate pairs of one tile that the GPU buffer can hold. */
 const CAPACITY = 1 << 19;
-/** Number of pairs that the first read returns, together with the count of all pairs. */
+/**
+ * Number of candidate pairs that the first read returns, together with the total number of pairs of the tile.
+ */
 const FEW = 2048;
 
 interface Tile {
   readonly chunk: Chunk;
-  /** First quad (4 rows) of the tile within the chunk. */
+  /** Index of the first quad (four rows) of the tile within its chunk. */
   readonly first: number;
-  /** Number of quads. */
+  /** Number of quads in the tile. */
   readonly quads: number;
 }
 
@@ -94,7 +96,8 @@ export class GpuPairs implements PairFinder {
           if (joined) task.burst((burst) => burst.write(labels, 0, groups.labels()));
           if (complete) break;
           // The tile had more pairs than the buffer holds. Compare the tile again: pairs whose rows are in
-          // one group by now are skipped. If no rows were joined, score all pairs of the tile on the CPU.
+          // one group by now are skipped. If no rows were joined since, score all pairs of the tile on the
+          // CPU.
           if (!joined) {
             if (!(await this.#everyPair(tile, count, onPairs))) return false;
             break;
@@ -106,7 +109,8 @@ export class GpuPairs implements PairFinder {
   }
 
   /**
-   * Splits the rows into tiles. A tile has as many quads as the GPU can compare with all rows in `SUBMIT_MS`.
+   * Splits the rows into tiles. A tile has as many quads (four rows each) as the GPU can compare with all
+   * rows in the time `SUBMIT_MS`.
    */
   *#tiles(quads: number): Generator<Tile> {
     const flops = 2 * 16 * quads * this.#table.dim;

@@ -1,7 +1,8 @@
 /**
- * `searchParts`: search by a region of an image. The query is the mean direction of the region's patches. The
- * score of an image is that of its best window: the mean score of the window's patches with the query.
- * Windows have the region's size and four sizes around it, at every position in the image.
+ * `searchParts`: finds images that contain a region similar to a region of the query image. The query vector
+ * is the mean direction of the region's patches. The score of a window of patches is the mean of the scores
+ * of its patches with the query vector; the score of an image is the score of its best window. Windows have
+ * the region's size, and half, √½, √2 and 2 times its sides, at every position in the image.
  */
 import { IndexError } from '../errors.js';
 import { checkPatches, decodedPatches, unitPatch } from './checks.js';
@@ -15,19 +16,19 @@ import { TopK, type Scored } from './topK.js';
 /** Window sides as multiples of the region's sides. */
 const SCALES = [0.5, Math.SQRT1_2, 1, Math.SQRT2, 2];
 
-/** The region that is searched for. */
+/** The region of the query image for which `searchParts` looks. */
 export interface RegionQuery {
   /** Mean direction of the region's patches, a vector of length 1. */
   readonly vector: Float32Array<ArrayBuffer>;
-  /** Height in patches. */
+  /** Height of the region in patches. */
   readonly rows: number;
-  /** Width in patches. */
+  /** Width of the region in patches. */
   readonly cols: number;
 }
 
 /**
  * Computes the query vector of a region. @throws IndexError INDEX_PATCHES if the index stores no patches, or
- * the region lies outside of the image
+ * the region extends beyond the image
  */
 export function regionQuery(query: PartQuery, { dim, patches }: IndexHeader): RegionQuery {
   const where = 'searchByPart';
@@ -67,14 +68,15 @@ export function regionQuery(query: PartQuery, { dim, patches }: IndexHeader): Re
   };
 }
 
-/** A scored row and its best window. */
+/** A row of the vector table with the score and the position of its best window. */
 export interface PartScored extends Scored {
   readonly box: PatchBox;
 }
 
 /**
- * Finds the best rows among the rows with patches; undefined if a row moved during the search.
- * @param whole true to run without yielding to the event loop, so that no row can move
+ * Finds the items with the best scores among the items that have patches. Returns undefined if an existing
+ * row of the vector table changed meanwhile.
+ * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
  * @throws the signal's reason
  */
 export async function searchParts(
@@ -118,7 +120,7 @@ export async function searchParts(
   return best.sorted().map((scored) => ({ ...scored, box: boxes.get(scored.row)! }));
 }
 
-/** Score of every patch: its dot product with the query. */
+/** Computes the score of every patch: the dot product of the patch vector and the query vector. */
 function patchScores(tokens: Float32Array, query: Float64Array, count: number): Float64Array {
   const dim = query.length;
   const scores = new Float64Array(count);
@@ -134,8 +136,8 @@ function patchScores(tokens: Float32Array, query: Float64Array, count: number): 
 }
 
 /**
- * The window with the highest mean score. Among equal means, the first in the order of window size, row and
- * column.
+ * Returns the window with the highest mean score. If several windows have this score, it is the first of them
+ * in the order of window size, row and column.
  */
 function bestWindow(
   scores: Float64Array,
@@ -166,7 +168,9 @@ function bestWindow(
   return best;
 }
 
-/** Distinct window sizes, starting with the region's size. No size exceeds the image. */
+/**
+ * Returns the window sizes without repetitions, beginning with the region's size. No size exceeds the image.
+ */
 function windowSizes(region: RegionQuery, rows: number, cols: number): [number, number][] {
   const sizes = new Map<string, [number, number]>();
   for (const scale of [1, ...SCALES]) {

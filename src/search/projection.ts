@@ -11,18 +11,20 @@ import { Pace } from './searchCpu.js';
 /** Number of vectors that one pass multiplies by the covariance matrix. */
 const BLOCK = 4;
 const MAX_PASSES = 24;
-/** A component has converged when its residual is below this fraction of the largest eigenvalue. */
+/**
+ * A principal component has converged when its residual is less than this fraction of the largest eigenvalue.
+ */
 const TOLERANCE = 1e-7;
 /**
  * A vector counts as linearly dependent on the basis if less than this fraction of its length is left after
- * orthogonalization: such a remainder is rounding error.
+ * orthogonalization, because such a remainder is only rounding error.
  */
 const DEPENDENT = 1e-10;
 
 /**
- * Computes the coordinates of every row on the first two principal components, (count, 2); undefined if a row
- * moved during the computation.
- * @param whole true to run without yielding to the event loop, so that no row can move
+ * Computes the coordinates of every row on the first two principal components, (count, 2). Returns undefined
+ * if an existing row of the vector table changed meanwhile.
+ * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
  */
 export async function projectRows(
   items: Items,
@@ -33,7 +35,7 @@ export async function projectRows(
   const { dim, count, moves } = vectors;
   const pace = new Pace();
   const row32 = new Float32Array(dim);
-  /** Visits all rows. Returns false if a row moved. */
+  /** Calls `visit` for all rows. Returns false if an existing row of the vector table changed meanwhile. */
   const pass = async (visit: (values: Float32Array, row: number) => void): Promise<boolean> => {
     for (let row = 0; row < count; row++) {
       if (row % 128 === 0 && !whole) {
@@ -103,8 +105,8 @@ export async function projectRows(
 }
 
 /**
- * Orthogonalizes a vector against an orthonormal basis and scales it to length 1; undefined if the vector is
- * linearly dependent on the basis. Two rounds of Gram-Schmidt are enough (Kahan and Parlett).
+ * Orthogonalizes a vector against an orthonormal basis, and scales it to length 1. Returns undefined if the
+ * vector is linearly dependent on the basis. Two rounds of Gram-Schmidt are enough (Kahan and Parlett).
  */
 function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Float64Array | undefined {
   const length = Math.sqrt(dot(vector, vector));
@@ -120,7 +122,7 @@ function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Floa
   return rest > DEPENDENT ? left.map((value) => value / rest) : undefined;
 }
 
-/** Linear combination of vectors. */
+/** Returns a linear combination of vectors with the coefficients `shares`. */
 function combined(shares: Float64Array, vectors: readonly Float64Array[]): Float64Array {
   const sum = new Float64Array(vectors[0]!.length);
   for (const [k, vector] of vectors.entries())
@@ -128,7 +130,7 @@ function combined(shares: Float64Array, vectors: readonly Float64Array[]): Float
   return sum;
 }
 
-/** Multiplies the covariance matrix by up to four vectors in one pass. */
+/** Multiplies the covariance matrix by up to four vectors in one pass over the rows. */
 async function covarianceTimes(
   directions: readonly Float64Array[],
   mean: Float64Array,

@@ -1,12 +1,15 @@
-/** Size of the sample from which k-means chooses its initial centres, and rows decoded as unit vectors. */
+/**
+ * The size of the sample from which k-means chooses its initial centres, and `unitRow`, which decodes a row
+ * as a unit vector.
+ */
 import type { VectorTable } from './table.js';
 
 /** Minimum number of rows in the sample. */
 export const SAMPLE = 4096;
-/** Minimum number of rows in the sample per cluster. */
+/** Minimum number of sampled rows per cluster. */
 export const ROWS_PER_CLUSTER = 8;
 
-/** Decodes a row into `out`, scaled to length 1. A row of zeros stays zero. */
+/** Decodes a row and writes it to `out`, scaled to length 1. A row of zeros stays zero. */
 export function unitRow(
   vectors: VectorTable,
   row: number,

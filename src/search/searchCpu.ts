@@ -13,9 +13,9 @@ export interface Query {
 export interface Limits {
   /** Maximum number of results. */
   readonly topK: number;
-  /** 1 for each row that the filter allows; undefined allows all rows. */
+  /** 1 for each row that the filter allows, 0 for any other row; undefined allows all rows. */
   readonly allowed: Uint8Array | undefined;
-  /** Minimum score. */
+  /** Minimum score of a result. */
   readonly threshold: number;
 }
 
@@ -23,11 +23,11 @@ export interface Limits {
 const SLICE_MS = 12;
 const ROWS = 1024;
 
-/** Yields to the event loop at regular intervals during a long loop. */
+/** Yields to the event loop at regular intervals during a long loop, so that the page stays responsive. */
 export class Pace {
   #last = performance.now();
 
-  /** Yields if the interval has passed. */
+  /** Yields to the event loop if the interval has passed since the last yield. */
   async rest(signal: AbortSignal | undefined): Promise<void> {
     if (performance.now() - this.#last < SLICE_MS) return;
     await pause();
@@ -37,9 +37,9 @@ export class Pace {
 }
 
 /**
- * Finds the best rows for each query; undefined if a row moved during the search: the caller must search
- * again.
- * @param whole true to run without yielding to the event loop, so that no row can move
+ * Finds the rows with the highest scores for each query. Returns undefined if an existing row of the vector
+ * table changed meanwhile: the caller must then search again.
+ * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
  * @throws the signal's reason
  */
 export async function searchCpu(

@@ -1,13 +1,13 @@
 /**
  * `GpuSearch`: exact search on the GPU. The GPU computes all scores in f32, finds a floor (a score below
- * which no row can be among the best), and returns the rows whose scores reach the floor. The CPU scores
- * these candidates again in float64, so the result does not depend on f32 rounding.
+ * which no row can be among the best), and returns the candidates: the rows whose scores reach the floor. The
+ * CPU computes the scores of the candidates in float64, so the result does not depend on f32 rounding.
  *
- * Let e be the error bound of a computed score (`errorBound.ts`). Split the computed scores into blocks, and
- * let t be the k-th largest block maximum. At least k rows have computed scores of t or more, hence exact
- * scores of t - e or more. So each of the k best rows has an exact score of at least t - e, and a computed
- * score of at least t - 2e. All rows with such a score are candidates, without a limit: 200,000 equal vectors
- * are all candidates, and the search takes as long as on the CPU.
+ * Let e be the error bound of an f32 score (`errorBound.ts`). Split the f32 scores into blocks, and let t be
+ * the k-th largest of the blocks' maxima. At least k rows have f32 scores of t or more, hence exact scores of
+ * t - e or more. So each of the k best rows has an exact score of at least t - e, and an f32 score of at
+ * least t - 2e. All rows with such an f32 score are candidates. Their number has no limit: of 200,000 equal
+ * vectors, all are candidates, and the search takes as long as on the CPU.
  */
 import { DeviceError } from '../errors.js';
 import type { Kernel, KernelVariant } from '../gpu/kernels/kernel.js';
@@ -34,17 +34,30 @@ import { TopK, type Scored } from './topK.js';
 
 /** Number of queries that share one pass over the vectors. */
 const QUERIES = 4;
-/** Maximum number of quads (4 rows) per block. Fewer if a hit would have fewer than BLOCKS_PER_HIT blocks. */
+/**
+ * Maximum number of quads (four rows) per block. Blocks are smaller if there would otherwise be fewer than
+ * BLOCKS_PER_HIT blocks for each requested result.
+ */
 const BLOCK_QUADS = 16;
 const BLOCKS_PER_HIT = 4;
-/** Number of low bits of a floor that are ignored. Their value is smaller than the margin. */
+/**
+ * Number of low bits of a floor (as an integer) that are ignored. The score that they represent is smaller
+ * than the margin.
+ */
 const IGNORED_BITS = 8;
-/** Number of candidates beyond k that the first read returns, together with the count of all candidates. */
+/**
+ * Number of candidates beyond k that the first read returns. It also returns the number of all candidates.
+ */
 const MORE_CANDIDATES = 512;
-/** If a score could be larger than this number, it might overflow f32, and the GPU is not used. */
+/**
+ * If a score could be larger than this number, it might overflow f32, so the CPU is used instead of the GPU.
+ */
 const LARGEST_SUM = 1e37;
 
-/** The compiled kernels: scores of one query and of four, block maxima, floor, collection of candidates. */
+/**
+ * The compiled kernels. They compute the scores of one query or of four, the block maxima and the floor, and
+ * collect the candidates.
+ */
 interface Kernels {
   readonly one: CompiledKernel;
   readonly four: CompiledKernel;
@@ -53,7 +66,7 @@ interface Kernels {
   readonly collect: CompiledKernel;
 }
 
-/** Buffers of a search for a given number of rows. Later searches reuse the buffers. */
+/** GPU buffers for searches over a given number of rows. Later searches reuse the buffers. */
 interface Scratch {
   readonly quads: number;
   readonly queries: number;
@@ -70,7 +83,7 @@ interface Scratch {
   readonly sizes: readonly GPUBuffer[];
 }
 
-/** Candidate rows of one query, and their f32 scores with the scaled query. */
+/** Row numbers of the candidates of one query, and their f32 scores with the scaled query. */
 interface Candidates {
   readonly rows: Uint32Array;
   readonly scores: Float32Array;
@@ -83,9 +96,12 @@ export class GpuSearch {
   readonly #rows: GpuRows;
   readonly #kernels: Kernels;
   #scratch: Scratch | undefined;
-  /** The last search; searches run one at a time because they share buffers. */
+  /**
+   * The most recent search. Searches run one at a time because they share buffers, so the next search waits
+   * for it.
+   */
   #lastSearch: Promise<unknown> = Promise.resolve();
-  /** Settles when all pair searches and cluster assignments have ended. */
+  /** Settles when all searches for pairs and all cluster assignments have ended. */
   #users: Promise<unknown> = Promise.resolve();
 
   private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernels: Kernels) {
@@ -95,7 +111,7 @@ export class GpuSearch {
     this.#kernels = kernels;
   }
 
-  /** Compiles the kernels. @throws DeviceError */
+  /** Compiles the kernels and makes the object. @throws DeviceError */
   static async create(gpu: Gpu, items: Items): Promise<GpuSearch> {
     const rows = new GpuRows(gpu, items.vectors);
     const constants = {
@@ -115,10 +131,7 @@ export class GpuSearch {
     return new GpuSearch(gpu, items, rows, { one, four, maxima, floor, collect });
   }
 
-  /**
-   * A pair finder for `duplicates`; undefined if scores could overflow f32. Its kernels are compiled on the
-   * first call.
-   */
+  /** Makes a pair finder for `duplicates`. Returns undefined if scores could overflow f32. */
   async pairs(): Promise<PairFinder | undefined> {
     const { vectors } = this.#items;
     if (vectors.largestNorm ** 2 * vectors.dim >= LARGEST_SUM) return undefined;
@@ -126,7 +139,10 @@ export class GpuSearch {
     return { find: (...args) => this.#using(() => pairs.find(...args)) };
   }
 
-  /** An assigner for `clusters`; undefined if scores could overflow f32. */
+  /**
+   * Makes an object that assigns rows to clusters, for `clusters`. Returns undefined if scores could overflow
+   * f32.
+   */
   async assigner(): Promise<Assigner | undefined> {
     const { vectors } = this.#items;
     if (vectors.largestNorm * vectors.dim >= LARGEST_SUM) return undefined;
@@ -142,8 +158,8 @@ export class GpuSearch {
   }
 
   /**
-   * Frees all buffers once running computations have ended. Further calls have no effect: searches that fail
-   * together each call it.
+   * Frees all buffers once running computations have ended. Further calls have no effect, and can occur: if
+   * several searches fail at the same time, each of them calls `dispose`.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -156,8 +172,8 @@ export class GpuSearch {
   }
 
   /**
-   * True if the GPU can search for these queries: scores cannot overflow f32, and a buffer can hold all
-   * candidates.
+   * True if the GPU can search for these queries: their scores cannot overflow f32, and a buffer can hold all
+   * rows as candidates.
    */
   canHold(queries: readonly Query[]): boolean {
     const { dim, largestNorm } = this.#items.vectors;
@@ -165,7 +181,7 @@ export class GpuSearch {
       (most, { vector }) => vector.reduce((sum, value) => Math.max(sum, Math.abs(value)), most),
       0,
     );
-    // Size of the candidate buffer, whose capacity may be twice the number of rows.
+    // Size in bytes of the candidate buffer. It may have room for twice the number of rows.
     const bytes = 8 * QUERIES * 2 * this.#items.vectors.count;
     return (
       largestNorm * dim < LARGEST_SUM &&
@@ -175,10 +191,10 @@ export class GpuSearch {
   }
 
   /**
-   * Finds the best rows for each query, among the rows that exist when it is called; undefined if a row moved
-   * since: the caller must search again.
-   * @throws DeviceError KERNEL_WRONG if a score differs from the exact score by more than its error bound;
-   *   the signal's reason
+   * Finds the rows with the highest scores for each query, among the rows that exist at the time of the call.
+   * Returns undefined if one of these rows has changed since: the caller must then search again.
+   * @throws DeviceError KERNEL_WRONG if an f32 score differs from the exact score by more than its error
+   *   bound; the signal's reason
    */
   async search(
     queries: readonly Query[],
@@ -186,7 +202,7 @@ export class GpuSearch {
     signal: AbortSignal | undefined,
   ): Promise<Scored[][] | undefined> {
     const before = this.#lastSearch;
-    // The filter was evaluated for the present rows, so rows that are added later are not searched.
+    // The filter was evaluated for the rows that exist now, so rows that are added later are not searched.
     const { count, moves } = this.#items.vectors;
     const run = before.then(() => this.#search(queries, limits, count, moves, signal));
     this.#lastSearch = run.catch(() => undefined);
@@ -222,7 +238,7 @@ export class GpuSearch {
     return results;
   }
 
-  /** Scores the candidates in float64 and keeps the best. */
+  /** Computes the scores of the candidates in float64 and returns the best candidates. */
   async #exact(
     { vector }: Query,
     { scale, norm }: ScaledQuery,
@@ -255,7 +271,10 @@ export class GpuSearch {
     return best.sorted();
   }
 
-  /** Runs the kernels and reads the candidates; undefined if a row moved. */
+  /**
+   * Runs the kernels and reads the candidates of each query. Returns undefined if an existing row of the
+   * vector table changed meanwhile.
+   */
   async #candidates(
     task: Task,
     queries: readonly ScaledQuery[],
@@ -274,14 +293,15 @@ export class GpuSearch {
     const bounds = new Float32Array(2 * QUERIES);
     for (const [q, { norm, scale }] of queries.entries()) {
       const error = scoreError(dim, storage, norm, largestNorm);
-      // The factor and the last term cover the rounding of these bounds, and of the subtraction in the
-      // kernel.
+      // The factor and the last term allow for rounding when this margin is computed and when the kernel
+      // subtracts it.
       bounds[2 * q] = 2 * error * 1.001 + 2 ** -22 * norm * largestNorm;
       const lowest = threshold / scale - error * 1.001;
       bounds[2 * q + 1] = Math.max(-3.4e38, lowest - 2 ** -22 * Math.abs(Math.max(-3.4e38, lowest)));
     }
     const { one, four, maxima, floor, collect } = this.#kernels;
-    // One read returns the counts and the first candidates, which nearly always are all candidates.
+    // One read returns the numbers of candidates and the first candidates of each query. These nearly always
+    // are all of its candidates.
     const few = Math.min(topK + MORE_CANDIDATES, count);
     const results = task.burst((burst) => {
       burst.write(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
@@ -319,7 +339,7 @@ export class GpuSearch {
     return this.#collected(task, scratch, results, queries.length, few);
   }
 
-  /** Reads the candidates. A second read follows for a query with more than `few` candidates. */
+  /** Reads the candidates of each query. If a query has more than `few` candidates, a second read follows. */
   async #collected(
     task: Task,
     { found, quads }: Scratch,
@@ -348,7 +368,10 @@ export class GpuSearch {
     });
   }
 
-  /** Returns the buffers of a search. Makes larger buffers if the number of rows has outgrown them. */
+  /**
+   * Returns the buffers for a search. Makes larger buffers if the existing buffers do not have room for all
+   * rows.
+   */
   async #prepared(queries: number): Promise<Scratch> {
     const { quads, chunks, words } = this.#rows;
     const numbers = words * valuesPerWord(this.#items.vectors.storage);
@@ -386,12 +409,13 @@ export class GpuSearch {
 }
 
 /**
- * Workgroup size of search_scores. On SwiftShader, 8 and 16 lanes show no clear difference (207 and 225 ms
- * for prototypes, on a busy machine). For GPUs, 64 is an estimate that was not measured.
+ * Returns the workgroup size of the kernel search_scores. On SwiftShader, sizes of 8 and 16 show no clear
+ * difference (207 and 225 ms with prototypes of the kernel, on a busy machine). The size of 64 for GPUs is an
+ * estimate that was not measured.
  */
 const lanesOf = ({ software }: Gpu): number => (software ? 8 : 64);
 
-/** Packs flags into bits, 32 per word, the first in the lowest bit. */
+/** Packs flags into 32-bit words. The first flag of a word is in its lowest bit. */
 function bitsOf(flags: Uint8Array): Uint32Array<ArrayBuffer> {
   const bits = new Uint32Array(Math.ceil(flags.length / 32));
   for (let i = 0; i < flags.length; i++) if (flags[i] === 1) bits[i >>> 5] = bits[i >>> 5]! | (1 << (i & 31));

@@ -1,6 +1,4 @@
-/**
- * `Searcher`: runs searches on the GPU if one is available, otherwise on the CPU. The results are the same.
- */
+/** `Searcher`: runs searches on the GPU if one is available, otherwise on the CPU. The results are equal. */
 import { DeviceError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import { type AdapterDescription } from '../gpu/adapter.js';
@@ -12,19 +10,19 @@ import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
 
 /**
- * SwiftShader is slower than JavaScript; other software adapters may be faster. A search of 100,000 × 384
- * vectors in f16 took 253 ms of CPU time on SwiftShader, 136 ms in JavaScript and 35 ms on llvmpipe
- * (bench/RESULTS.md).
+ * True for SwiftShader, which is slower than JavaScript; other software adapters may be faster. A search of
+ * 100,000 × 384 vectors in f16 took 253 ms of CPU time on SwiftShader, 136 ms in JavaScript and 35 ms on
+ * llvmpipe (bench/RESULTS.md).
  */
 const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean =>
   /swiftshader/i.test(`${vendor} ${architecture} ${description}`);
 
 /**
- * Maximum number of attempts that yield to the event loop. If rows moved during each, the next does not
- * yield.
+ * Maximum number of attempts that yield to the event loop. If existing rows of the vector table changed
+ * during each of them, the next attempt does not yield.
  */
 const ATTEMPTS = 3;
-/** Below this number of multiplications, the CPU is done before a GPU could return a result. */
+/** If a search has fewer multiplications than this, the CPU is done before a GPU could return a result. */
 const FEW_PRODUCTS = 1 << 19;
 
 export class Searcher {
@@ -45,11 +43,11 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU or the CPU, and repeats it until no row moved while it ran. After
-   * `ATTEMPTS` attempts it runs on the CPU without yielding to the event loop.
+   * Runs a computation on the GPU or the CPU, and repeats it until no existing row of the vector table
+   * changed while it ran. After `ATTEMPTS` attempts it runs on the CPU without yielding to the event loop.
    * @param few true if the computation is so small that the CPU is faster than a GPU
-   * @param finish turns rows into ids. Runs synchronously, because after an `await` a row may belong to a
-   *   different item
+   * @param finish converts the row numbers in the result to ids. It must be synchronous, because after an
+   *   `await` a row may hold a different item
    */
   async steady<T, R>(
     few: boolean,
@@ -66,7 +64,10 @@ export class Searcher {
     }
   }
 
-  /** Searches for each query. @throws IndexError INDEX_OPTIONS; the signal's reason */
+  /**
+   * Finds the items with the highest scores for each query. @throws IndexError INDEX_OPTIONS; the signal's
+   * reason
+   */
   async search(
     queries: readonly Query[],
     { topK = 10, filter, threshold, signal }: SearchOptions,
@@ -87,13 +88,16 @@ export class Searcher {
     );
   }
 
-  /** Evaluates a filter: 1 for each row that the filter allows, otherwise 0. Undefined without a filter. */
+  /**
+   * Calls the filter for every row. Returns an array with 1 for each row that the filter allows and 0 for any
+   * other row, or undefined if there is no filter.
+   */
   allowed(filter: ItemFilter | undefined): Uint8Array | undefined {
     const { ids, metadata } = this.#items;
     return filter && Uint8Array.from(ids, (id, row) => (filter(id, metadata[row]) ? 1 : 0));
   }
 
-  /** The search result for a row. */
+  /** Converts a row and its score to a search result. */
   hit({ row, score }: Scored): Hit {
     return { id: this.#items.ids[row]!, score, metadata: this.#items.metadata[row] };
   }
@@ -105,8 +109,9 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU. If the GPU fails, it returns undefined, and the caller repeats the
-   * computation on the CPU; later searches run on the CPU too. @throws the signal's reason
+   * Runs a computation on the GPU. If the GPU fails, `#onGpu` returns undefined, and the caller repeats the
+   * computation on the CPU. Later searches then run on the CPU too, except after the loss of a device that
+   * the library requested. @throws the signal's reason
    */
   async #onGpu<T>(gpu: GpuSearch, run: (gpu: GpuSearch) => Promise<T | undefined>): Promise<T | undefined> {
     try {
@@ -114,8 +119,8 @@ export class Searcher {
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       gpu.dispose();
-      if ((await this.#gpu) !== gpu) return undefined; // a search that failed earlier has handled this
-      // If the library made the device that was lost, the next search requests a new device.
+      if ((await this.#gpu) !== gpu) return undefined; // an earlier failed search has handled the failure
+      // If the lost device was requested by the library, the next search requests a new device.
       if (error.code === 'DEVICE_LOST' && this.#device === undefined) this.#gpu = undefined;
       else this.#stayOnCpu(error.message);
       return undefined;

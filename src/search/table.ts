@@ -1,21 +1,22 @@
 /**
- * `VectorTable`: the encoded vectors of an index in memory, one per row. The GPU holds a copy (`gpuRows.ts`).
+ * `VectorTable`: the encoded vectors of an index in memory, one vector per row. The GPU holds a copy of the
+ * table (`gpuRows.ts`).
  */
 import { decodeInto, encodedBytes, f16Numbers } from './codec.js';
 import type { VectorStorage } from './journal.js';
 
-/** Size of a block of rows. Memory grows by whole blocks, so growing never copies a row. */
+/** Size in bytes of a block of rows. Memory grows by whole blocks, so growing copies no rows. */
 const BLOCK_BYTES = 1 << 20;
 
 interface Block {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The numbers of all rows of the block, row after row. A view of `bytes`. */
+  /** The vector components of all rows in the block, row after row. A view of `bytes`. */
   readonly numbers: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
-  /** int8 storage: scale of each row. */
+  /** Scale of each row; undefined unless the storage is int8. */
   readonly scales: Float32Array<ArrayBuffer> | undefined;
 }
 
-/** A table of rows without gaps: when a row is removed, the last row moves into its place. */
+/** A table of vectors without empty rows: when a row is removed, the last row moves into its place. */
 export class VectorTable {
   readonly dim: number;
   readonly storage: VectorStorage;
@@ -25,11 +26,11 @@ export class VectorTable {
   #moves = 0;
   #largestNorm = 0;
   /**
-   * Rows that existed at the last `takeChanged` and have been written since. Appending writes such a row too
-   * if rows were removed in between.
+   * Numbers of the rows that existed at the last call of `takeChanged` and have been written since. If a row
+   * was removed since and then appended anew, its number is listed too.
    */
   readonly #changed = new Set<number>();
-  /** Number of rows at the last `takeChanged`. */
+  /** Number of rows at the last call of `takeChanged`. */
   #countAtTake = 0;
 
   constructor(dim: number, storage: VectorStorage) {
@@ -43,19 +44,20 @@ export class VectorTable {
   }
 
   /**
-   * Counter that increases when an existing row changes its vector or its position. A computation during
-   * which the counter increased may have mixed two states, and must start over.
+   * Counter that increases when an existing row gets a different vector: by a replacement, or because a row
+   * was removed. If the counter increased during a computation, the computation may have used a mixture of
+   * old and new vectors, and must start over.
    */
   get moves(): number {
     return this.#moves;
   }
 
-  /** Upper bound of the rows' lengths. Does not shrink when rows are removed. */
+  /** Upper bound of the lengths of all vectors. Removing rows does not lower it. */
   get largestNorm(): number {
     return this.#largestNorm;
   }
 
-  /** Adds a row at the end and returns its number. */
+  /** Adds a vector as the last row, and returns the number of the row. */
   append(encoded: Uint8Array<ArrayBuffer>): number {
     const row = this.#count;
     if (row % this.rowsPerBlock === 0 && row / this.rowsPerBlock === this.#blocks.length)
@@ -85,7 +87,7 @@ export class VectorTable {
     if (last % this.rowsPerBlock === 0) this.#blocks.length = last / this.rowsPerBlock;
   }
 
-  /** Existing rows that were written since the last call. */
+  /** Returns the numbers of the rows that existed at the last call and have been written since. */
   takeChanged(): number[] {
     const rows = [...this.#changed];
     this.#changed.clear();
@@ -93,7 +95,7 @@ export class VectorTable {
     return rows;
   }
 
-  /** A copy of the encoded vector of a row. */
+  /** Returns a copy of the encoded vector in a row. */
   encoded(row: number): Uint8Array<ArrayBuffer> {
     const { bytes, numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
     const at = row % this.rowsPerBlock;
@@ -106,7 +108,7 @@ export class VectorTable {
     return encoded;
   }
 
-  /** Decodes the vector of a row into `out`. */
+  /** Decodes the vector in a row, and writes its numbers to `out`. */
   decode(
     row: number,
     out: Float32Array<ArrayBuffer> = new Float32Array(this.dim),
@@ -127,8 +129,8 @@ export class VectorTable {
   }
 
   /**
-   * The stored numbers of a row, without copying: the row begins at index `begin` of `numbers`. `scale` is 1
-   * unless the storage is int8.
+   * Returns the stored numbers of a row without copying them: the row begins at index `begin` of `numbers`.
+   * `scale` is the row's scale for int8, and 1 for other number formats.
    */
   view(row: number): { numbers: Block['numbers']; begin: number; scale: number } {
     const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
@@ -136,7 +138,10 @@ export class VectorTable {
     return { numbers, begin: at * this.dim, scale: scales ? scales[at]! : 1 };
   }
 
-  /** Score of one row: its dot product with `query`, summed in float64 in the order of the dimensions. */
+  /**
+   * Returns the score of one row: the dot product of its vector and `query`, summed in float64 in the order
+   * of the dimensions.
+   */
   score(query: Float64Array, row: number): number {
     const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
     const at = row % this.rowsPerBlock;
@@ -155,9 +160,9 @@ export class VectorTable {
   }
 
   /**
-   * Writes the scores of rows `begin` … `end - 1` to `out`, from index 0. Each score equals the result of
-   * `score`. Computes four rows at once: with a single sum, each addition waits for the one before it, at
-   * half the speed.
+   * Computes the scores of rows `begin` … `end - 1`, and writes them to `out`, from index 0. Each score
+   * equals the result of `score`. Four rows are computed at once, because with a single sum every addition
+   * would wait for the previous addition, which is half as fast.
    */
   scores(query: Float64Array, begin: number, end: number, out: Float64Array): void {
     const { dim, rowsPerBlock } = this;

@@ -1,6 +1,6 @@
 /**
- * `TopK`: collects the best k of many scored rows. Higher scores come first; equal scores are sorted by id
- * (by UTF-16 code units, as JavaScript compares strings).
+ * `TopK`: selects the k rows with the highest scores from many rows. Higher scores come first; rows with
+ * equal scores are sorted by id (by UTF-16 code units, as JavaScript compares strings).
  */
 
 /** A row and its score. */
@@ -12,17 +12,20 @@ export interface Scored {
 export class TopK {
   readonly #k: number;
   readonly #ids: readonly string[];
-  /** A binary heap of at most k rows. Its root is the worst of them. */
+  /** A binary heap of at most k row numbers. Its root is the worst of these rows. */
   readonly #rows: number[] = [];
   readonly #scores: number[] = [];
 
-  /** @param ids id of each row */
+  /**
+   * @param k maximum number of rows to select
+   * @param ids id of each row, by which rows with equal scores are sorted
+   */
   constructor(k: number, ids: readonly string[]) {
     this.#k = k;
     this.#ids = ids;
   }
 
-  /** Adds a row to the result if it is among the best k so far. */
+  /** Adds a row to the selection if the row is among the best k so far. */
   offer(row: number, score: number): void {
     const [rows, scores] = [this.#rows, this.#scores];
     let at = rows.length;
@@ -57,7 +60,7 @@ export class TopK {
     scores[at] = score;
   }
 
-  /** The collected rows, best first. */
+  /** Returns the selected rows, best first. */
   sorted(): Scored[] {
     const scored = this.#rows.map((row, i) => ({ row, score: this.#scores[i]! }));
     return scored.sort((a, b) => (this.#isWorse(a.row, a.score, b.row, b.score) ? 1 : -1));

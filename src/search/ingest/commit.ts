@@ -1,10 +1,10 @@
-/** `commitItems`: adds embedded images to the index. */
+/** `commitItems`: adds images to the index after the model has computed their vectors. */
 import { IndexError } from '../../errors.js';
 import type { Item } from '../options.js';
 import type { FileMetadata, IngestOptions } from './options.js';
 import type { IngestIndex, IngestResult } from './target.js';
 
-/** An image and its opened file. */
+/** An image and its file. */
 export interface ImageFile {
   readonly id: string;
   readonly file: File;
@@ -16,8 +16,8 @@ interface EmbeddedImage extends Pick<IngestResult, 'patches' | 'thumbnail'> {
 }
 
 /**
- * The item of an embedded image.
- * @param look text that describes the preprocessing, if the item is to store it
+ * Makes the index item of an image from what the model computed for it.
+ * @param look text that describes the preprocessing, if the item is to store this text; otherwise undefined
  */
 export function itemOf(
   { id, file }: ImageFile,
@@ -43,19 +43,20 @@ export function itemOf(
 
 /** The outcome of a commit. */
 export interface CommitResult {
-  /** Number of new items. */
+  /** Number of items that were added. */
   added: number;
-  /** Number of updated items. */
+  /** Number of items that existed and were updated. */
   updated: number;
-  /** Items that the index refused, and why. */
+  /** Ids of the items that the index refused, and the reasons. */
   readonly refused: { readonly id: string; readonly error: IndexError }[];
 }
 
 /**
  * Adds the new items in one commit, or one by one if the index refuses one of them. Then updates the items
  * that the index already has.
- * @param newNames ids that were not in the index when they were looked up
- * @throws IndexError, or an error of the storage. Errors that concern a single item are returned in `refused`
+ * @param newNames ids that the index did not have when the ingest looked them up
+ * @throws IndexError, or an error of the storage. Errors that concern a single item are not thrown: `refused`
+ *   lists them
  */
 export async function commitItems(
   index: IngestIndex,
@@ -76,7 +77,10 @@ export async function commitItems(
   return done;
 }
 
-/** Refuses an item if another ingest has meanwhile added a different photograph under the same id. */
+/**
+ * Refuses an item if another ingest has added a different photograph under the same id since the id was
+ * looked up. Returns true if the item was refused.
+ */
 function refuseTaken(
   index: IngestIndex,
   { id, metadata }: Item,
@@ -101,7 +105,7 @@ async function put(index: IngestIndex, item: Item, done: CommitResult): Promise<
     done[there ? 'updated' : 'added'] += 1;
   } catch (error) {
     if (!isOfAnItem(error)) throw error;
-    // Another tab has meanwhile added or removed the item: try again.
+    // Another tab has added or removed the item since `index.has` was called: try again.
     if (index.has(id) !== there) return put(index, item, done);
     done.refused.push({ id, error });
   }

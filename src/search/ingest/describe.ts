@@ -24,8 +24,8 @@ export interface Description {
 
 /**
  * Computes the vector of an image, and its patch tokens if the option `patches` is set.
- * @throws ImageError if the image cannot be used; OptionError if the options do not fit together;
- *   DeviceError; the signal's reason
+ * @throws ImageError if the image cannot be used; OptionError if options contradict each other; DeviceError;
+ *   the signal's reason
  */
 export async function describeImage(
   model: IngestModel,
@@ -39,9 +39,10 @@ export async function describeImage(
 }
 
 /**
- * Computes the vectors of images that may differ in size, in their order. For an image that cannot be used,
- * the result is its error; the other images are still computed. Any other error is thrown.
- * @throws OptionError OPTION_VALUE if the options do not fit together; DeviceError; the signal's reason
+ * Computes the vectors of images, which may differ in size. The results are in the order of the images. For
+ * an image that cannot be used, the result is its error, and the other images are still computed. Any other
+ * error is thrown.
+ * @throws OptionError OPTION_VALUE if options contradict each other; DeviceError; the signal's reason
  */
 export async function describeImages(
   model: IngestModel,
@@ -62,13 +63,13 @@ export async function describeImages(
   return each;
 }
 
-/** True if an error says that an image or its batch does not fit on the GPU. */
+/** True if an error means that an image, or the batch with the image, does not fit on the GPU. */
 export const isTooLarge = (error: unknown): boolean =>
   error instanceof DINOv2Error && (error.code === 'DEVICE_LIMIT' || error.code === 'DEVICE_MEMORY');
 
 /**
- * True if the cause of an error is an image, and not the model, the device or the options. DEVICE_MEMORY
- * counts only for a batch of several images: each image alone may fit.
+ * True if an error is caused by an image, not by the model, the device or the options. DEVICE_MEMORY counts
+ * as such an error only for a batch of several images, because each image alone may fit on the GPU.
  */
 function isOfTheImage(error: unknown, images: number): error is Error {
   if (error instanceof DOMException)

@@ -1,4 +1,4 @@
-/** `describeFiles`: embeds files in batches, for a model that has no `embedAll`. */
+/** `describeFiles`: computes the vectors of files in batches, for a model that has no method `embedAll`. */
 import { makeThumbnail } from '../../image/thumbnail.js';
 import { describeImages } from './describe.js';
 import type { EmbedFilesOptions, IngestModel, IngestResult } from './target.js';
@@ -7,8 +7,8 @@ import type { EmbedFilesOptions, IngestModel, IngestResult } from './target.js';
 const IN_FLIGHT = 2;
 
 /**
- * Yields the results that `embedAll` would yield for these files, in their order.
- * @throws DeviceError; the signal's reason; errors of `files`
+ * Yields, for each file in order, the result that `embedAll` would yield.
+ * @throws DeviceError; the signal's reason; the errors that iterating over `files` throws
  */
 export async function* describeFiles(
   model: IngestModel,
@@ -28,7 +28,7 @@ export async function* describeFiles(
       if (batch.length === 0 && running.length === 0) return;
       if (batch.length > 0) {
         running.push(describeBatch(model, batch, options));
-        running.at(-1)!.catch(() => undefined); // awaited below, unless an earlier batch fails
+        running.at(-1)!.catch(() => undefined); // rejection is handled below, unless an earlier batch fails
       }
       if (running.length >= IN_FLIGHT || batch.length === 0)
         for (const result of await running.shift()!) yield { index: index++, ...result };
@@ -38,7 +38,10 @@ export async function* describeFiles(
   }
 }
 
-/** Embeds a batch of files. Each is decoded twice: for its vector and for its thumbnail. */
+/**
+ * Computes the vectors and thumbnails of a batch of files. Each file is decoded twice: once for its vector
+ * and once for its thumbnail.
+ */
 export async function describeBatch(
   model: IngestModel,
   files: readonly File[],

@@ -1,16 +1,19 @@
 /**
- * `Failures`: the list of files that could not be ingested. Files of one format that this browser does not
- * decode share one failure.
+ * `Failures`: the list of files that could not be ingested. Files that have the same format, if this browser
+ * does not decode the format, share one entry of the list.
  */
 import { ImageError } from '../../errors.js';
 import type { IngestFailure } from './options.js';
 
-/** Number of bytes that identify a format. */
+/** Number of bytes at the start of a file from which its format is recognised. */
 const HEADER_BYTES = 1024;
 
 export class Failures {
   readonly list: IngestFailure[] = [];
-  /** For each undecodable format: the index of its failure in `list`, and the ids of its files. */
+  /**
+   * For each format that the browser does not decode: the position of its failure in `list`, and the ids of
+   * the files that have this format.
+   */
   readonly #formats = new Map<string, { readonly at: number; readonly ids: string[] }>();
 
   /** Adds the failure of one file. */
@@ -19,8 +22,8 @@ export class Failures {
   }
 
   /**
-   * Adds the failure of an image that could not be decoded or embedded. If its format already has a failure,
-   * the file joins that failure.
+   * Adds the failure of an image that could not be decoded or embedded. If the list already has a failure for
+   * the format of its file, the file's id is added to that failure.
    */
   async addFile(id: string, error: Error, file: Blob): Promise<void> {
     const format = await formatOf(file, error);
@@ -37,7 +40,10 @@ export class Failures {
   }
 }
 
-/** Describes the format of a file, if it is a photograph format that this browser does not decode. */
+/**
+ * Names the format of a file if it is a photograph format that this browser does not decode; otherwise
+ * returns undefined.
+ */
 async function formatOf(
   file: Blob,
   error: Error,

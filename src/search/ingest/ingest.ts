@@ -1,8 +1,8 @@
 /**
  * `ingest`: adds photographs to an index. Files are counted while folders are walked, then read, decoded and
  * embedded in order, several at a time. An image is counted as done once it is durable in the index. Images
- * that the index already has, with the same file size, date and options, are skipped. Ingesting the same
- * source again therefore resumes an interrupted ingest.
+ * that the index already has, with the same file size, date and options, are skipped. An ingest of the same
+ * source therefore continues an earlier ingest that was interrupted.
  */
 import { untilAborted } from '../../platform/abort.js';
 import type { Item } from '../options.js';
@@ -30,15 +30,15 @@ import { folderOf } from './walk.js';
 const RECORD_EVERY_MS = 2000;
 /** Minimum time between two calls of `onProgress`. */
 const REPORT_EVERY_MS = 100;
-/** Maximum number of results that wait for a commit, in batches. */
+/** Maximum number of results that wait for a commit, as a multiple of the batch size. */
 const MOST_UNCOMMITTED = 4;
 
 /**
- * Starts to add the images of files and folders to an index.
+ * Starts to add the images in files and folders to an index.
  *
- * The id of an image is its path: `folder/name.jpg`, or `name.jpg` for a file without a folder. The option
- * `under` adds a prefix. If the index stores patches, one forward pass computes both the vector and the
- * patches.
+ * The id of an image is its path: `folder/name.jpg`, or `name.jpg` for a file that was passed without a
+ * folder. The option `under` adds a prefix to the ids. If the index stores patches, one forward pass computes
+ * both the vector and the patches of an image.
  * @throws OptionError if the source or an option has the wrong type; IndexError INDEX_OPTIONS
  * @example
  * ```js
@@ -55,7 +55,7 @@ export function ingest(
   return new Ingest(index, model, source, options);
 }
 
-/** A running ingest: its progress, and how to pause, resume and abort it. */
+/** An ingest that `ingest` has started: its progress, and methods that pause, resume and abort it. */
 export class Ingest {
   /**
    * Resolves when all images have been processed. Images that cannot be used are listed in `failures` and do
@@ -70,7 +70,7 @@ export class Ingest {
   readonly #model: IngestModel;
   readonly #options: IngestOptions;
   readonly #controller = new AbortController();
-  /** Ids that were not in the index when they were looked up. */
+  /** Ids that the index did not have when they were looked up. */
   readonly #newNames = new Set<string>();
   readonly #failures = new Failures();
   readonly #rate = new Rate();
@@ -84,10 +84,13 @@ export class Ingest {
     removed: 0,
   };
   readonly #queue: Queue;
-  /** Text that describes the preprocessing, if each item is to store it (see `checkModel`). */
+  /**
+   * Text that describes the preprocessing, if every item is to store this text (see `checkModel`); otherwise
+   * undefined.
+   */
   #look: string | undefined;
   #phase: IngestPhase = 'running';
-  /** Resolves `#changed`, for which loops wait. */
+  /** Resolves the promise `#changed`, for which the loops of the ingest wait. */
   #wake: () => void = () => undefined;
   #changed = new Promise<void>((resolve) => (this.#wake = resolve));
   #reportedMs = -Infinity;
@@ -144,26 +147,29 @@ export class Ingest {
     };
   }
 
-  /** Files that could not be ingested so far. */
+  /** The files that could not be ingested so far, with their errors. */
   get failures(): readonly IngestFailure[] {
     return this.#failures.list;
   }
 
-  /** Pauses the ingest. Running batches are finished and committed. */
+  /** Pauses the ingest. Batches that are being computed are finished and committed. */
   pause(): void {
     if (this.#phase !== 'running') return;
     this.#enter('paused');
     this.#rate.stop();
   }
 
-  /** Continues after `pause`. */
+  /** Continues the ingest after a call of `pause`. */
   resume(): void {
     if (this.#phase !== 'paused') return;
     this.#rate.start();
     this.#enter('running');
   }
 
-  /** Aborts the ingest: `finished` rejects with the reason. Committed images stay in the index. */
+  /**
+   * Aborts the ingest: `finished` rejects with `reason`. Images that were already committed stay in the
+   * index.
+   */
   abort(reason?: unknown): void {
     this.#controller.abort(reason);
     this.#notify();
@@ -188,7 +194,7 @@ export class Ingest {
         this.#enter(signal.aborted ? 'aborted' : 'failed'); // this also ends the walk
         throw error;
       } finally {
-        await untilAborted(() => walked, signal); // so that a folder that never responds does not block
+        await untilAborted(() => walked, signal); // a folder that never responds must not block
       }
       await this.#recordRun(roots, true);
       this.#enter('done');
@@ -201,7 +207,7 @@ export class Ingest {
     }
   }
 
-  /** True if the index has this file and its thumbnail. Adds a missing thumbnail. */
+  /** True if the index already has this file. If the item lacks only its thumbnail, adds the thumbnail. */
   async #isDone(id: string, file: File): Promise<boolean> {
     if (!this.#index.has(id)) this.#newNames.add(id);
     if (!isUnchanged(this.#index, id, file, this.#look)) return false;
@@ -209,7 +215,10 @@ export class Ingest {
     return true;
   }
 
-  /** Adds the thumbnail of an unchanged file. An imported index has no thumbnails. */
+  /**
+   * Adds the thumbnail of a file that has not changed since it was ingested. The items of an imported index
+   * have no thumbnails.
+   */
   async #addThumbnail(id: string, file: File): Promise<void> {
     const { thumbnailPx = THUMBNAIL_PX } = this.#options;
     if (thumbnailPx === 0 || (await this.#index.thumbnail(id))) return;
@@ -219,8 +228,8 @@ export class Ingest {
   }
 
   /**
-   * Runs passes until all images are done. A pause ends a pass, and so does an image that is too large for
-   * the GPU.
+   * Runs passes until all images are done. A pass ends early if the ingest is paused, or if an image is too
+   * large for the GPU.
    */
   async #work(roots: readonly Root[]): Promise<void> {
     for (;;) {
@@ -234,7 +243,10 @@ export class Ingest {
     }
   }
 
-  /** Embeds waiting images in order and commits finished ones at the same time. */
+  /**
+   * Computes the vectors of waiting images in order, and at the same time commits the images that are
+   * finished.
+   */
   async #pass(roots: readonly Root[]): Promise<void> {
     const { batchSize = BATCH_SIZE } = this.#options;
     const inProgress = new Map<number, ImageFile>();
@@ -256,7 +268,7 @@ export class Ingest {
       }
     };
     const described = describe();
-    described.catch(() => undefined); // awaited below, unless a commit fails first
+    described.catch(() => undefined); // the rejection is handled below, unless a commit fails first
     try {
       while (!isOver || ready.length > 0) {
         if (ready.length > 0) await this.#commit(ready.splice(0), roots);
@@ -271,8 +283,8 @@ export class Ingest {
       await described;
     } catch (error) {
       if (!isTooLarge(error)) throw error;
-      // An image, or its batch, does not fit on the GPU. Embed the images of this pass one by one. First end
-      // `files`, which may still be opening a file.
+      // An image, or its batch, does not fit on the GPU: compute the images of this pass one by one. First
+      // end the generator `files`, which may still be opening a file.
       await untilAborted(() => files.return(undefined), this.#controller.signal);
       const { describeBatch } = await import('./describeFiles.js');
       for (const each of inProgress.values()) {
@@ -295,7 +307,7 @@ export class Ingest {
     return { ...embedOptions(this.#options), patches, signal: this.#controller.signal };
   }
 
-  /** Opens files for the model until no more are left, or until a pause. */
+  /** Yields files to the model until no images are left, or until the ingest is paused. */
   async *#files(inProgress: Map<number, ImageFile>): AsyncGenerator<File, void, undefined> {
     for (let index = 0; ;) {
       while (this.#queue.hasMore && this.#queue.isEmpty && this.#phase === 'running') await this.#changed;
@@ -341,7 +353,7 @@ export class Ingest {
    * @param known id prefixes of all folders and files that the index was made from
    */
   async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {
-    // If a folder could not be read, its files may still exist.
+    // If a folder could not be read, its files may still exist, so no item is removed.
     if (this.#failures.list.some(({ id }) => !this.#queue.seen.has(id))) return;
     const folders = roots.flatMap((root) => folderOf(root, this.#options.under ?? '') ?? []);
     const gone = missingIds(this.#index, folders, known, this.#queue.seen);
@@ -363,7 +375,7 @@ export class Ingest {
     return this.#controller.signal.aborted || this.#phase === 'failed';
   }
 
-  /** Stores the progress of the ingest, for `unfinishedIngest`. */
+  /** Stores the progress of the ingest in the index, where `unfinishedIngest` finds it after a reload. */
   async #recordRun(roots: readonly Root[], done: boolean): Promise<void> {
     const { images, unchanged, added, updated, failed } = this.#counts;
     await recordRun(this.#index, roots, {
@@ -375,7 +387,7 @@ export class Ingest {
     this.#recordedMs = performance.now();
   }
 
-  /** Wakes all loops that wait for a change. */
+  /** Wakes all loops of the ingest that wait for a change. */
   #notify(): void {
     const wake = this.#wake;
     this.#changed = new Promise((resolve) => (this.#wake = resolve));
@@ -385,7 +397,7 @@ export class Ingest {
   #enter(phase: IngestPhase): void {
     this.#phase = phase;
     this.#reportedMs = -Infinity;
-    this.#notify(); // first, so that loops wake even if onProgress throws
+    this.#notify(); // before onProgress, so that the loops wake even if onProgress throws
     try {
       this.#report();
     } catch (error) {

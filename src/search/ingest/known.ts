@@ -1,4 +1,4 @@
-/** Compares files and models with what the index already contains. */
+/** Compares the files and the model of an ingest with what the index already contains. */
 import { IndexError } from '../../errors.js';
 import {
   DEFAULT_LOOK,
@@ -20,15 +20,19 @@ const fileOf = (index: IndexContents, id: string): Partial<FileMetadata> | undef
     : undefined;
 };
 
-/** True if the index has this file under this id. Files are compared by size and date. */
+/**
+ * True if the index has an item with this id that was made from this file. Files count as the same if size
+ * and date are equal.
+ */
 export function isSameFile(index: IndexContents, id: string, { size, lastModified }: File): boolean {
   const file = fileOf(index, id);
   return file?.size === size && file.lastModified === lastModified;
 }
 
 /**
- * True if the index has this file and embedded it with the same preprocessing. If the index has a model,
- * `checkModel` has already compared the preprocessing; otherwise `look` is compared.
+ * True if the index has an item with this id that was made from this file with the same preprocessing. If the
+ * index has a model, `checkModel` has already compared the preprocessing; otherwise the text `look` is
+ * compared here.
  */
 export const isUnchanged = (
   index: IndexContents,
@@ -39,10 +43,10 @@ export const isUnchanged = (
   isSameFile(index, id, file) && (index.header.model !== undefined || fileOf(index, id)?.look === look);
 
 /**
- * Checks that the model and the options fit the index.
+ * Checks that the model and the options of an ingest fit the index.
  * @returns text that describes the preprocessing, if the index has no model and the preprocessing is not the
- *   default
- * @throws IndexError INDEX_MODEL if the vectors of the index were made by a different model or with different
+ *   default; otherwise undefined
+ * @throws IndexError INDEX_MODEL if the vectors in the index were made by a different model or with different
  *   options
  */
 export async function checkModel(
@@ -68,10 +72,11 @@ export async function checkModel(
 }
 
 /**
- * Ids in the index that belong to the ingested folders, and whose files were not found in these folders.
+ * Returns the ids of items that came from the ingested folders and whose files no longer exist in them.
  * @param folders id prefixes of the ingested folders
- * @param known id prefixes of all folders and files that the index was made from. Items that came from a
- *   different known folder within one of `folders` are not missing
+ * @param known id prefixes of all folders and files that the index was made from. An item is not missing if
+ *   it came from one of these that lies within an ingested folder but is not itself ingested now
+ * @param seen ids of the files that this ingest found
  */
 export function missingIds(
   index: Pick<IngestIndex, 'ids'>,

@@ -12,20 +12,23 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   /** Longer side of the stored thumbnails in pixels; 0 stores none. Default 256. */
   readonly thumbnailPx?: number | undefined;
   /**
-   * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. Setting it, even
-   * to '', declares that all ids with this prefix belong to the ingested folder, so that a folder that was
-   * moved updates its items. Default: no prefix, and no such declaration.
+   * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. Setting a prefix,
+   * even '', also declares that all ids that begin with it and the folder's name belong to the ingested
+   * folder, so that a folder that was moved updates its items. Default: no prefix, and no such declaration.
    */
   readonly under?: string | undefined;
-  /** Removes items of the ingested folders whose files no longer exist. Default false. */
+  /** True to remove items of the ingested folders whose files no longer exist. Default false. */
   readonly removeMissing?: boolean | undefined;
-  /** Returns metadata to store beside `file`: an object of JSON values. */
+  /** Returns more metadata for an item: an object of JSON values, which is stored beside `metadata.file`. */
   readonly metadata?: ((id: string, file: File) => Record<string, unknown>) | undefined;
   /** Called as the ingest proceeds, at most ten times a second, and when `phase` changes. */
   readonly onProgress?: ((progress: IngestProgress) => void) | undefined;
 }
 
-/** File data that the index stores as `metadata.file`. Size and date show whether a file has changed. */
+/**
+ * Data about the file of an image, which the index stores as `metadata.file`. Size and date show whether the
+ * file has changed since.
+ */
 export interface FileMetadata {
   /** Size in bytes. */
   readonly size: number;
@@ -33,22 +36,22 @@ export interface FileMetadata {
   readonly lastModified: number;
   /** Width of the upright image in pixels, if the browser could decode it. */
   readonly width?: number;
-  /** Height of the upright image in pixels. */
+  /** Height of the upright image in pixels, if the browser could decode it. */
   readonly height?: number;
   /**
-   * Preprocessing and options in the form of `ModelIdentity.preprocessing`. Only stored if the index has no
-   * `model` and the preprocessing is not the default.
+   * Text that describes preprocessing and pooling, in the form of `ModelIdentity.preprocessing`. Stored only
+   * if the index has no `model` and the preprocessing is not the default.
    */
   readonly look?: string;
 }
 
 /** A file that could not be ingested, and why. */
 export interface IngestFailure {
-  /** Id of the file. */
+  /** Id that the file's item would have. */
   readonly id: string;
   /**
-   * Ids of all files, `id` first, if several files have a format that this browser does not decode (HEIC,
-   * TIFF). Such files share one failure.
+   * Ids of all files of one format, `id` first, if the browser does not decode this format (HEIC, TIFF). Such
+   * files share one failure. Undefined for any other failure.
    */
   readonly ids?: readonly string[] | undefined;
   /** Why the file could not be ingested. */
@@ -61,7 +64,7 @@ export interface IngestReport extends IngestProgress {
   readonly failures: readonly IngestFailure[];
 }
 
-/** Options of the ingest itself, which do not change the vectors. */
+/** Names of the options that concern only the ingest itself and do not change the vectors. */
 export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
   'batchSize',
   'thumbnailPx',
@@ -75,7 +78,7 @@ export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
 export const BATCH_SIZE = 8;
 export const THUMBNAIL_PX = 256;
 
-/** The options of an ingest that are passed to the model, with defaults filled in. */
+/** Returns those options of an ingest that are passed to the model. Missing options get defaults. */
 export function embedOptions(
   options: IngestOptions,
 ): Omit<EmbedFilesOptions, 'patches'> & { readonly batchSize: number } {

@@ -1,34 +1,34 @@
 /** Progress of an ingest: phase, counts, speed, remaining time. */
 
 /**
- * Phase of an ingest. After `failed` and `aborted`, all committed images stay in the index, and ingesting the
- * same source again resumes.
+ * Phase of an ingest. After `failed` and `aborted`, all committed images stay in the index, and an ingest of
+ * the same source continues where this one ended.
  */
 export type IngestPhase = 'running' | 'paused' | 'done' | 'failed' | 'aborted';
 
 /** Counts and speed of an ingest. */
 export interface IngestProgress {
-  /** Current phase. */
+  /** Current phase of the ingest. */
   readonly phase: IngestPhase;
   /** True while folders are being walked, so that `images` still grows. */
   readonly walking: boolean;
-  /** Images found so far. */
+  /** Number of images found so far. */
   readonly images: number;
-  /** Files that are not images. */
+  /** Number of files found that are not images. */
   readonly ignored: number;
-  /** Images that the index already had, with the same file size and date. */
+  /** Number of images that the index already had, with the same file size and date. */
   readonly unchanged: number;
-  /** New images. */
+  /** Number of images that were new and have been added. */
   readonly added: number;
-  /** Images that the index already had and whose files have changed. */
+  /** Number of images that the index already had and whose files have changed. */
   readonly updated: number;
-  /** Images that could not be ingested. */
+  /** Number of images that could not be ingested. */
   readonly failed: number;
-  /** Items that were removed because their files no longer exist (`removeMissing`). */
+  /** Number of items that were removed because their files no longer exist (`removeMissing`). */
   readonly removed: number;
-  /** Images per second, over the last 32 commits. Undefined before the first commit. */
+  /** Images per second, measured over the last 32 commits. Undefined before the first commit. */
   readonly perSecond: number | undefined;
-  /** Estimated remaining time. Undefined while folders are walked and before the first commit. */
+  /** Estimated remaining time in seconds. Undefined while folders are walked and before the first commit. */
   readonly secondsLeft: number | undefined;
 }
 
@@ -41,7 +41,10 @@ export type Counts = Record<
 /** Number of commits over which the speed is measured. */
 const WINDOW = 32;
 
-/** `Rate`: measures images per second. The clock stops during pauses. */
+/**
+ * `Rate`: measures the speed of an ingest in images per second. Time during which it is paused does not
+ * count.
+ */
 export class Rate {
   #stoppedMs = 0;
   #stoppedAt: number | undefined;

@@ -8,30 +8,33 @@ import { walk } from './walk.js';
 
 const MOST_ID_LENGTH = 1024;
 
-/** An image that has been found and not yet embedded. */
+/** An image that has been found but not yet embedded. */
 export interface QueuedImage {
   readonly id: string;
   readonly read: () => Promise<File>;
   readonly alone?: boolean | undefined;
 }
 
-/** Callbacks of the queue. */
+/** Functions that the queue calls. */
 export interface QueueEvents {
-  /** An image was found. */
+  /** Called when an image was found. */
   readonly onImage: () => void;
-  /** A file that is not an image was found. */
+  /** Called when a file was found that is not an image. */
   readonly onIgnored: () => void;
-  /** The index has the image already. */
+  /** Called for an image that the index already has. */
   readonly onUnchanged: () => void;
-  /** @param counts true if `onImage` was called for the file that failed */
+  /**
+   * Called when a file failed.
+   * @param counts true if `onImage` has already been called for this file
+   */
   readonly onFailure: (id: string, error: unknown, counts: boolean) => void;
-  /** True if the index already has this file and nothing is left to do. */
+  /** Returns true if the index already has this file and nothing is left to do for it. */
   readonly isDone: (id: string, file: File) => Promise<boolean>;
-  /** Waits while the ingest is paused. Resolves to false if the ingest has ended. */
+  /** Waits while the ingest is paused. Resolves to true if the ingest continues, false if it has ended. */
   readonly goOn: () => Promise<boolean>;
-  /** Wakes the loops that wait for a new image. */
+  /** Called when the queue changes. Wakes the loops of the ingest that wait for a change. */
   readonly onChange: () => void;
-  /** Resolves at the next `onChange`. */
+  /** Returns a promise that resolves at the next call of `onChange`. */
   readonly untilChange: () => Promise<void>;
 }
 
@@ -41,10 +44,13 @@ export class Queue {
   readonly #index: IngestIndex;
   readonly #under: string | undefined;
   readonly #events: QueueEvents;
-  /** Images found so far. The first `#lookedAt` of them have been looked up in the index. */
+  /**
+   * Images found so far. The first `#lookedAt` of them have been looked up in the index and are replaced by
+   * undefined.
+   */
   readonly #found: (QueuedImage | undefined)[] = [];
   #lookedAt = 0;
-  /** Images that the index lacks. The first `#taken` of them have been taken. */
+  /** Images that the index lacks. `take` has returned the first `#taken` of them. */
   readonly #lacking: (QueuedImage | undefined)[] = [];
   #taken = 0;
   #walking = true;
@@ -62,29 +68,34 @@ export class Queue {
     return this.#walking;
   }
 
-  /** True if `take` may return another image, now or later. */
+  /** True if `take` can return a further image, now or later. */
   get hasMore(): boolean {
     return this.#looking || this.#taken < this.#lacking.length;
   }
 
-  /** True if no image is ready for `take` now. */
+  /** True if `take` would return undefined at this moment. */
   get isEmpty(): boolean {
     return this.#taken === this.#lacking.length;
   }
 
-  /** The next image that the index lacks; undefined if none is ready. */
+  /**
+   * Removes the next image that the index lacks from the queue and returns it; undefined if none is ready.
+   */
   take(): QueuedImage | undefined {
     const image = this.#lacking[this.#taken];
     if (image) this.#lacking[this.#taken++] = undefined;
     return image;
   }
 
-  /** Throws the error that ended the walk, if any. Errors of single files are failures instead. */
+  /**
+   * If an error ended the walk or the look-up, throws this error. An error of a single file is not thrown: it
+   * is passed to `onFailure`.
+   */
   throwFailure(): void {
     if (this.#failure) throw this.#failure.error;
   }
 
-  /** Finds and counts images without opening files. Never rejects. */
+  /** Walks files and folders, and counts the images in them without opening files. Never rejects. */
   async walk(roots: readonly Root[]): Promise<void> {
     const { onIgnored, onFailure, goOn } = this.#events;
     try {
@@ -101,7 +112,7 @@ export class Queue {
     }
   }
 
-  /** Ends the walk: no further images follow. */
+  /** Ends the walk: the queue gets no further images. */
   end(): void {
     this.#walking = false;
     this.#events.onChange();
@@ -124,7 +135,10 @@ export class Queue {
     onChange();
   }
 
-  /** Looks up images in the index as they are found, by size and date of their files. Never rejects. */
+  /**
+   * Looks up each image in the index as soon as it is found, and compares size and date of its file. Never
+   * rejects.
+   */
   async lookUp(claims: KnownSources): Promise<void> {
     const { goOn, untilChange, onChange } = this.#events;
     try {
@@ -166,7 +180,7 @@ export class Queue {
   }
 
   /**
-   * True if the index has a file with this name that may be a different photograph. Cameras call thousands of
+   * True if the index has an item with this id that may be a different photograph. Cameras name thousands of
    * photographs IMG_0001.JPG; only a folder or a handle shows that a file is a newer version of the same
    * photograph.
    */

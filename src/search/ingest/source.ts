@@ -1,4 +1,7 @@
-/** Sources of an ingest: files, handles and drops. All become roots, where the walk starts. */
+/**
+ * Sources of an ingest: files, handles and drops. `rootsOf` converts each of them to roots, where the walk
+ * starts.
+ */
 import { kindOf, wrongKind } from '../../optionObject.js';
 import { isHandle, type DroppedItem } from './fileSystem.js';
 
@@ -6,7 +9,7 @@ import { isHandle, type DroppedItem } from './fileSystem.js';
 export type Root =
   { readonly file: File } | { readonly handle: FileSystemHandle } | { readonly entry: FileSystemEntry };
 
-/** Files and folders that were dropped on a page. `droppedFiles` makes it. */
+/** The files and folders that were dropped on a page, as `droppedFiles` returns them. */
 export class DroppedFiles {
   /**
    * The dropped files and folders.
@@ -31,9 +34,9 @@ export type IngestSource =
   File | FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
 
 /**
- * Reads the files and folders of a drop. Call it in the event handler, before any `await`: the browser clears
- * the items afterwards. In browsers that provide handles (Chromium), an ingest of the drop can resume after a
- * reload.
+ * Reads the files and folders that a visitor dropped on the page. Call it in the handler of the event `drop`,
+ * before any `await`: the browser clears `items` afterwards. In browsers that provide handles (Chromium), an
+ * ingest of dropped files can continue after a reload.
  */
 export function droppedFiles(items: DataTransferItemList): DroppedFiles {
   const roots = [...items].filter(({ kind }) => kind === 'file').map(rootOf);
@@ -41,8 +44,8 @@ export function droppedFiles(items: DataTransferItemList): DroppedFiles {
 }
 
 function rootOf(item: DroppedItem): Promise<Root | undefined> {
-  // All three methods must be called before the event handler returns. The handle may be refused (insecure
-  // page) or null (an item made by a script).
+  // All three methods must be called before the event handler returns. `getAsFileSystemHandle` may be refused
+  // (insecure page) or return null (an item made by a script).
   const file = item.getAsFile();
   const entry = item.webkitGetAsEntry();
   const handle = item.getAsFileSystemHandle?.() ?? Promise.resolve(null);
@@ -54,8 +57,8 @@ function rootOf(item: DroppedItem): Promise<Root | undefined> {
 }
 
 /**
- * Returns the roots of a source. @throws OptionError OPTION_VALUE if `source` is neither a file, a folder, a
- * drop, nor a list of files and folders
+ * Converts a source to the roots where the walk starts. @throws OptionError OPTION_VALUE if `source` is
+ * neither a file, a folder, a drop, nor a list of files and folders
  */
 export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonly Root[]> {
   if (source instanceof DroppedFiles) return source.roots;
@@ -70,6 +73,6 @@ export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonl
   });
 }
 
-/** File or folder name of a root. */
+/** Returns the name of the file or folder where the walk starts. */
 export const nameOf = (root: Root): string =>
   'file' in root ? root.file.name : 'handle' in root ? root.handle.name : root.entry.name;

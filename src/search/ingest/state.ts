@@ -1,5 +1,5 @@
 /**
- * Ingest data that an index stores: the folders that its items came from, and the progress of the last
+ * Data about ingests that an index stores: the folders that its items came from, and the progress of the last
  * ingest.
  */
 import { isDirectory, isFile, isHandle, type AskableHandle } from './fileSystem.js';
@@ -12,7 +12,7 @@ import { folderOf } from './walk.js';
 const RUN = 'ingest';
 const FOLDERS = 'ingest folders';
 
-/** An ingest that a reload, a crash or an error has interrupted. */
+/** An ingest that was interrupted by a reload, a crash or an error. */
 export interface UnfinishedIngest {
   /** Names of the ingested files and folders, at most a hundred. */
   readonly names: readonly string[];
@@ -22,7 +22,7 @@ export interface UnfinishedIngest {
    * files again.
    */
   readonly handles: readonly FileSystemHandle[] | undefined;
-  /** The option `under` of the ingest. Pass it again. */
+  /** The option `under` of the interrupted ingest. Pass the same value to `ingest` when continuing it. */
   readonly under: string | undefined;
   /** Number of images that were found. */
   readonly images: number;
@@ -34,7 +34,7 @@ const MOST_NAMES = 100;
 
 type Run = UnfinishedIngest & { readonly done: boolean };
 
-/** The last ingest, if it was interrupted; undefined if it was completed or never started. */
+/** Returns the last ingest if it was interrupted; undefined if it was completed or there was none. */
 export async function unfinishedIngest(
   index: Pick<IngestIndex, 'getState'>,
 ): Promise<UnfinishedIngest | undefined> {
@@ -44,7 +44,7 @@ export async function unfinishedIngest(
   return { names, handles, under, images, finished };
 }
 
-/** Deletes the record of an interrupted ingest. */
+/** Deletes what the index has stored about an interrupted ingest. */
 export async function forgetIngest(index: Pick<IngestIndex, 'setState'>): Promise<void> {
   await index.setState(RUN, undefined);
 }
@@ -57,7 +57,7 @@ const isRun = (value: unknown): value is Run =>
   Array.isArray(value.names) &&
   'handles' in value;
 
-/** Stores the progress of an ingest. */
+/** Stores the progress of an ingest in the index. */
 export async function recordRun(
   index: IngestIndex,
   roots: readonly Root[],
@@ -77,7 +77,7 @@ export async function recordRun(
 interface Source {
   /** Prefix of the ids of a folder's items, or the id of a file. */
   readonly prefix: string;
-  /** Handle of the folder or file, if the browser provided one. */
+  /** Handle of the folder or file; undefined if the browser provided none. */
   handle: FileSystemHandle | undefined;
   /** True if items with this prefix may have come from a different folder. */
   mixed: boolean;
@@ -87,17 +87,17 @@ interface Source {
 export interface KnownSources {
   /** Id prefixes of folders, and ids of files. */
   readonly prefixes: readonly string[];
-  /** Ids of files that, as their handles show, the index already has. */
+  /** Ids of files that the index already has: the handles show that the files are the same. */
   readonly same: ReadonlySet<string>;
 }
 
 /**
  * Records the files and folders of an ingest as sources of the index. The items of two folders with the same
- * name would have the same ids: if the handles show that the folders differ, the second folder is refused. If
- * handles are missing, `removeMissing` is refused.
+ * name would have the same ids. Therefore, if the handles show that two folders differ, the second folder is
+ * refused. If there are no handles, it is not refused, but `removeMissing` is.
  * @param under the option `under`; if defined, the caller declares that all ids with this prefix belong to
  *   the ingested folder
- * @throws IndexError INDEX_DUPLICATE_ID for a different folder of a known name; INDEX_OPTIONS if
+ * @throws IndexError INDEX_DUPLICATE_ID if a different folder of the same name is known; INDEX_OPTIONS if
  *   `removeMissing` could remove items of a different folder
  */
 export async function claimFolders(
@@ -116,7 +116,7 @@ export async function claimFolders(
     const found = sources.get(prefix);
     const isSame = found?.handle && handle && (await found.handle.isSameEntry(handle));
     if (folder === undefined && handle && under === undefined && index.has(prefix)) {
-      // If the item came from a different file of this name, that file remains the recorded source.
+      // If the existing item came from a different file of this name, the recorded source stays as it is.
       if (isSame) same.add(prefix);
       else if (!isFile(handle) || !(await isFileOf(index, prefix, handle))) continue;
     }
@@ -165,7 +165,7 @@ async function sourcesOf(index: Pick<IngestIndex, 'getState'>): Promise<Source[]
     : [];
 }
 
-/** Stores a value with handles, or without them if the store cannot clone handles. */
+/** Stores a value that contains handles, or the same value without handles if the store cannot clone them. */
 async function setWithHandles(
   index: Pick<IngestIndex, 'setState'>,
   key: string,
@@ -181,7 +181,7 @@ async function setWithHandles(
   }
 }
 
-/** Handles of the files and folders that the index was made from, if the browser provided any. */
+/** Returns the handles of the files and folders that the index was made from, if the browser provided any. */
 export async function foldersOf(index: Pick<IngestIndex, 'getState'>): Promise<FileSystemHandle[]> {
   return (await sourcesOf(index)).flatMap(({ handle }) => handle ?? []);
 }
@@ -202,8 +202,8 @@ const mayRead = async (handle: AskableHandle): Promise<boolean> =>
   !handle.queryPermission || (await handle.queryPermission({ mode: 'read' })) === 'granted';
 
 /**
- * The original file of an item, if the folder's handle is known and readable without asking; otherwise
- * undefined. The file may have changed since it was ingested.
+ * Returns the original file of an item, if the handle of its folder is known and readable without asking the
+ * visitor; otherwise undefined. The file may have changed since it was ingested.
  */
 export async function originalOf(
   index: Pick<IngestIndex, 'getState'>,
@@ -217,7 +217,10 @@ export async function originalOf(
   return undefined;
 }
 
-/** @param path path from the folder to the file; '' if the root is the file itself */
+/**
+ * Returns the file at a path; undefined if it cannot be read.
+ * @param path path from the folder `root` to the file; '' if `root` is the file itself
+ */
 async function fileIn(root: FileSystemHandle, path: string): Promise<File | undefined> {
   try {
     if (isFile(root)) return path === '' ? await root.getFile() : undefined;
@@ -228,8 +231,8 @@ async function fileIn(root: FileSystemHandle, path: string): Promise<File | unde
     for (const part of parts) folder = await folder.getDirectoryHandle(part);
     return await (await folder.getFileHandle(name)).getFile();
   } catch (error) {
-    // The file was deleted, was renamed or is not readable; a different folder may contain it. A TypeError
-    // reports a part of the path that is not a valid file name.
+    // The file was deleted, was renamed or is not readable, so the caller tries the other folders. A
+    // TypeError means that a part of the path is not a valid file name.
     if (error instanceof DOMException || error instanceof TypeError) return undefined;
     throw error;
   }

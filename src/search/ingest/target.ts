@@ -1,5 +1,5 @@
 /**
- * The interfaces that `ingest` requires of an index and of a model. `EmbeddingIndex` implements the first;
+ * The interfaces of an index and of a model that `ingest` requires. `EmbeddingIndex` implements the first;
  * `DINOv2`, in the page or in a worker, implements the second.
  */
 import type { PixelOptions } from '../../image/preprocess.js';
@@ -15,49 +15,49 @@ export interface IngestIndex {
   readonly header: IndexHeader;
   /** True if the index has an item with this id. */
   has(id: string): boolean;
-  /** All ids. */
+  /** All ids in the index. */
   ids(): Iterable<string>;
-  /** Metadata of an item. */
+  /** Returns the metadata of an item. */
   metadata(id: string): unknown;
-  /** Thumbnail of an item, or undefined if it has none. */
+  /** Reads the thumbnail of an item; undefined if the item has none. */
   thumbnail(id: string): Promise<Blob | undefined>;
-  /** Adds items, all or none. */
+  /** Adds items: all of them, or none if one is refused. */
   addMany(items: Iterable<Item>): Promise<void>;
-  /** Replaces fields of an item. */
+  /** Replaces those fields of an item that `changes` contains. */
   update(id: string, changes: ItemUpdate): Promise<void>;
-  /** Removes items and returns how many existed. */
+  /** Removes items. Returns the number of items removed: unknown ids are ignored. */
   remove(ids: readonly string[]): Promise<number>;
   /** Reads a value that `setState` stored. */
   getState(key: string): Promise<unknown>;
-  /** Stores a value beside the items. */
+  /** Stores a small value beside the items. */
   setState(key: string, value: unknown): Promise<void>;
 }
 
-/** Features of a batch of images of one size. `Features` has all members. */
+/** Features of a batch of images of one size. The library's class `Features` has all of these members. */
 export interface IngestFeatures {
-  /** Number of images. */
+  /** Number of images in the batch. */
   readonly batch: number;
-  /** Patch rows of an image. */
+  /** Number of patch rows in an image. */
   readonly rows: number;
-  /** Patches in a row. */
+  /** Number of patches in a row. */
   readonly cols: number;
-  /** Length of a token. */
+  /** Number of components of a token. */
   readonly embedDim: number;
-  /** Tokens of an image: class token, register tokens, patch tokens. */
+  /** Number of tokens of an image: class token, register tokens and patch tokens. */
   readonly numTokens: number;
-  /** Register tokens of an image. */
+  /** Number of register tokens of an image. */
   readonly numRegisterTokens: number;
-  /** Class tokens, (batch, embedDim). */
+  /** Reads the class tokens, (batch, embedDim). */
   clsToken(): Promise<Float32Array>;
-  /** All tokens, (batch, numTokens, embedDim). */
+  /** Reads all tokens, (batch, numTokens, embedDim). */
   lastHiddenState(): Promise<Float32Array>;
-  /** Frees the GPU memory. */
+  /** Frees the GPU memory of the features. */
   dispose(): void;
 }
 
 /** The result of `embedAll` for one image. */
 export interface IngestResult {
-  /** Position of the image in the input. */
+  /** Position of the image in the input, from 0. */
   readonly index: number;
   /** The reason why the image could not be embedded; undefined if it was embedded. */
   readonly error?: Error | undefined;
@@ -73,7 +73,7 @@ export interface IngestResult {
 export interface EmbedFilesOptions extends PixelOptions {
   /** How tokens become the vector. */
   readonly pooling?: Pooling | undefined;
-  /** The index normalizes vectors itself. */
+  /** Always false: the index normalizes vectors itself. */
   readonly normalize: false;
   /** True to return patch tokens. */
   readonly patches: boolean;
@@ -83,14 +83,20 @@ export interface EmbedFilesOptions extends PixelOptions {
   readonly batchSize?: number | undefined;
 }
 
-/** The methods of a model that `ingest` and `describeImage` call. `DINOv2` has them all. */
+/**
+ * The methods of a model that `ingest` and `describeImage` call. The library's class `DINOv2` has all of
+ * them.
+ */
 export interface IngestModel extends IdentifiedModel {
   /**
    * Embeds a stream of images and decodes each once. Optional: for a model without it, images are embedded in
    * batches and decoded a second time for their thumbnails.
    */
   embedAll?(images: AsyncIterable<Blob>, options: EmbedFilesOptions): AsyncIterable<IngestResult>;
-  /** Computes the features of images, one batch for each image size. `indices` are positions in `images`. */
+  /**
+   * Computes the features of images, one batch for each image size. `indices` are the positions of the
+   * batch's images in `images`.
+   */
   featuresBySize(
     images: readonly Blob[],
     options: PixelOptions,

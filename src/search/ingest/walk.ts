@@ -12,7 +12,7 @@ export type WalkEntry =
       /** True for a file that was passed without its folder: its name alone identifies it. */
       readonly alone?: boolean;
     }
-  /** A file of another type, or a file of the operating system. */
+  /** A file that is not an image, or a file that the operating system made. */
   | { readonly kind: 'other'; readonly id: string }
   /** A folder that could not be read. */
   | { readonly kind: 'failure'; readonly id: string; readonly error: unknown };
@@ -27,14 +27,15 @@ const OF_THE_SYSTEM = /^(\.|__MACOSX$|@eaDir$|Thumbs\.db$|desktop\.ini$)/i;
 
 const isImageName = (name: string): boolean => IMAGE_NAME.test(name) && !OF_THE_SYSTEM.test(name);
 /**
- * True for an image that the caller passes as a file. The media type of the file counts too, because the name
+ * True if a file that the caller passed is an image. The media type of the file counts too, because the name
  * of a pasted picture may have no extension.
  */
 const isImageFile = ({ name, type }: File): boolean =>
   (isImageName(name) || type.startsWith('image/')) && !OF_THE_SYSTEM.test(name);
 
 /**
- * Walks folders in the order of their names, so that a folder gives the same order in every browser.
+ * Walks files and folders. The entries of a folder are sorted by name, so that the images of a folder are in
+ * the same order in every browser.
  * @param under prefix of the ids, without the slash; '' for none
  */
 export async function* walk(
@@ -54,7 +55,10 @@ export async function* walk(
   }
 }
 
-/** Id prefix of a folder, or of a file with a `webkitRelativePath`; undefined for any other file. */
+/**
+ * Returns the id prefix of a folder, or of the folder in a file's `webkitRelativePath`; undefined for a file
+ * without such a path.
+ */
 export function folderOf(root: Root, under: string): string | undefined {
   const within = (path: string): string => (path === '' ? '' : `${path}/`);
   if ('handle' in root) return isDirectory(root.handle) ? within(joined(under, root.handle.name)) : undefined;
@@ -64,7 +68,7 @@ export function folderOf(root: Root, under: string): string | undefined {
 }
 
 function ofFile(file: File, under: string): WalkEntry {
-  const path = file.webkitRelativePath || ''; // undefined in Node
+  const path = file.webkitRelativePath || ''; // the property is undefined in Node
   const id = joined(under, path || file.name);
   const hidden = path.split('/').some((part) => OF_THE_SYSTEM.test(part));
   return isImageFile(file) && !hidden
@@ -116,7 +120,10 @@ async function* ofEntry(entry: FileSystemEntry, path: string): AsyncGenerator<Wa
   }
 }
 
-/** All entries of a folder. `readEntries` returns at most a hundred per call, and none at the end. */
+/**
+ * Reads all entries of a dropped folder. `readEntries` returns at most a hundred per call, and an empty list
+ * at the end.
+ */
 async function entriesOf(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];

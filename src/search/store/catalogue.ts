@@ -1,4 +1,4 @@
-/** `listIndexes` and `deleteIndex`: the stored indexes of this origin. */
+/** `listIndexes` and `deleteIndex`: functions that list and delete the indexes stored for this origin. */
 import { storageGlobal } from '../../platform/storageGlobal.js';
 import { openStore, type CacheFolder, type CacheStore } from '../../storage/store.js';
 import { IndexError } from '../../errors.js';
@@ -9,8 +9,8 @@ import { NO_DATABASE, quote, storageError } from './errors.js';
 import { FORMAT, isHeader, ONLY, parseHeader, sealHeader, type HeaderRow } from './rows.js';
 
 /**
- * Name of the directory in the origin private file system (or of the cache in the Cache API) with the folders
- * of all indexes.
+ * Name of the directory that holds one folder for each index. It is a directory of the origin private file
+ * system, or, without one, a cache of the Cache API.
  */
 export const ROOT = 'dinov2-webgpu-search';
 /** Maximum length of an index name. */
@@ -21,19 +21,19 @@ export interface StoredIndex {
   /** Name of the index. */
   readonly name: string;
   /**
-   * `good`; `newer`: a newer version of the library wrote the index; `damaged`: opening the index reports
-   * what is wrong.
+   * Whether the index can be opened. `good`: yes. `newer`: a newer version of the library wrote the index.
+   * `damaged`: no, and the error of `EmbeddingIndex.open` says what is damaged.
    */
   readonly condition: 'good' | 'newer' | 'damaged';
-  /** Header of the index, if its condition is good. */
+  /** Header of the index; undefined unless its condition is good. */
   readonly header: IndexHeader | undefined;
-  /** Number of items, if the condition is good. */
+  /** Number of items; undefined unless the condition is good. */
   readonly items: number | undefined;
-  /** Bytes of the files with vectors, if the condition is good. */
+  /** Size in bytes of the files with vectors and patches; undefined unless the condition is good. */
   readonly bytes: number | undefined;
 }
 
-/** Checks an index name. @throws IndexError INDEX_NAME */
+/** Checks the name of an index. @throws IndexError INDEX_NAME */
 export function checkName(name: string): void {
   if (typeof name === 'string' && name.length > 0 && name.length <= NAME_CHARACTERS && name.isWellFormed())
     return;
@@ -45,17 +45,20 @@ export function checkName(name: string): void {
   );
 }
 
-/** Name of an index's folder: a hash of the index name, which may contain any character. */
+/**
+ * Returns the name of an index's folder: a hash of the index name, because an index name may contain
+ * characters that a folder name may not.
+ */
 export async function folderKey(name: string): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(name)));
   return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** The folder of an index. */
+/** Returns the folder of an index. */
 export const folderOf = async (store: CacheStore, name: string): Promise<CacheFolder> =>
   store.folder(await folderKey(name), true);
 
-/** Removes the files of an index from both kinds of storage. */
+/** Removes the files of an index from the origin private file system and from the Cache API. */
 async function removeFiles(name: string): Promise<void> {
   const key = await folderKey(name);
   for (const kind of ['opfs', 'cache-api'] as const) {
@@ -82,7 +85,7 @@ export async function listIndexes(): Promise<StoredIndex[]> {
   return found.filter((index) => index !== undefined);
 }
 
-/** Describes an index; undefined if it does not exist or its deletion was interrupted. */
+/** Describes a stored index. Returns undefined if it does not exist or its deletion was interrupted. */
 async function describe(name: string): Promise<StoredIndex | undefined> {
   const database = new Database(name);
   const known = { name, header: undefined, items: undefined, bytes: undefined };
@@ -113,8 +116,8 @@ async function describe(name: string): Promise<StoredIndex | undefined> {
 }
 
 /**
- * Deletes an index with its files and thumbnails, even if the index is damaged or has a newer format. In tabs
- * that have the index open, the next call throws INDEX_GONE.
+ * Deletes an index with its files and thumbnails, even if the index is damaged or has a newer format. If
+ * other tabs have the index open, their next call on it throws INDEX_GONE.
  * @returns false if no index has this name
  * @throws IndexError INDEX_NAME, INDEX_STORAGE; INDEX_BLOCKED if another page keeps the index open; the index
  *   is then deleted once that page is closed
@@ -126,7 +129,8 @@ export async function deleteIndex(name: string): Promise<boolean> {
     const database = new Database(name);
     try {
       const header = await database.open(undefined);
-      // From here on the index counts as deleted, even if the page is closed before the files are removed.
+      // From this point on the index counts as deleted, even if the page is closed before the files are
+      // removed.
       if (isHeader(header))
         await database.write(
           ['header'],
@@ -151,7 +155,9 @@ export async function deleteIndex(name: string): Promise<boolean> {
 
 const marked = (row: HeaderRow): HeaderRow => sealHeader({ ...row, deleting: true });
 
-/** Completes an interrupted `deleteIndex`. The caller must hold the index's lock. */
+/**
+ * Removes what an interrupted call of `deleteIndex` left of the index. The caller must hold the index's lock.
+ */
 export async function finishDeletion(name: string): Promise<void> {
   const database = new Database(name);
   try {

@@ -1,6 +1,7 @@
 /**
- * `applyChanges`: commits changes. It writes new segments, then runs one transaction, which is the commit
- * point. Until the transaction completes, readers see the previous state, and the new segments are unused.
+ * `applyChanges`: commits changes. It writes new segments, and then runs one transaction, which is the commit
+ * point. Until the transaction completes, readers see the state before the commit, and the new segments are
+ * not in use.
  */
 import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
@@ -31,25 +32,26 @@ interface PreparedItem {
   readonly checksum: number;
   readonly thumbnail: ThumbnailRow | undefined;
   /**
-   * True if the same commit first removes the item of this id. Nothing of the removed item, such as its
-   * thumbnail, is kept.
+   * True if the same commit removes the existing item with this id before it adds this item. Nothing of the
+   * removed item is then kept, not even its thumbnail.
    */
   readonly anew: boolean;
 }
 
 /**
- * The changes of a commit by id, in the order of the last change of each id. Undefined stands for a removal.
+ * The changes of a commit by item id, in the order of the last change of each id. The value undefined means
+ * that the item is removed.
  */
 export type Prepared = ReadonlyMap<string, PreparedItem | undefined>;
 
-/** Combines all changes of each id into one change, and computes checksums. */
+/** Combines all changes of the same id into one change, and computes the checksums of the items. */
 export async function prepare(changes: readonly Change[]): Promise<Prepared> {
   const prepared = new Map<string, PreparedItem | undefined>();
   for (const change of changes) {
     const id = 'put' in change ? change.put.id : change.remove;
     const before = prepared.get(id);
     const anew = prepared.has(id) && (!before || before.anew);
-    prepared.delete(id); // so that `set` appends it at the end
+    prepared.delete(id); // so that `set` appends the id at the end of the Map
     prepared.set(id, 'put' in change ? await prepareItem(change.put, anew, before?.thumbnail) : undefined);
   }
   return prepared;
@@ -75,7 +77,7 @@ const thumbnailBytes = ({ thumbnail }: PreparedItem): number => thumbnail?.bytes
 /**
  * Commits changes. When the promise resolves, the changes are on disk. The caller must hold the index's lock,
  * and `state` must be the state after the last commit.
- * @param known sequence number of each id; updated by the commit
+ * @param known sequence number of each item id. The commit updates it
  * @returns the sequence number of the last change
  */
 export async function applyChanges(
@@ -85,7 +87,7 @@ export async function applyChanges(
   prepared: Prepared,
 ): Promise<number> {
   const { database, files, seals, header } = context;
-  // An item that does not exist need not be removed.
+  // Skip removals of items that do not exist.
   const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id));
   if (changes.length === 0) return state.last;
   const replaced = await readReplaced(
@@ -115,8 +117,8 @@ export async function applyChanges(
     writeSegments(context, added, need, () =>
       database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
         const current = await transaction.objectStore('state').get(ONLY);
-        // This transaction was committed already, but its result was lost. Files that became unused are
-        // removed when the index is next opened.
+        // An earlier attempt has already committed this transaction, but its result was lost. Files that are
+        // no longer in use are removed when the index is next opened.
         if (current?.token === token) return [];
         if (current?.token !== state.token) throw overtakenError(context.name);
         const segments = await countSegments(context, transaction, added, replaced);
@@ -158,8 +160,8 @@ export async function applyChanges(
     unused = await write(packer.segments);
   } catch (error) {
     if (items.length > 0) throw error;
-    // A removal must succeed even if the storage is full. If writing the new file failed, the removal is
-    // retried without a file, and recorded in the database only.
+    // A removal must succeed even if the storage is full. If the new file could not be written, only the
+    // transaction is run, so that the removal is recorded in the database only.
     unused = await withoutRoom(error, () => write([]));
   }
   await files.remove(unused);
@@ -168,8 +170,9 @@ export async function applyChanges(
 }
 
 /**
- * Retries a failed write without new files if the storage was full. The browser may still count files that
- * were just removed and refuse this write too, so it is retried several times, with pauses.
+ * If the storage was full when files were written, calls `write`, which writes no new files. The browser may
+ * still count files that were just removed, and refuse this write too. It is therefore retried several times,
+ * with pauses.
  */
 async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = ROOM_TRIES): Promise<T> {
   if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
@@ -203,7 +206,10 @@ async function readReplaced(
   return found;
 }
 
-/** Computes the database rows of the new segments, and of the segments with replaced or removed items. */
+/**
+ * Computes the database rows of the new segments, and of the existing segments with items that this commit
+ * replaces or removes.
+ */
 async function countSegments(
   { name }: Context,
   transaction: Writing,

@@ -1,8 +1,8 @@
 /**
- * Compaction: merges segments. Each commit writes a new file, and replaced or removed items leave unused
- * records in older files. Files are merged if many have a similar size, so that each record is copied only a
- * few times in total, or if less than half of a file is in use. A merge is committed like any change: it
- * writes a new file, runs one transaction, and then removes the old files.
+ * Compaction: merges segments. Each commit writes a new file, and the records of replaced or removed items
+ * stay in older files. Files are merged if many have a similar size, so that each record is copied only a few
+ * times in total, or if less than half of a file is in use. A merge is committed like any change: it writes a
+ * new file, runs one transaction, and then removes the old files.
  */
 import { checkState, exclusively, writeSegments, type Context } from './context.js';
 import { decodeContents } from './contents.js';
@@ -20,14 +20,14 @@ import {
 } from './rows.js';
 import { Packer, SEGMENT_BYTES, segmentRow } from './segments.js';
 
-/** Number of files of one size class that triggers a merge. */
+/** Files of one size class are merged once there are this many. */
 const MANY = 16;
 /**
- * Upper limit of the smallest size class. The limit of each further class is 16 times the limit of the class
- * below it.
+ * Largest file size in the smallest size class. In each further class it is 16 times as large as in the class
+ * below.
  */
 const SMALL_BYTES = 2 ** 12;
-/** Files of this size or larger are not merged because of their size. */
+/** Files of this size or larger are merged only if they contain unused records. */
 const LARGE_BYTES = SEGMENT_BYTES / 2;
 /**
  * Number of removals that the database keeps for tabs that have not seen them yet. A tab that has missed more
@@ -38,7 +38,7 @@ const REMOVALS = 1024;
 const sizeClass = (bytes: number): number => Math.max(0, Math.ceil(Math.log2(bytes / SMALL_BYTES) / 4));
 
 /**
- * Chooses groups of files. Each group is merged into one file.
+ * Chooses which files are merged. Each group in the result is merged into one file.
  * @param everything true to free all unused space; false to merge only if enough space is unused or many
  *   files are small
  */
@@ -74,7 +74,7 @@ export const compactWhereWorthIt = (context: Context): Promise<void> => mergeCho
 async function mergeChosen(context: Context, everything: boolean): Promise<void> {
   const { name, database } = context;
   const groups = chooseMerges(await database.run((db) => db.getAll('segments')), everything);
-  // The lock is taken for each group, so that other tabs can write in between.
+  // Each group is merged under the lock separately, so that other tabs can write between two merges.
   for (const group of groups)
     await exclusively(name, undefined, () =>
       merge(
@@ -90,7 +90,7 @@ async function mergeChosen(context: Context, everything: boolean): Promise<void>
     );
 }
 
-/** Merges files into one. Files that another tab has merged in the meantime are skipped. */
+/** Merges the files with these names into one. Files that a different tab has already merged are skipped. */
 async function merge(context: Context, names: readonly string[]): Promise<void> {
   const { name, database, files, seals, header } = context;
   const { state, segments, others, items } = await database.run(async (db) => {
@@ -132,7 +132,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
         }),
       );
   }
-  // A removal is kept as long as an older file may contain the removed item.
+  // A removal is copied as long as an older file may contain the removed item.
   const removals = new Map<number, RemovalRow>();
   for (const row of segments) {
     const bytes = await files.read(row.name);
@@ -148,7 +148,8 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       if (others.some(({ first }) => first < removal.sequence)) removals.set(removal.sequence, removal);
   }
   files.forget();
-  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // the old files stay
+  // If a record is damaged, the merge fails and the old files stay.
+  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length);
   const token = crypto.randomUUID();
   const need = packer.finish({
     header,
@@ -177,12 +178,12 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       );
     }),
   );
-  // Remove the files in the order of their names, oldest first: a file that records a removal must be deleted
-  // after the file that contains the removed item.
+  // Remove the files in the order of their names, oldest first: if the browser is killed in between, a file
+  // that records a removal must not be gone before the file that contains the removed item.
   await files.remove(segments.map((row) => row.name));
 }
 
-/** Deletes all but the newest `REMOVALS` rows of removals. */
+/** Deletes the database rows of all removals but the newest `REMOVALS`. */
 async function forgetRemovals(context: Context): Promise<void> {
   const { database, seals } = context;
   const token = crypto.randomUUID();

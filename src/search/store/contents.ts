@@ -1,7 +1,7 @@
 /**
  * The table of contents at the end of a segment, from which a lost database is rebuilt. Chromium deletes all
  * databases of an origin if it finds their files corrupted. Killing the browser process during a write
- * corrupts them now and then (measured: about once in 100 kills). Layout:
+ * corrupts them now and then (measured: about once in 100 kills). Layout of a segment:
  *
  *   records | JSON of `Contents` | bytes of the JSON (u32) | its CRC-32C (u32) | magic number (u32)
  */
@@ -14,21 +14,24 @@ export interface Contents {
   readonly header: string;
   /** Sequence number of the last change that was committed before this segment was written. */
   readonly settled: number;
-  /** Token of the commit that wrote the segment. */
+  /** Token of the commit that wrote the segment. All segments of a commit have the same token. */
   readonly commit: string;
-  /** Number of segments that this commit writes. If fewer exist, the commit was interrupted. */
+  /**
+   * Number of segments that the commit writes. If fewer segments with its token exist, the commit was
+   * interrupted.
+   */
   readonly parts: number;
-  /** Database rows of the items in the segment. */
+  /** Database rows of the items whose records are in the segment. */
   readonly items: readonly ItemRow[];
-  /** Removals of items that older segments may contain. */
+  /** Removals of items whose records may be in older segments. */
   readonly removals: readonly RemovalRow[];
 }
 
 const TAIL_BYTES = 12;
-/** `DVIX` */
+/** Magic number: the characters `DVIX`. */
 const MAGIC = 0x58495644;
 
-/** The bytes that follow the records of a segment. */
+/** Encodes a table of contents as the bytes that follow the records of a segment. */
 export function encodeContents(contents: Contents): Uint8Array<ArrayBuffer> {
   const json = new TextEncoder().encode(JSON.stringify(contents));
   const bytes = new Uint8Array(json.length + TAIL_BYTES);
@@ -40,7 +43,7 @@ export function encodeContents(contents: Contents): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** The JSON of the table of contents; undefined if its checksum does not match. */
+/** Returns the JSON of a segment's table of contents; undefined if its checksum does not match. */
 function jsonOf(segment: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
   const end = segment.length - TAIL_BYTES;
   if (end < 0) return undefined;
@@ -51,10 +54,10 @@ function jsonOf(segment: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | und
   return crc32c(json) === view.getUint32(4, true) ? json : undefined;
 }
 
-/** True if the table of contents is intact. */
+/** True if the table of contents of a segment is intact. */
 export const hasContents = (segment: Uint8Array<ArrayBuffer>): boolean => jsonOf(segment) !== undefined;
 
-/** Reads the table of contents; undefined if it is damaged. */
+/** Reads the table of contents of a segment; undefined if it is damaged. */
 export function decodeContents(segment: Uint8Array<ArrayBuffer>): Contents | undefined {
   const json = jsonOf(segment);
   return json && (JSON.parse(new TextDecoder().decode(json)) as Contents);

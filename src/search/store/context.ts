@@ -1,7 +1,4 @@
-/**
- * `Context`: the state that the modules of the store share about one open index, and the functions that use
- * this state.
- */
+/** `Context`: what the modules of the store share about one open index, and the functions that use it. */
 import { withLock } from '../../storage/lock.js';
 import type { Database } from './database.js';
 import { IndexError } from '../../errors.js';
@@ -10,7 +7,7 @@ import { readRecord, type ItemRow, type Seals, type StateRow } from './rows.js';
 import type { NewSegment, SegmentFiles } from './segments.js';
 import type { StoredItem } from '../journal.js';
 
-/** An open index. */
+/** One open index. */
 export interface Context {
   readonly name: string;
   readonly database: Database;
@@ -20,16 +17,16 @@ export interface Context {
   readonly header: string;
   /** Random id of this tab. The database records which tab last wrote files. */
   readonly tab: string;
-  /** True if this tab has left no files of a failed commit behind. */
+  /** False if this tab may have left files of a failed commit behind. */
   clean: boolean;
 }
 
-/** Key in the object store `records` of the id of the tab that last wrote files. */
+/** Key in the object store `records`. Its value is the id of the tab that last wrote files. */
 const WRITER = 'store: writer';
 
 /**
- * Runs `task` under the index's Web Lock, so that no other tab writes at the same time. The browser releases
- * the lock if the page is closed or crashes.
+ * Runs `task` under the index's Web Lock, so that no other tab changes the index at the same time. The
+ * browser releases the lock if the page is closed or crashes.
  * @throws IndexError INDEX_STORAGE if the page may not use locks; the signal's reason
  */
 export const exclusively = <T>(
@@ -43,17 +40,17 @@ export const exclusively = <T>(
       : storageError(name, `this page may not use its storage (${String(cause)})`, cause);
   });
 
-/** Checks the database row of the last commit. @throws IndexError INDEX_DAMAGED */
+/** Checks and returns the database row that describes the last commit. @throws IndexError INDEX_DAMAGED */
 export function checkState({ name, seals }: Context, state: StateRow | undefined): StateRow {
   if (seals.isState(state)) return state;
   throw damagedError(name, [], ['the database row of the last commit is damaged'], 0);
 }
 
 /**
- * Reads the record of an item, and returns the item. If another tab has moved the record to a different file
- * since `row` was read, the row is read again.
- * @returns undefined if the item has been replaced or removed since; 'damaged' if the record differs from
- *   what was written
+ * Reads an item from its record. If the record's file is missing because a different tab has moved the record
+ * to a new file, the database row with the record's position is read again.
+ * @returns undefined if the item has been replaced or removed since `row` was read; 'damaged' if the record
+ *   differs from what was written
  */
 export async function readItem(
   { database, files, seals }: Context,
@@ -70,10 +67,11 @@ export async function readItem(
 }
 
 /**
- * Records this tab as the writer of files. If another tab wrote last, it may have been killed after it wrote
- * files and before their transaction, so files that the database does not list are deleted here. Their tables
- * of contents name the same preceding commit as the files that this tab is about to write, and a rebuild of
- * the database could not tell which files were committed.
+ * Records in the database that this tab writes files. If a different tab wrote last, it may have been killed
+ * after it wrote files and before their transaction, so files that the database does not list are deleted
+ * first. Otherwise, these files and the files that this tab is about to write would name the same preceding
+ * commit in their tables of contents, and a rebuild of the database could not tell which of them were
+ * committed.
  */
 async function claimWriter(context: Context): Promise<void> {
   const { name, database, files, tab } = context;
@@ -94,7 +92,7 @@ async function claimWriter(context: Context): Promise<void> {
 /**
  * Writes files, then runs the transaction that makes them part of the index. Deletes the files if the
  * transaction fails.
- * @param need bytes of the whole commit, for the message of INDEX_QUOTA
+ * @param need size of the whole commit in bytes, for the message of INDEX_QUOTA
  */
 export async function writeSegments<T>(
   context: Context,
@@ -109,8 +107,8 @@ export async function writeSegments<T>(
     return await transaction();
   } catch (error) {
     context.clean = false;
-    // After INDEX_STORAGE, the transaction may have been committed although its result was lost, so the files
-    // may be in use. If they are unused, the next opening deletes them.
+    // After INDEX_STORAGE, the transaction may have been committed although its result was lost. The files
+    // may then be in use, so they are kept. If they are not in use, the next opening deletes them.
     if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE'))
       await files.remove(segments.map(({ name }) => name));
     throw error;

@@ -1,10 +1,10 @@
 /**
- * `crc32c`: the checksum CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI use for the same
- * purpose. It detects every change that lies within 32 neighbouring bits, and misses about one in 4·10⁹ of
- * all other changes. It protects against faulty storage, not against attackers.
+ * `crc32c`: the checksum CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI also use to
+ * detect damaged data. It detects every change that lies within 32 neighbouring bits, and misses about one in
+ * 4·10⁹ of all other changes. It protects against faulty storage, not against attackers.
  */
 
-/** The polynomial, bits reversed. */
+/** The CRC-32C polynomial with its bits in reversed order. */
 const POLYNOMIAL = 0x82f63b78;
 let tables: Int32Array | undefined;
 
@@ -21,9 +21,9 @@ function makeTables(): Int32Array {
 }
 
 /**
- * CRC-32C of bytes.
- * @param before checksum of the preceding bytes, if the data comes in parts
- * @returns 32 bits, unsigned
+ * Computes the CRC-32C of bytes.
+ * @param before checksum of the preceding bytes, if the data comes in several parts
+ * @returns the checksum as an unsigned 32-bit number
  */
 export function crc32c(bytes: Uint8Array, before = 0): number {
   const table = (tables ??= makeTables());

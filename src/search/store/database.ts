@@ -1,6 +1,7 @@
 /**
- * `Database`: the IndexedDB database of an index, through `idb`. It reconnects if the browser closes the
- * connection, and closes the connection if another page needs to upgrade or delete the database.
+ * `Database`: the IndexedDB database of an index, accessed through the package `idb`. It reconnects if the
+ * browser closes the connection, and closes the connection if a different page needs to upgrade or delete the
+ * database.
  */
 import { deleteDB, openDB, type IDBPDatabase, type IDBPTransaction, type StoreNames } from 'idb';
 import { IndexError } from '../../errors.js';
@@ -33,20 +34,20 @@ type Stores = StoreNames<Schema>[];
 export type Writing = IDBPTransaction<Schema, Stores, 'readwrite'>;
 
 const PREFIX = 'dinov2-webgpu-search/';
-/** Number of attempts to reopen a lost connection. */
+/** Maximum number of attempts to reopen a lost connection. */
 const REOPENINGS = 3;
 const REOPENING_MS = 100;
 /**
- * Time after which a database that another page keeps open counts as blocked. Pages that use this library
- * close their connection as soon as another page needs it.
+ * Time in ms after which a database that a different page keeps open counts as blocked. Pages that use this
+ * library close their connection as soon as a different page needs the database.
  */
 const BLOCKED_MS = 5_000;
-/** Time after which an opening that hangs counts as failed. */
+/** Time in ms after which opening the database counts as failed if the browser has not answered. */
 const OPENING_MS = 30_000;
 
 /**
- * Names of all indexes that have a database, including indexes made by newer versions; undefined if the
- * browser cannot list databases.
+ * Returns the names of all indexes that have a database, including indexes made by newer versions of the
+ * library. Returns undefined if the browser cannot list databases.
  */
 export async function databaseNames(): Promise<string[] | undefined> {
   const found = await (indexedDB as Partial<IDBFactory>).databases?.();
@@ -54,8 +55,8 @@ export async function databaseNames(): Promise<string[] | undefined> {
 }
 
 /**
- * Rejects with `error()` if `work` takes longer than `ms`. `work` cannot be cancelled: if it succeeds later,
- * `late` receives its result, to undo it.
+ * Waits for `work`, but rejects with `error()` after `ms`. `work` cannot be cancelled: if it still succeeds
+ * after that, `late` is called with its result, and must undo it.
  */
 function within<T>(
   ms: number,
@@ -66,7 +67,7 @@ function within<T>(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(error());
-      work.then(late, () => undefined); // the error was already reported
+      work.then(late, () => undefined); // a late rejection is ignored: `error()` was reported
     }, ms);
     work.finally(() => clearTimeout(timer)).then(resolve, reject);
   });
@@ -78,7 +79,9 @@ const blockedError = (name: string): IndexError =>
     `index ${quote(name)}: another page keeps the database open, because the page uses an older version of the library or hangs. Close the other tabs of this site, and try again.`,
   );
 
-/** Deletes the database of an index. Resolves when it is deleted. @throws IndexError INDEX_BLOCKED */
+/**
+ * Deletes the database of an index. Resolves once the database is deleted. @throws IndexError INDEX_BLOCKED
+ */
 export async function deleteDatabase(name: string): Promise<void> {
   const { promise: waiting, reject: blocked } = Promise.withResolvers<never>();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -111,10 +114,10 @@ export class Database {
   }
 
   /**
-   * Opens the database and returns the header. From then on, reconnecting fails if the database belongs to a
-   * different index of the same name.
-   * @param initialRows contents of a new database. If undefined, a missing database is not created, and
-   *   INDEX_GONE is thrown
+   * Opens the database and returns the header of the index. If the connection is lost later, reconnecting
+   * fails if the database then belongs to a different index of the same name.
+   * @param initialRows the rows of a new database. If undefined and the database does not exist, it is not
+   *   created, and INDEX_GONE is thrown
    * @throws IndexError INDEX_NEWER, INDEX_GONE, INDEX_STORAGE, INDEX_QUOTA, INDEX_BLOCKED
    */
   async open(initialRows: InitialRows | undefined): Promise<HeaderRow | undefined> {
@@ -127,8 +130,8 @@ export class Database {
   }
 
   /**
-   * Runs `task`, and repeats it if the connection is lost meanwhile. A task that writes must be idempotent:
-   * it must recognise that an earlier attempt was committed.
+   * Runs `task` with the connection, and repeats it if the connection is lost meanwhile. A task that writes
+   * must be idempotent: it must recognise that an earlier attempt was committed.
    */
   run<T>(task: (db: Connection) => Promise<T>): Promise<T> {
     return this.#retrying(() => (this.#connection ??= this.#connectAgain()), task);
@@ -137,7 +140,7 @@ export class Database {
   /**
    * Runs one transaction. When the promise resolves, the transaction is on disk; when the promise rejects,
    * nothing was changed.
-   * @param need bytes of the change, for the message of INDEX_QUOTA
+   * @param need size of the change in bytes, for the message of INDEX_QUOTA
    */
   write<T>(stores: Stores, need: number, task: (transaction: Writing) => Promise<T>): Promise<T> {
     return this.run(async (db) => {
@@ -154,7 +157,7 @@ export class Database {
       } catch (thrown) {
         abort(transaction);
         const { error: reason } = (await failure) ?? { error: thrown };
-        // A failed request may report only an AbortError; the error of its transaction is the cause.
+        // A failed request may report only an AbortError. The error of its transaction is then the cause.
         const error = isQuota(reason) || isLost(thrown) ? reason : thrown;
         throw isQuota(error) ? await quotaError(this.#name, need, error) : error;
       }
@@ -193,7 +196,7 @@ export class Database {
     connection?.then(
       (db) => db.close(),
       () => undefined,
-    ); // a failed connection needs no closing
+    ); // a connection that failed needs no closing
   }
 
   async #connectAgain(): Promise<Connection> {

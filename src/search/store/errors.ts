@@ -1,19 +1,23 @@
-/** Recognises errors of the browser's storage and turns them into `IndexError`s. */
+/** Recognises errors of the browser's storage, and makes `IndexError`s from them. */
 import { IndexError } from '../../errors.js';
 import { quote } from '../../safetensors/format.js';
 
-const nameOf = (error: unknown): string => (error instanceof Error ? error.name : ''); // DOMException is one
+// The name of an error. The browser's DOMException is an Error too.
+const nameOf = (error: unknown): string => (error instanceof Error ? error.name : '');
 
-/** True if the storage is full. */
+/** True if an error means that the storage is full. */
 export const isQuota = (error: unknown): boolean => nameOf(error) === 'QuotaExceededError';
-/** True if a file disappeared while it was used. */
+/** True if an error means that a file disappeared while it was used. */
 export const isVanished = (error: unknown): boolean =>
   ['NotFoundError', 'NotReadableError'].includes(nameOf(error));
-/** True if the connection to the database is closed or does not work at the moment. */
+/** True if an error means that the connection to the database is closed or does not work at the moment. */
 export const isLost = (error: unknown): boolean =>
   ['InvalidStateError', 'UnknownError', 'AbortError', 'TransactionInactiveError'].includes(nameOf(error));
 
-/** The error for a full storage. @param need number of bytes that were to be written; 0 if unknown */
+/**
+ * Makes the error INDEX_QUOTA for a full storage. @param need number of bytes that were to be written; 0 if
+ * unknown
+ */
 export async function quotaError(name: string, need: number, cause: unknown): Promise<IndexError> {
   const { quota, usage } = await estimate();
   const have = quota === undefined || usage === undefined ? undefined : Math.max(0, quota - usage);
@@ -32,7 +36,7 @@ async function estimate(): Promise<StorageEstimate> {
   try {
     return (await storage?.estimate?.()) ?? {};
   } catch {
-    return {}; // an opaque origin has no estimate
+    return {}; // the browser gives no estimate to a page with an opaque origin
   }
 }
 
@@ -67,11 +71,11 @@ export const newerError = (name: string, found: string, cause?: unknown): IndexE
     { cause },
   );
 
-/** Maximum number of ids in a message. */
+/** Maximum number of ids that an error message lists. */
 const LISTED = 10;
 
 /**
- * The error for a damaged index.
+ * Makes the error INDEX_DAMAGED for a damaged index.
  * @param items ids of the damaged items
  * @param notes descriptions of other damage
  * @param intact number of intact items

@@ -14,7 +14,7 @@ import {
   type Unsealed,
 } from './rows.js';
 
-/** The database rows, read in one transaction. */
+/** All database rows of an index, read in one transaction. */
 export interface Rows {
   readonly state: StateRow | undefined;
   readonly items: readonly ItemRow[];
@@ -22,19 +22,19 @@ export interface Rows {
   readonly segments: readonly SegmentRow[];
 }
 
-/** The result of a check. */
+/** The damage that a check has found, and the intact items. */
 export interface Damage {
   /** Database rows of the intact items. */
   readonly whole: readonly ItemRow[];
-  /** Ids of the damaged items, if the ids are readable. */
+  /** Ids of the damaged items whose ids could be read. */
   readonly items: readonly string[];
-  /** Descriptions of other damage. */
+  /** Descriptions of damage that does not belong to a single item. */
   readonly notes: readonly string[];
 }
 
 export const isDamaged = ({ items, notes }: Damage): boolean => items.length > 0 || notes.length > 0;
 
-/** Number of rows per request. Each request costs a message between processes. */
+/** Number of rows that one request reads. Each request costs a message between processes. */
 const BATCH = 4096;
 
 /** Reads all database rows in one transaction. */
@@ -57,7 +57,7 @@ export async function readRows(db: Connection): Promise<Rows> {
   return { state, items, removals, segments: await transaction.objectStore('segments').getAll() };
 }
 
-/** Database rows of segments, computed from the rows of the items that the segments contain. */
+/** Computes the database rows of segments from the rows of the items that the segments contain. */
 export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<SegmentRow>> {
   const found = new Map<string, Unsealed<SegmentRow>>();
   for (const row of items) {
@@ -85,8 +85,8 @@ export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<Segm
 }
 
 /**
- * Checks every database row against its checksum, and the totals of the rows against the last commit and the
- * segments.
+ * Checks every database row against its checksum. Also checks whether the numbers of rows and the sum of
+ * their checksums agree with the row of the last commit and with the rows of the segments.
  */
 export function inspectRows({ state, items, removals, segments }: Rows, seals: Seals): Damage {
   const notes: string[] = [];
@@ -128,13 +128,13 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
 }
 
 /**
- * Checks the sizes and tables of contents of the files that were read. Such damage does not always affect an
- * item.
+ * Checks the sizes and tables of contents of those files that were read, and returns descriptions of the
+ * damage. Such damage does not always affect an item.
  */
 export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]): string[] {
   return segments.flatMap(({ name, size }) => {
-    // A file that was not read is missing, and its items are reported as damaged, or was merged by another
-    // tab.
+    // A file that was not read is either missing, in which case its items are reported as damaged, or was
+    // merged by a different tab.
     const end = files.endOf(name);
     if (!end || (end.size === size && end.whole)) return [];
     return end.size === size
@@ -143,7 +143,7 @@ export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]
   });
 }
 
-/** Checks the records of all items, and the files that contain them. */
+/** Checks the records of all items, and the sizes and tables of contents of the files that contain them. */
 export async function inspectFiles(
   context: Context,
   segments: readonly SegmentRow[],
@@ -162,8 +162,8 @@ export async function inspectFiles(
 }
 
 /**
- * Checks the thumbnails. A damaged thumbnail does not damage its item: in the result, `whole` has the item's
- * row without the thumbnail.
+ * Checks the thumbnails. An item with a damaged thumbnail counts as intact: `whole` in the result contains
+ * the item's row, but without its thumbnail.
  */
 export async function inspectThumbnails(
   { database, seals }: Context,

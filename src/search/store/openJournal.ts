@@ -1,4 +1,7 @@
-/** `openJournal`: opens a stored index or creates a new one, checks the index, and repairs it on request. */
+/**
+ * `openJournal`: opens a stored index or creates a new one, and checks it for damage, which it repairs if the
+ * caller asks for it.
+ */
 import { openStore, type CacheKind, type CacheStore } from '../../storage/store.js';
 import { checkSameIndex, differences } from '../checks.js';
 import type { IndexHeader } from '../journal.js';
@@ -23,14 +26,15 @@ export interface JournalOptions {
   /** Aborts the wait for other tabs. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * `drop` opens a damaged index with its intact items; `dropped` of the journal lists the ids of the damaged
-   * items. Default: opening a damaged index throws INDEX_DAMAGED with these ids.
+   * `drop` opens a damaged index with its intact items; the journal's property `dropped` lists the ids of the
+   * damaged items. Default: opening a damaged index throws INDEX_DAMAGED with these ids.
    */
   readonly repair?: 'drop' | undefined;
 }
 
 /**
- * Opens the journal of the index `name`, or creates an empty index. Waits while another tab writes.
+ * Opens the journal of the index `name`, or creates an empty index of this name. Waits while a different tab
+ * changes the index.
  * @param name 1 to 200 characters
  * @throws IndexError INDEX_NAME, INDEX_MODEL, INDEX_HEADER, INDEX_NEWER, INDEX_DAMAGED, INDEX_QUOTA,
  *   INDEX_STORAGE, INDEX_BLOCKED
@@ -108,8 +112,8 @@ async function openExclusively(
       ? preferred
       : await storeOf(name, readable ? found.store : 'auto');
   const files = new SegmentFiles(name, await folderOf(store, name));
-  // Use the stored header text, not the caller's: the model's name may differ, and the row checksums depend
-  // on the text.
+  // Use the header text that is stored, not the caller's text: the name of the model may differ in them, and
+  // the checksums of all rows depend on the stored text.
   const text = readable
     ? found.header
     : ((await readContents(files, await files.names())).found.find(
@@ -151,8 +155,8 @@ async function openExclusively(
 }
 
 /**
- * Rebuilds the database from the files if the browser has lost it; undefined if the database exists or no
- * file has a readable table of contents.
+ * Rebuilds the database from the files if the browser has lost the database. Returns undefined if the
+ * database exists or no file has a readable table of contents.
  */
 async function restoreLost(
   name: string,
@@ -180,8 +184,8 @@ async function restoreLost(
 }
 
 /**
- * Checks that a stored header matches the caller's options. @throws IndexError INDEX_NEWER, INDEX_MODEL,
- * INDEX_HEADER
+ * Checks that the header of a stored index matches the caller's options. @throws IndexError INDEX_NEWER,
+ * INDEX_MODEL, INDEX_HEADER
  */
 export function checkHeader(name: string, row: HeaderRow, expected: IndexHeader): void {
   if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);

@@ -1,4 +1,4 @@
-/** `dropDamaged`: rewrites the database of a damaged index with its intact items. */
+/** `dropDamaged`: rewrites the database of a damaged index so that it contains only the intact items. */
 import type { Context } from './context.js';
 import { ignoreRejection } from './database.js';
 import { segmentsOf, type Damage, type Rows } from './inspect.js';
@@ -6,8 +6,8 @@ import { readContents } from './restore.js';
 import { addSeal, ONLY, type HeaderRow, type SegmentRow, type StateRow } from './rows.js';
 
 /**
- * Rewrites the database with the intact items. Other tabs that have the index open then compare all of their
- * items with the database. The caller must hold the index's lock.
+ * Rewrites the database so that it contains only the intact items. Other tabs that have the index open then
+ * compare all of their items with the database. The caller must hold the index's lock.
  */
 export async function dropDamaged(
   context: Context,
@@ -19,7 +19,7 @@ export async function dropDamaged(
   const items = damage.whole;
   const { found } = await readContents(files, await files.names());
   const live = segmentsOf(items);
-  // Keep files that record removals, even if they have no intact items. Skip files whose commit was not
+  // Keep files that record removals, even if they contain no intact items, but not files whose commit was not
   // completed.
   const before = seals.isState(rows.state) ? rows.state : undefined;
   for (const { name, contents } of found) {

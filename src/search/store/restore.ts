@@ -1,30 +1,30 @@
-/** Rebuilds a lost database from the segments. */
+/** Rebuilds the database of an index from the segments after the browser has lost the database. */
 import { decodeContents, type Contents } from './contents.js';
 import type { InitialRows } from './database.js';
 import { segmentsOf } from './inspect.js';
 import { addSeal, type HeaderRow, type ItemRow, type SegmentRow, type Seals } from './rows.js';
 import { sequenceOfName, type SegmentFiles } from './segments.js';
 
-/** The contents of a rebuilt database. */
+/** The rows of a rebuilt database, and the names of the files that could not be read. */
 export interface Restored extends InitialRows {
   /** Names of the files whose table of contents is damaged. */
   readonly unreadable: readonly string[];
 }
 
-/** A segment that was read. */
+/** A segment that has been read, with its table of contents. */
 interface SegmentContents {
   readonly name: string;
   readonly size: number;
   readonly contents: Contents;
 }
 
-/** The highest sequence number in a segment. */
+/** Returns the highest sequence number in a segment's table of contents. */
 const sequenceOf = ({ items, removals }: Contents): number =>
   [...items, ...removals].reduce((last, { sequence }) => Math.max(last, sequence), 0);
 
 /**
- * Reads the tables of contents of segments. An empty file whose name has a sequence number after the last
- * commit is ignored: the browser was killed before it wrote the file.
+ * Reads the tables of contents of segments. An empty file is ignored if the sequence number in its name is
+ * higher than all sequence numbers in the other files: the browser was killed before it wrote the file.
  */
 export async function readContents(
   files: SegmentFiles,
@@ -49,9 +49,10 @@ export async function readContents(
 }
 
 /**
- * Computes the database rows from the segments, with the last change of each id. A commit whose transaction
- * was interrupted is included if all of its files exist: it is complete, although it was not acknowledged.
- * Thumbnails and values of `setState` are lost, because only the database contained them.
+ * Computes the rows of the database from the tables of contents of the segments. For each id, the last change
+ * counts. A commit whose transaction was interrupted is included if all of its files exist: it is complete,
+ * although its promise did not resolve. Thumbnails and values of `setState` are lost, because only the
+ * database contained them.
  */
 export function restore(
   header: HeaderRow,

@@ -5,16 +5,17 @@
  *
  *   header      the `IndexHeader`, and where the files are
  *   state       the last commit, and the sum of the checksums of item and removal rows
- *   items       by sequence (the order in which items were put): id, metadata, position of the record
- *   removals    by sequence: ids that were removed, for tabs that have not seen the removal yet
+ *   items       by sequence number (the order in which items were put): id, metadata, position of the record
+ *   removals    by sequence number: ids that were removed, for tabs that have not seen the removal yet
  *   segments    by name: how much of each file is in use
- *   thumbnails  by id
+ *   thumbnails  by item id
  *   records     by key: values of `setState`
  *
  * Each index also has one folder with segments: files that are written once and never changed. A segment
  * contains records one after the other, then a table of contents: a copy of the database rows of these
- * records (`contents.ts`). A record is an encoded vector followed by the encoded patches. The length and the
- * checksum of a record are in the row of its item. The field `seal` is the checksum of a row.
+ * records (`contents.ts`). A record is an encoded vector followed by the encoded patches of an item. The
+ * length and the checksum of a record are in the database row of its item. The field `seal` is the checksum
+ * of a row.
  */
 import type { DBSchema } from 'idb';
 import type { IndexHeader, StoredItem } from '../journal.js';
@@ -23,7 +24,7 @@ import { crc32c } from './crc32c.js';
 /** Version of the storage format, and of the database. */
 export const FORMAT = 1;
 
-/** The header of the index and where its files are. */
+/** Database row with the header of the index and the place of its files. */
 export interface HeaderRow {
   readonly format: number;
   /**
@@ -31,22 +32,22 @@ export interface HeaderRow {
    * row of one index is not valid in a different index.
    */
   readonly header: string;
-  /** The storage that contains the segments. */
+  /** Kind of storage that contains the segments. */
   readonly store: 'opfs' | 'cache-api';
-  /** Random id, different from that of an earlier index of the same name. */
+  /** Random id of the index. A later index of the same name has a different id. */
   readonly identity: string;
   /** True once `deleteIndex` has begun. */
   readonly deleting: boolean;
   readonly seal: number;
 }
 
-/** The state after the last commit. */
+/** Database row that describes the state after the last commit. */
 export interface StateRow {
   /** Number of commits, including compactions. */
   readonly generation: number;
   /** Sequence number of the last change. */
   readonly last: number;
-  /** Removals up to this sequence are no longer in `removals`. */
+  /** Removals with sequence numbers up to this one have been deleted from `removals`. */
   readonly floor: number;
   /** Number of rows in `items`. */
   readonly items: number;
@@ -57,18 +58,21 @@ export interface StateRow {
    * rows.
    */
   readonly sum: number;
-  /** Random id of the commit, by which a repeated transaction recognises that it was already committed. */
+  /**
+   * Random id of the last commit. If a transaction is repeated, this id shows whether the first attempt was
+   * committed.
+   */
   readonly token: string;
   readonly seal: number;
 }
 
-/** An item. */
+/** Database row of an item. */
 export interface ItemRow {
   readonly sequence: number;
   readonly id: string;
   /** Name of the segment that contains the item's record. */
   readonly segment: string;
-  /** First byte of the record in the segment. */
+  /** Position of the record's first byte in the segment. */
   readonly offset: number;
   readonly vectorBytes: number;
   readonly patches: { readonly rows: number; readonly cols: number; readonly bytes: number } | undefined;
@@ -81,31 +85,32 @@ export interface ItemRow {
   readonly seal: number;
 }
 
-/** The removal of an item. */
+/** Database row of a removal. */
 export interface RemovalRow {
   readonly sequence: number;
   readonly id: string;
   readonly seal: number;
 }
 
-/** A segment, and how much of it is in use. */
+/** Database row of a segment: how much of it is in use. */
 export interface SegmentRow {
   readonly name: string;
-  /** Bytes of all records in the segment. */
+  /** Size in bytes of all records in the segment. */
   readonly bytes: number;
-  /** Bytes of the file, including the table of contents. */
+  /** Size in bytes of the file, including the table of contents. */
   readonly size: number;
-  /** Number of records in use. The items of all other records were replaced or removed. */
+  /** Number of records in use. All other records belong to items that were replaced or removed. */
   readonly items: number;
-  /** Bytes of the records in use. */
+  /** Size in bytes of the records in use. */
   readonly liveBytes: number;
   /**
-   * Number of removals in the table of contents. A file with removals is kept even if no record is in use.
+   * Number of removals in the table of contents. A file that records removals is kept even if none of its
+   * records is in use.
    */
   readonly removals: number;
   /**
-   * Lower bound of the sequence numbers of the records in use. Items of other segments may lie between
-   * `first` and `last`.
+   * Lower bound of the sequence numbers of the records in use. Records in other segments may have sequence
+   * numbers between `first` and `last`.
    */
   readonly first: number;
   /** Upper bound of the sequence numbers of the records in use. */
@@ -113,14 +118,14 @@ export interface SegmentRow {
   readonly seal: number;
 }
 
-/** A thumbnail. */
+/** Database row of a thumbnail. */
 export interface ThumbnailRow {
-  /** Media type. */
+  /** Media type of the thumbnail. */
   readonly type: string;
   readonly bytes: ArrayBuffer;
 }
 
-/** The object stores. */
+/** The object stores of the database. */
 export interface Schema extends DBSchema {
   header: { key: string; value: HeaderRow };
   state: { key: string; value: StateRow };
@@ -131,13 +136,13 @@ export interface Schema extends DBSchema {
   records: { key: string; value: unknown };
 }
 
-/** The only key in `header` and in `state`. */
+/** The key of the only row in `header`, and of the only row in `state`. */
 export const ONLY = 'only';
 
 const utf8 = new TextEncoder();
 /**
- * Checksum of the fields of a row, encoded as JSON. JSON escapes lone surrogates; UTF-8 alone would encode
- * all of them as the same bytes.
+ * Returns the checksum of the fields of a row. The fields are encoded as JSON, which escapes lone surrogates;
+ * UTF-8 alone would encode all lone surrogates as the same bytes.
  */
 const checksumOf = (fields: readonly unknown[], before: number): number =>
   crc32c(utf8.encode(JSON.stringify(fields)), before);
@@ -145,7 +150,7 @@ const checksumOf = (fields: readonly unknown[], before: number): number =>
 /** A row before its checksum is added. */
 export type Unsealed<Row> = Omit<Row, 'seal'>;
 
-/** Adds and checks the checksums (`seal`) of rows of one index. */
+/** Adds checksums (`seal`) to the rows of one index, and checks them. */
 export class Seals {
   readonly #salt: number;
 
@@ -250,7 +255,7 @@ const headerFields = ({ format, header, store, identity, deleting }: Unsealed<He
   deleting,
 ];
 
-/** Adds the checksum to a header row. */
+/** Returns the header row with its checksum added. */
 export const sealHeader = (row: Unsealed<HeaderRow>): HeaderRow => ({
   ...row,
   seal: checksumOf(headerFields(row), 0),
@@ -259,7 +264,7 @@ export const sealHeader = (row: Unsealed<HeaderRow>): HeaderRow => ({
 export const isHeader = (row: HeaderRow | undefined): row is HeaderRow =>
   row !== undefined && checksumOf(headerFields(row), 0) === row.seal;
 
-/** The `IndexHeader` as the database stores it: JSON with the fields in a fixed order. */
+/** Encodes the `IndexHeader` as the database stores it: JSON with the fields in a fixed order. */
 export function headerText({ format, dim, metric, storage, patches, model }: IndexHeader): string {
   return JSON.stringify({
     format,
@@ -271,7 +276,7 @@ export function headerText({ format, dim, metric, storage, patches, model }: Ind
   });
 }
 
-/** Reads the text of `headerText`. */
+/** Decodes the text that `headerText` returns. */
 export function parseHeader(text: string): IndexHeader {
   const { model, ...rest } = JSON.parse(text) as IndexHeader;
   return { ...rest, model };
@@ -282,16 +287,16 @@ export const addSeal = (sum: number, seal: number): number => (sum + seal) % 2 *
 /** Subtracts a row's checksum from a sum of checksums, modulo 2^32. */
 export const subtractSeal = (sum: number, seal: number): number => (sum - seal + 2 ** 32) % 2 ** 32;
 
-/** Bytes of an item's record. */
+/** Returns the size in bytes of an item's record. */
 export const recordBytes = ({ vectorBytes, patches }: Pick<ItemRow, 'vectorBytes' | 'patches'>): number =>
   vectorBytes + (patches?.bytes ?? 0);
-/** CRC-32C of a thumbnail. */
+/** Returns the CRC-32C of a thumbnail's media type and bytes. */
 export const thumbnailChecksum = ({ type, bytes }: ThumbnailRow): number =>
   crc32c(new Uint8Array(bytes), crc32c(utf8.encode(type)));
 
 /**
  * Makes an item from its database row and its record.
- * @returns undefined if the record does not match its checksum
+ * @returns undefined if the record does not match the checksum in the row
  */
 export function readRecord(row: ItemRow, segment: Uint8Array<ArrayBuffer>): StoredItem | undefined {
   const { offset, vectorBytes, patches } = row;

@@ -1,6 +1,6 @@
 /**
- * Segments: files of records that are written once and never changed. `Packer` lays out new segments;
- * `SegmentFiles` reads, writes and removes them.
+ * Segments: files of records that are written once and never changed. `Packer` decides which records new
+ * segments contain; `SegmentFiles` reads, writes and removes segments.
  */
 import type { CacheFolder } from '../../storage/store.js';
 import { encodeContents, hasContents, type Contents } from './contents.js';
@@ -10,13 +10,14 @@ import type { ItemRow, SegmentRow, Unsealed } from './rows.js';
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Maximum size of the records in a segment. A larger commit is split into several files, so that reading a
- * file needs little memory.
+ * Maximum size in bytes of the records in a segment. A larger commit is split into several files, so that
+ * reading one file needs little memory.
  */
 export const SEGMENT_BYTES: number = 2 ** 24;
 /**
- * Size of the cache of segments that were read. Items are read in the order of their sequence numbers. After
- * a compaction this is not the order of the files, so a file may be needed several times.
+ * Size in bytes of the cache for segments that were read. Items are read in the order of their sequence
+ * numbers. After a compaction, records with successive numbers may be in different files, so a file may be
+ * needed several times.
  */
 const KEPT_BYTES = 2 ** 26;
 
@@ -25,11 +26,11 @@ export interface NewSegment {
   readonly name: string;
   /** Contents of the file: records, then the table of contents (`contents.ts`). */
   readonly parts: Bytes[];
-  /** Bytes of the records. */
+  /** Size in bytes of the records. */
   bytes: number;
-  /** Bytes of the file. */
+  /** Size in bytes of the file. */
   size: number;
-  /** Number of records. */
+  /** Number of records in the file. */
   items: number;
   /** Number of removals in the table of contents. */
   removals: number;
@@ -40,19 +41,22 @@ export interface NewSegment {
 }
 
 /**
- * The sequence number in a segment's name: one more than the last committed number when the segment was made.
+ * Returns the sequence number in a segment's name: one more than the last committed sequence number at the
+ * time when the segment was made.
  */
 export const sequenceOfName = (name: string): number => Number.parseInt(name, 10);
 
-/** The size of a segment and the state of its table of contents, when the file was read. */
+/**
+ * The size of a segment, and whether its table of contents was intact, at the time when the file was read.
+ */
 export interface SegmentEnd {
-  /** Bytes of the file. */
+  /** Size in bytes of the file. */
   readonly size: number;
   /** True if the table of contents is intact. */
   readonly whole: boolean;
 }
 
-/** The database row of a new segment. */
+/** Makes the database row of a new segment. */
 export const segmentRow = ({
   name,
   bytes,
@@ -72,20 +76,27 @@ export const segmentRow = ({
   last,
 });
 
-/** Assigns records to segments, one after the other. */
+/**
+ * Assigns records to segments in order: a new segment begins when the next record does not fit into the
+ * current segment.
+ */
 export class Packer {
   readonly segments: NewSegment[] = [];
   readonly #after: number;
 
   /**
-   * @param after sequence number of the last commit. Segment names contain this number, so that an empty file
-   *   that was never completed can be told from a committed segment that lost its contents
+   * @param after sequence number of the last commit. Segment names contain the number after it, by which a
+   *   rebuild of the database can tell an empty file of an interrupted commit from a committed segment that
+   *   lost its contents
    */
   constructor(after: number) {
     this.#after = after;
   }
 
-  /** Adds a record. @param sequence sequence number of the item, larger than that of the previous record */
+  /**
+   * Adds a record and returns its position. @param sequence sequence number of the item, larger than that of
+   * the previous record
+   */
   add(sequence: number, parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
     const bytes = parts.reduce((sum, { length }) => sum + length, 0);
     let segment = this.segments.at(-1);
@@ -99,8 +110,8 @@ export class Packer {
   }
 
   /**
-   * Appends the table of contents to each segment. No record can be added afterwards. @returns bytes of all
-   * segments
+   * Appends a table of contents to each segment. No record can be added afterwards. @returns the size of all
+   * segments in bytes
    */
   finish(contents: Omit<Contents, 'parts'>): number {
     const { items, removals } = contents;
@@ -139,17 +150,17 @@ export class Packer {
 }
 
 /**
- * A new segment name. The random part keeps it different from the names of files that an interrupted commit
- * left.
+ * Makes the name of a new segment. Its random part keeps it different from the names of files that an
+ * interrupted commit left.
  */
 const newName = (sequence: number): string =>
   `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
 
-/** The segments of one index in its folder. */
+/** The segments of one index, which are files in the folder of the index. */
 export class SegmentFiles {
   readonly #name: string;
   readonly #folder: CacheFolder;
-  /** Cache of segments, least recently used first. */
+  /** Cache of segments that were read, least recently used first. */
   readonly #read = new Map<string, Bytes>();
   #readBytes = 0;
   readonly #ends = new Map<string, SegmentEnd>();
@@ -159,7 +170,7 @@ export class SegmentFiles {
     this.#folder = folder;
   }
 
-  /** Reads a segment; undefined if the file does not exist. */
+  /** Reads a segment, from the cache if possible. Returns undefined if the file does not exist. */
   async read(name: string): Promise<Bytes | undefined> {
     let bytes = this.#read.get(name);
     if (bytes) this.#read.delete(name);
@@ -178,7 +189,10 @@ export class SegmentFiles {
     return bytes;
   }
 
-  /** Size and state of a segment that was read; undefined if the segment was not read. */
+  /**
+   * Returns the size of a segment and whether its table of contents is intact; undefined if the segment was
+   * not read.
+   */
   endOf(name: string): SegmentEnd | undefined {
     return this.#ends.get(name);
   }
@@ -190,7 +204,10 @@ export class SegmentFiles {
     this.#readBytes = 0;
   }
 
-  /** Writes segments, all or none. @param need bytes of the whole commit, for the message of INDEX_QUOTA */
+  /**
+   * Writes segments: all of them, or none if one cannot be written. @param need size of the whole commit in
+   * bytes, for the message of INDEX_QUOTA
+   */
   async write(segments: readonly NewSegment[], need: number): Promise<void> {
     try {
       for (const { name, parts } of segments) await this.#folder.write(name, new Blob(parts));
@@ -203,7 +220,7 @@ export class SegmentFiles {
   }
 
   /**
-   * Removes files. A file that cannot be removed now belongs to no commit and is removed when the index is
+   * Removes files that are no longer in use. A file that cannot be removed now is removed when the index is
    * next opened.
    */
   async remove(names: readonly string[]): Promise<void> {
@@ -215,17 +232,19 @@ export class SegmentFiles {
     }
   }
 
-  /** Names of all files, without the swap files of Chromium. */
+  /** Returns the names of all files in the folder, without Chromium's swap files. */
   async names(): Promise<string[]> {
     return (await this.#folder.names()).filter((name) => !name.endsWith('.crswap')).sort();
   }
 
-  /** Removes all files that belong to no commit: segments of interrupted commits, and swap files. */
+  /**
+   * Removes all files that belong to no commit: segments of interrupted commits, and Chromium's swap files.
+   */
   async tidy(known: ReadonlySet<string>): Promise<void> {
     await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
   }
 
-  /** See `CacheFolder.leaveTornBlock`. */
+  /** Protects later writes from a torn entry in the log of the browser (`CacheFolder.leaveTornBlock`). */
   async leaveTornBlock(): Promise<void> {
     await this.#folder.leaveTornBlock?.();
   }

@@ -1,6 +1,6 @@
 /**
  * `StoredJournal`: the journal of an index in the browser's storage. `openJournal` makes it;
- * docs/internals/search-store.md describes how it works.
+ * docs/internals/search-store.md describes how the storage works.
  */
 import { IndexError } from '../../errors.js';
 import type { Change, Changes, IndexHeader, IndexUsage, Journal, StoredItem } from '../journal.js';
@@ -11,7 +11,7 @@ import { closedError, damagedError, isQuota, quote } from './errors.js';
 import { inspectSizes, readRows } from './inspect.js';
 import { ONLY, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
 
-/** Number of commits between two checks of whether files should be merged. */
+/** After this many commits of this tab, it checks whether files should be merged. */
 const COMMITS_BETWEEN_CHECKS = 8;
 
 /** The state of the index when it was opened. */
@@ -22,7 +22,7 @@ export interface OpenedIndex {
   readonly segments: readonly SegmentRow[];
   /** Ids of damaged items that `repair: 'drop'` left out. */
   readonly dropped: readonly string[];
-  /** True if the database was lost and rebuilt from the files. */
+  /** True if the browser had lost the database and opening rebuilt it from the files. */
   readonly restored: boolean;
 }
 
@@ -33,20 +33,20 @@ export class StoredJournal implements Journal {
   /** Ids of damaged items that opening with `repair: 'drop'` left out. */
   readonly dropped: readonly string[];
   /**
-   * True if the browser had lost the database and opening rebuilt it. All items are present; thumbnails and
-   * the values of `setState` are lost.
+   * True if the browser had lost the database and opening rebuilt it from the files. All items are then
+   * present, but thumbnails and the values of `setState` are lost.
    */
   readonly restored: boolean;
   readonly #context: Context;
-  /** Sequence number of each id, up to the commit `#seen`. */
+  /** Sequence number of each item id, up to the commit `#seen`. */
   readonly #known: Map<string, number>;
   #seen: number;
-  /** The database rows from the opening, which `items` will read. */
+  /** The database rows that were read when the index was opened. `items` reads the items of these rows. */
   #opened: Pick<OpenedIndex, 'items' | 'segments'> | undefined;
   #reading = false;
   readonly #watchers = new Set<OnChanges>();
   readonly #channel: BroadcastChannel;
-  /** The last task of this tab; tasks run one after the other. */
+  /** The most recent task of this tab. Tasks run one after the other, so the next task waits for it. */
   #queue: Promise<unknown> = Promise.resolve();
   #commits = 0;
   #listening = false;
@@ -64,7 +64,7 @@ export class StoredJournal implements Journal {
     this.#channel.onmessage = () => this.#listen();
   }
 
-  /** Yields all items. @throws IndexError INDEX_DAMAGED, after all intact items */
+  /** Yields all items. @throws IndexError INDEX_DAMAGED after all intact items, if any item is damaged */
   async *items(signal?: AbortSignal): AsyncIterable<StoredItem> {
     this.#check();
     const { items, segments } = this.#opened ?? (await this.#context.database.run(readRows));
@@ -91,7 +91,7 @@ export class StoredJournal implements Journal {
   }
 
   /**
-   * Commits changes under the lock.
+   * Commits changes under the lock of the index.
    * @param changes the changes, or a function that returns them. The function is called under the lock, after
    *   this tab has received all commits made by other tabs. If the function throws, `commit` rejects with its
    *   error
@@ -112,7 +112,7 @@ export class StoredJournal implements Journal {
     });
   }
 
-  /** The thumbnail of an item. @throws IndexError INDEX_DAMAGED */
+  /** Reads the thumbnail of an item; undefined if the item has none. @throws IndexError INDEX_DAMAGED */
   async thumbnail(id: string): Promise<Blob | undefined> {
     this.#check();
     const { name, database, seals } = this.#context;
@@ -161,7 +161,7 @@ export class StoredJournal implements Journal {
     });
   }
 
-  /** Merges small files and rewrites files with unused records. @throws IndexError as `commit` */
+  /** Merges small files, and rewrites files with unused records. @throws the errors of `commit` */
   compact(): Promise<void> {
     return this.#enqueue(() => compact(this.#context));
   }
@@ -184,7 +184,7 @@ export class StoredJournal implements Journal {
     };
   }
 
-  /** Finishes running tasks and closes the database. */
+  /** Waits until the running tasks have ended, then closes the database. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -215,29 +215,32 @@ export class StoredJournal implements Journal {
   }
 
   /**
-   * Reads commits made by other tabs, in the background. Does so only after `items` has been read, because
-   * watchers must receive newer items after the older items.
+   * Reads the commits that other tabs have made, in the background. Does so only once `items` has yielded all
+   * items, because watchers must receive a change of an item after the item itself.
    */
   #listen(): void {
     if (this.#closed || this.#reading || this.#listening || this.#watchers.size === 0) return;
     this.#listening = true;
     const catchUp = (): Promise<StateRow> => {
-      this.#listening = false; // later commits send a message of their own
+      this.#listening = false; // a commit made after this point sends a message of its own
       return this.#catchUp();
     };
     this.#enqueue(catchUp).catch((error: unknown) => {
-      if (!this.#closed) reportError(error); // no caller to reject; the next commit fails with the same error
+      if (!this.#closed) reportError(error); // nobody waits for it; the next commit fails too
     });
   }
 
   #compactLater(): void {
     this.#enqueue(() => compactWhereWorthIt(this.#context)).catch((error: unknown) => {
       if (!this.#closed && !(error instanceof IndexError && error.code === 'INDEX_QUOTA') && !isQuota(error))
-        reportError(error); // a full storage only postpones the compaction
+        reportError(error); // not fatal: a full storage only postpones the compaction
     });
   }
 
-  /** Reads the commits that other tabs made since the last call, and passes their changes to the watchers. */
+  /**
+   * Reads the commits that other tabs have made since the last call, and passes their changes to the
+   * watchers.
+   */
   async #catchUp(): Promise<StateRow> {
     const context = this.#context;
     const { database, seals, name } = context;
@@ -245,7 +248,7 @@ export class StoredJournal implements Journal {
       const transaction = db.transaction(['state', 'items', 'removals']);
       const state = checkState(context, await transaction.objectStore('state').get(ONLY));
       if (state.last === this.#seen) return { state, items: [], removals: [], whole: false };
-      const whole = state.floor > this.#seen; // the removals since then are no longer in the database
+      const whole = state.floor > this.#seen; // true if removals since `#seen` were deleted from the database
       const range = IDBKeyRange.lowerBound(whole ? 0 : this.#seen, true);
       return {
         state,
