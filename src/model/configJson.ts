@@ -232,9 +232,10 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 }
 
 /**
- * Returns the `mlp_ratio` that gives `hiddenFeatures`, 4 in practice.
- * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio gives this width: Hugging Face rounds a SwiGLU's
- *   width up to a multiple of 8
+ * Returns the `mlp_ratio` for which Hugging Face computes an MLP width of `hiddenFeatures`. It is 4 in the
+ * published models.
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds the width of a SwiGLU up to a
+ *   multiple of 8, so other widths are impossible
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;

@@ -22,7 +22,7 @@ export function gridOf(where: string, { height, width, batch = 1 }: PixelSize, p
   if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
     throw new OptionError(
       'OPTION_VALUE',
-      `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`,
+      `${where}: expected height, width and batch to be whole numbers of at least 1, found height ${height}, width ${width}, batch ${batch}.`,
     );
   }
   const grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };

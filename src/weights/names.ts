@@ -19,8 +19,9 @@ import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 export type { Architecture } from './architecture.js';
 
 /**
- * Places every tensor of a file, in any naming convention (dialect: Hugging Face, facebookresearch, timm)
- * and behind any prefix. `mask_token` may be absent; it then has no placement. Tensors that do not belong to
+ * Finds, for each tensor of the model, the tensor of the file that holds its values (its placement). Tensor names
+ * may follow any supported naming convention (Hugging Face, facebookresearch or timm; a dialect in the code) and may
+ * have any prefix. `mask_token` may be absent; it then has no placement. Tensors of the file that do not belong to
  * the model are listed in `setAside`.
  *
  * @param prefix prefix of the model's tensor names. Default: the only prefix with a complete model

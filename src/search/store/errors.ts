@@ -61,7 +61,7 @@ export const closedError = (name: string): IndexError =>
 export const overtakenError = (name: string): IndexError =>
   new IndexError(
     'INDEX_STORAGE',
-    `index ${quote(name)}: another tab committed although this tab holds the lock, which may have been stolen. Nothing of this change was made. Try again.`,
+    `index ${quote(name)}: another tab changed the index while this tab was changing it; the lock of this tab may have been stolen. No part of this tab's change was stored. Try again.`,
   );
 
 export const newerError = (name: string, found: string, cause?: unknown): IndexError =>
