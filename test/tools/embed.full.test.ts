@@ -45,7 +45,7 @@ test('.npy and .safetensors: a named row for each usable image, and a message fo
   for (const told of [
     /broken\.png: /,
     /none\.png: ENOENT/,
-    /cmyk\.jpg: expected a PNG, a GIF or a BMP, found another format\. Install the package sharp/,
+    /cmyk\.jpg: expected a PNG, GIF or BMP, found another format\. Install the package sharp/,
   ])
     expect(npy.stderr).toMatch(told);
   const { values, rows, columns } = decodeNpy(
