@@ -4,7 +4,7 @@
 //
 //   node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json] [--flags stock,tuned]
 //
-// The exit code is 1 if a kernel is wrong. After a failure, the remaining checks run in a new process.
+// The exit code is 1 if a kernel fails the self-test.
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { installWebGpu, TUNED } from './adapter.mjs';

@@ -4,7 +4,10 @@
  */
 const LARGE_BYTES = 4_000_000;
 
-/** Number of GPU passes that were stubbed. 0 means that the library has renamed its passes. */
+/**
+ * Number of GPU passes that were stubbed. If the number is 0, the library has renamed its passes, and
+ * nothing was stubbed.
+ */
 export const stubbed: { passes: number } = { passes: 0 };
 
 export function stubLargeGpuWork(): void {

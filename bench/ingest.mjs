@@ -1,5 +1,6 @@
-// Measures how fast a folder of 12-megapixel photographs is indexed, compared with only decoding the same
-// files, as many at a time as is fastest ("the bound").
+// Measures how fast a folder of 12-megapixel photographs is indexed. For comparison, the same files are also
+// only decoded, with the fastest number of simultaneous decodes. That time ("the bound") is a lower bound
+// for indexing.
 //
 //   node bench/ingest.mjs [--gpu swiftshader | any] [--count 24] [--model tiny | small] [--where page,worker]
 //   [--thumbnails 0,256] [--batch 8] [--runs 3] [--photo FILE.jpg] [--no-stub]

@@ -6,9 +6,9 @@
 // workgroup processes the keys in tiles of 64. A lane computes 4 queries × 8 keys of the scores, and 4
 // queries × 8 channels of the result. The softmax maximum, the softmax sum and the result are f32.
 //
-// WebGPU guarantees only 16 KiB of workgroup memory. Therefore the channels of queries and keys are staged in
-// two halves, and so are the keys of softmax weights and values. The queries are staged for every tile of
-// keys.
+// WebGPU guarantees only 16 KiB of workgroup memory. Therefore queries and keys are staged in two halves of
+// 32 channels each, and softmax weights and values in two halves of 32 keys each. The queries are staged for
+// every tile of keys.
 //
 // QUERY_GROUPS is 8, or 4 for few queries. With 4, more workgroups run, but keys and values are staged more
 // often. Both numbers give the same bits, because the sums of a query are computed in the same order. 16

@@ -9,7 +9,8 @@
 //   rows  (num_heads, num_queries, num_tokens)
 //   mean  (num_queries, num_tokens)
 //
-// Constants: EMBED_DIM. Workgroups: (num_queries, num_heads) and (ceil(num_tokens / 64), num_queries).
+// Constants: EMBED_DIM. Workgroups: (num_queries, num_heads) for attention_rows, and (ceil(num_tokens / 64),
+// num_queries) for attention_rows_mean.
 
 struct AttentionRows {
   num_tokens: u32,   // tokens of one image

@@ -43,7 +43,8 @@ fn search_floor(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
   }
   if (local.x == 0u) {
     let limit = limits[workgroup.y];
-    // If `order` is 0, fewer than k blocks have a row that may be found. The floor is then the minimum score.
+    // If `order` is 0, fewer than k blocks contain a row that the search may return. In that case, the floor
+    // is the minimum score.
     floors[workgroup.y] = max(select(score_of(order) - limit.x, -3.4e38, order == 0u), limit.y);
   }
 }

@@ -52,8 +52,8 @@ export class DINOv2 {
   /** The configuration: depth, widths, patch size, registers. */
   readonly config: DINOv2Config;
   /**
-   * Number type in which weight matrices are stored on the GPU. For the option `auto`: the type that was
-   * chosen.
+   * Number type in which weight matrices are stored on the GPU. If the model was loaded with the `dtype`
+   * `auto`: the type that the library chose.
    */
   readonly dtype: Dtype;
   /**

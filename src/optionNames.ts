@@ -117,8 +117,8 @@ const plain = (name: string): string =>
     .replaceAll(/[^a-z0-9]/g, '');
 
 /**
- * Returns the option name with the smallest edit distance from `name`, if that distance is at most a third of
- * the length of `name`.
+ * Returns the option name with the smallest edit distance from `name`. Returns undefined if that distance
+ * exceeds a third of the length of `name`: such an option is not worth suggesting.
  */
 function nearest(name: string): string | undefined {
   const given = plain(name);

@@ -28,8 +28,8 @@ export interface Support {
 }
 
 /**
- * Checks whether this browser can run a model. Requests an adapter, but no device. Downloads nothing, never
- * throws.
+ * Checks whether this browser can run a model. Requests an adapter, but no device. Downloads nothing and
+ * never throws.
  * @example
  * ```js
  * const { ok, reason } = await checkSupport();

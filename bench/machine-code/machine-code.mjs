@@ -223,7 +223,8 @@ for (const { variant, node } of variants) {
   if (seen.has(entryPoint + code) || !label.includes(options.only)) continue;
   seen.add(entryPoint + code);
   const spirv = spirvOf(code, entryPoint);
-  // Debian 12's assembler does not know this execution mode, which does not affect the loops.
+  // Debian 12's assembler does not know the execution mode MaximallyReconverges, which does not affect the
+  // loops.
   writeFileSync(
     at('kernel.spvasm'),
     spirv

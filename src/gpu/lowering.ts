@@ -68,7 +68,10 @@ const DEFAULT_LANES = 5120;
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
-/** Returns the target of an adapter and a weight storage, before tuning. */
+/**
+ * Returns the target (the properties that decide which kernels are used) for an adapter and a weight
+ * storage, before tuning.
+ */
 export function targetOf(
   { info, laneKernels, alternativesAgree }: Pick<Gpu, 'info' | 'laneKernels' | 'alternativesAgree'>,
   weights: WeightStorage,
@@ -116,9 +119,12 @@ export interface Dispatch {
    * `cutIntoRanges`. Default: none.
    */
   readonly cuts?: readonly Axis[];
-  /** Lanes of a workgroup, if the operation has several kernels. Default: 64. */
+  /** Number of lanes in a workgroup. Read only if the operation has several kernels. Default: 64. */
   readonly lanes?: number | undefined;
-  /** Minimum number of active lanes. If the dispatch has fewer, the next alternative is used. Default: 0. */
+  /**
+   * Minimum number of active lanes. If the dispatch launches fewer, the operation's next kernel is used.
+   * Default: 0.
+   */
   readonly wantedLanes?: number | undefined;
 }
 
@@ -167,8 +173,8 @@ export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
 }
 
 /**
- * Returns the index of the first alternative that launches at least its wanted number of lanes, or the index
- * of the last alternative if none does.
+ * Returns the index of the first kernel in a list that launches at least as many lanes as its `wantedLanes`
+ * requires, or the index of the last kernel if none does.
  */
 export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
   const index = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));

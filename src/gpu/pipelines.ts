@@ -89,8 +89,8 @@ export class PipelineCache {
     const { kernel } = variant;
     const label = kernelName(kernel);
     const layout = this.#layoutOf(kernel);
-    // The DeviceError below contains the compiler's messages. The scope keeps the browser from reporting them
-    // a second time.
+    // The DeviceError below contains the compiler's messages. This error scope keeps the browser from
+    // reporting the same messages a second time.
     const { result: module } = scoped(this.#device, () => this.#device.createShaderModule({ label, code }));
     try {
       const pipeline = await this.#device.createComputePipelineAsync({

@@ -14,16 +14,22 @@ export type Nudge = 'emptySubmits' | 'errorScopes';
 
 /** How a browser's polling delay is measured: in rounds of several waits each. */
 interface Rule {
-  /** Number of consecutive waits in a round. The round's result is their median. */
+  /**
+   * Number of consecutive waits in a measuring round. The result of the round is the median duration of its
+   * waits.
+   */
   readonly waits: number;
-  /** If the result of a round is at least this long, the browser has a polling delay. */
+  /** If the result of a round is at least this many milliseconds, the browser has a polling delay. */
   readonly delayMs: number;
   /**
-   * A round starts after this time without other waits. The round is discarded if another wait starts during
-   * it.
+   * A measuring round starts when no other code has waited for the GPU for this many milliseconds. The round
+   * is discarded if another wait starts during it.
    */
   readonly quietMs: number;
-  /** True if a wait of at least `delayMs` that is not part of a round also proves a delay. */
+  /**
+   * True if a wait that takes at least `delayMs` also proves a delay when the wait is not part of a
+   * measuring round.
+   */
   readonly anyWait: boolean;
 }
 
@@ -87,7 +93,10 @@ export class PollingDelay {
   #measuring = false;
   #nudging = false;
   #lost = false;
-  /** Number of waits that have not ended. `#pendingShort` counts those of them that should be short. */
+  /**
+   * Number of waits that have not ended. `#pendingShort` counts the waits among them that are expected to be
+   * short.
+   */
   #pending = 0;
   #pendingShort = 0;
   /** Number of waits that have begun so far. `#beganMs` is the time when the last wait began. */

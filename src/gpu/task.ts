@@ -168,8 +168,8 @@ export class Burst {
 }
 
 /**
- * Verdicts of kept buffers whose task ended before it was known whether one of its bursts had failed. A
- * verdict is a promise that rejects with the first GPU error of the task.
+ * The verdict on each buffer that outlives its task, until it is known whether one of the task's bursts
+ * failed. A verdict is a promise that rejects with the first GPU error of the task.
  */
 const pending = new WeakMap<GPUBuffer, Promise<void>>();
 
@@ -182,7 +182,7 @@ export class Task {
   readonly #made = new Set<GPUBuffer>();
   readonly #kept: GPUBuffer[] = [];
   readonly #leases = new Map<Lease, () => void>();
-  /** Verdicts of bursts that the task has not awaited yet. */
+  /** The verdicts (promises that reject if a burst failed) that the task has not awaited yet. */
   readonly #verdicts = new Set<Promise<void>>();
   #ended = false;
 

@@ -67,8 +67,8 @@ export async function tuneForwards(
 }
 
 /**
- * Returns the layers of one block for which more than one kernel exists, with the input size of one image of
- * px × px pixels.
+ * Returns the layers of one block for which tuning can choose between several kernels, with the input size
+ * of one image of px × px pixels.
  */
 function casesOf(config: DINOv2Config, px: number, target: Target): TuningCase[] {
   const side = Math.floor(px / config.patchSize);
@@ -78,7 +78,10 @@ function casesOf(config: DINOv2Config, px: number, target: Target): TuningCase[]
   return nodes.filter((node) => isTunable(node, target)).map((node) => ({ node, size }));
 }
 
-/** True if the kernels of `target` that are not used without tuning pass the self-test. */
+/**
+ * Runs the self-test on the kernels of `target` that are not kernels of `tested`. Returns false if a kernel
+ * does not compile or gives wrong results.
+ */
 async function passesSelfTest(
   gpu: Gpu,
   config: DINOv2Config,

@@ -8,7 +8,7 @@ import type { Node } from '../../graph/graph.js';
 import { matrixOf, matrixShape, type CanaryMatrix } from './canaryData.js';
 import { PANEL_COLUMNS, type ForwardSize } from '../lowering.js';
 
-/** The expected output of a kernel at some columns. */
+/** The expected output of a kernel, for some columns of the output. */
 export interface Answer {
   readonly columns: readonly number[];
   /**
@@ -19,22 +19,26 @@ export interface Answer {
 }
 
 /**
- * Allowed error of a sum, relative to the sum of the magnitudes of its terms. This bound covers f32 rounding
- * in any order of summation, with and without fused multiply-adds, and WGSL's less accurate divisions and
- * roots.
+ * Allowed rounding error of a sum, as a fraction of the sum of the magnitudes of its terms. This bound
+ * covers f32 rounding in any order of summation, with and without fused multiply-adds, and WGSL's less
+ * accurate divisions and square roots.
  */
 const ROUNDING = 16 * 2 ** -24;
 /** Allowed relative error of WGSL's exp and exp2: 3 + 2 · |x| units in the last place. */
 const expError = (x: number): number => (3 + 2 * Math.abs(x)) * 2 ** -23;
 
-/** The indices of the first `width` and of the last `width` of `count` columns. */
+/**
+ * Returns the indices of the first `width` columns and of the last `width` columns of a matrix with `count`
+ * columns.
+ */
 const columnsAtEnds = (count: number, width: number): number[] =>
   Array.from({ length: count }, (_, i) => i).filter((column) => column < width || column >= count - width);
 
 /**
- * Computes the expected output of a node.
+ * Computes the expected output of a node (an operation of the forward pass).
  *
- * @param inputs the node's inputs at `size`; undefined stands for the weight matrix
+ * @param inputs values of the node's inputs at the input size `size`. The element for the weight matrix is
+ *   undefined: its values are in `weights`
  * @param tileColumns width of the widest tile among the node's kernels
  */
 export function answerOf(
@@ -96,7 +100,7 @@ export function answerOf(
   }
 }
 
-/** A function that returns one row of the left operand of a matrix product. */
+/** A function that computes one row of the left operand of a matrix product. */
 type Line = (row: number) => Float32Array;
 
 /**
@@ -199,8 +203,8 @@ function scaleResidual(
 }
 
 /**
- * Computes gelu of the values that `sums` computes. The slope of gelu is at most 1.13, so twice the error of
- * the argument also covers the error of gelu itself.
+ * Computes gelu of the values that the function `sums` computes. The slope of gelu is at most 1.13, so twice
+ * the error of the argument also covers the error of gelu itself.
  */
 function gelu(sums: Answer['row']): Answer['row'] {
   return (row, values, allowed) => {
@@ -228,7 +232,10 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
-/** Computes silu(gate) · up. `sums` computes `count` gates, followed by `count` values of `up`. */
+/**
+ * Computes silu(gate) · up. The function `sums` computes a row of `count` gates, followed by `count` values
+ * of `up`.
+ */
 function swiglu(sums: Answer['row'], count: number): Answer['row'] {
   const both = new Float64Array(2 * count);
   const errors = new Float64Array(2 * count);
@@ -275,7 +282,7 @@ function attention(
 
 /**
  * Computes attention for one query in one head. The keys of consecutive tokens are `stride` elements apart,
- * and so are their values.
+ * and the values of consecutive tokens are also `stride` elements apart.
  */
 function attend(
   query: Float32Array,

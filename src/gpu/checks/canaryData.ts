@@ -13,13 +13,16 @@ import type { Bound, Burst } from '../task.js';
 const HUGE = 1e5;
 /** Index of the row of an input that contains the value `HUGE`. */
 const HUGE_ROW = 5;
-/** The row of the qkv matrix whose query has large attention scores. */
+/** Index of the row (token) in the qkv matrix whose query has large attention scores. */
 const HUGE_QUERY_ROW = 33;
 
-/** Two images of 3 × 5 patches. */
+/** The test's input size for operations on patches: two images of 3 × 5 patches each. */
 const PATCHES = { batch: 2, rows: 3, cols: 5 } as const;
 
-/** Two images of `numTokens` tokens each, for operations that do not read the number of patches. */
+/**
+ * Returns an input size of two images with `numTokens` tokens each, for operations that do not read the
+ * number of patches.
+ */
 const tokensEach = (numTokens: number): ForwardSize => ({ batch: 2, rows: 1, cols: 1, numTokens });
 
 /**
@@ -47,11 +50,14 @@ export function sizesOf({ operation }: Node, { software }: Target): readonly [Fo
   }
 }
 
-/** Number of rows of a node's output. */
+/** Returns the number of rows of a node's output. */
 export const rowsOf = ({ operation }: Node, { batch, rows, cols, numTokens }: ForwardSize): number =>
   batch * (operation.kind === 'patchEmbed' || operation.kind === 'maskPatches' ? rows * cols : numTokens);
 
-/** Length of the pool of random numbers. The length is prime, so that no two rows of an input are equal. */
+/**
+ * Length of the array of random numbers from which all inputs are taken. The length is prime, so that no two
+ * rows of an input are equal.
+ */
 const POOL_LENGTH = 65_521;
 let pool: Float32Array | undefined;
 
@@ -85,8 +91,9 @@ function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
 }
 
 /**
- * Returns the inputs of a node at its largest size, in the order of `node.inputs`. A weight matrix is
- * `undefined`; see `CanaryMatrix`. Layers of the same width get the same numbers.
+ * Returns the inputs of a node at its largest input size, in the order of `node.inputs`. The element for a
+ * weight matrix is `undefined`; `CanaryMatrix` provides its weights. Layers of the same width get the same
+ * numbers.
  */
 export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuffer> | undefined)[] {
   const { operation, inputs, output } = node;
@@ -175,11 +182,14 @@ function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer
   return x;
 }
 
-/** The weight matrix of a node that computes a matrix product; undefined for other nodes. */
+/** Returns the weight matrix of a node that computes a matrix product. Returns undefined for other nodes. */
 export const matrixOf = ({ operation, inputs }: Node): Value | undefined =>
   operation.kind === 'patchEmbed' || operation.kind.startsWith('linear') ? inputs[1] : undefined;
 
-/** Rows and columns of a weight matrix. The weight of a convolution is flattened to a matrix. */
+/**
+ * Returns the numbers of rows and columns of a weight matrix. The weight of a convolution is flattened to a
+ * matrix.
+ */
 export const matrixShape = ({ shape }: Value): readonly [outFeatures: number, inFeatures: number] => [
   shape[0]!,
   elementCount(shape) / shape[0]!,
@@ -202,9 +212,10 @@ const scaleBytesOf = (matrix: Value): number =>
 
 /**
  * One packed weight matrix (see `weights/packing.ts`) that all layers share. It is as large as the matrix of
- * the largest layer; smaller layers use its end. The weights are n / 128, where n is a repeated pattern of
- * integers from -127 to 127. Every weight storage represents these numbers exactly. For int8, n is stored,
- * followed by a scale for each column. The scales are powers of two, so that the products are exact.
+ * the largest layer; a smaller layer uses the last part of it. The weights are n / 128, where n is a
+ * repeated pattern of integers from -127 to 127. Every weight storage represents these numbers exactly. For
+ * int8, n is stored, followed by a scale for each column. The scales are powers of two, so that the products
+ * are exact.
  */
 export class CanaryMatrix {
   /** The repeated pattern of integers n. A weight is n / 128, or for int8 n times the scale of its column. */
@@ -231,7 +242,7 @@ export class CanaryMatrix {
     return (this.#elements - elementsOf(matrix) + panel + (column % PANEL_COLUMNS)) % PATTERN_LENGTH;
   }
 
-  /** The factor by which the integers of a column are multiplied to give its weights. */
+  /** Returns the factor by which the integers of a column are multiplied to give the column's weights. */
   scaleOf(column: number): number {
     return this.#storage === 'int8' ? 2 ** (2 * (column % 3) - 9) : 1 / 128;
   }

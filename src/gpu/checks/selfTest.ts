@@ -21,7 +21,7 @@ const REPEATS = 3;
 const SLICE_MS = 3;
 /** Number of output columns in a tile of most kernels. */
 const TILE_COLUMNS = 64;
-/** Offsets of bindings are multiples of this number of bytes: WebGPU's default limit. */
+/** Offsets of buffer bindings must be multiples of this number of bytes: WebGPU's default limit. */
 const ALIGNMENT = 256;
 
 /** The result of the self-test for a kernel variant. */
@@ -30,8 +30,8 @@ interface Verdict {
   /** Describes the wrong output. Undefined if the output was correct. */
   readonly fault: string | undefined;
   /**
-   * True if the output differs in a bit from the output of the first kernel that was tested for the same
-   * node.
+   * True if at least one bit of the output differs from the output of the first kernel that was tested for
+   * the same node.
    */
   readonly differs: boolean;
 }
@@ -41,15 +41,17 @@ interface DeviceResults {
   /** The test result of each kernel variant, by `variantKey`. */
   readonly verdicts: Map<string, Promise<Verdict>>;
   /**
-   * Hash of the output of the first kernel that was tested for a node. The key is `nodeKey`, or `nodeKey`
-   * with the number of rows.
+   * The hash of the output of the first kernel that was tested for a node, for each number of rows. The key
+   * is `nodeKey` followed by the number of rows. A key without a number marks a node that has hashes.
    */
   readonly bits: Map<string, number>;
 }
 
 const resultsOf = new WeakMap<Gpu, DeviceResults>();
 
-/** A string that is equal for nodes with the same operation and shapes, at any position in the model. */
+/**
+ * Returns a string that is equal for nodes with the same operation and shapes, at any position in the model.
+ */
 const nodeKey = ({ operation, inputs, output }: Node, { weights }: Target): string => {
   const shape = inputs[1]?.shape;
   return JSON.stringify([operation, output.shape[1], shape, weights]);
@@ -63,15 +65,15 @@ interface Canary {
 }
 
 /**
- * Tests the kernels of nodes on a target. Each kernel is tested once per device. Later calls use the result
- * of the first test.
+ * Tests the kernels that can compute the given nodes on a target (adapter, weight storage and tuning). Each
+ * kernel is tested once per device. Later calls use the result of the first test.
  *
  * @param nodes the nodes of a graph of any input size
  * @param tested a target whose kernels have already passed the test. These kernels are skipped, except one
  *   per node, with which the bits of the other kernels are compared
  * @returns the milliseconds that the test took
- * @throws DeviceError KERNEL_WRONG, which names the kernel and a wrong element; KERNEL_COMPILE, DEVICE_LOST,
- *   …
+ * @throws DeviceError KERNEL_WRONG, which names the kernel and a wrong element of its output;
+ *   KERNEL_COMPILE, DEVICE_LOST, …
  */
 export async function selfTest(
   gpu: Gpu,
@@ -132,7 +134,10 @@ export async function selfTest(
   return performance.now() - startMs;
 }
 
-/** A kernel at one input size, and the position of the kernel's output in the buffer of all results. */
+/**
+ * A kernel to run at one input size, and the position of the kernel's output in the buffer that receives all
+ * results.
+ */
 interface Step extends Dispatch {
   readonly canary: Canary;
   readonly size: ForwardSize;
@@ -140,7 +145,10 @@ interface Step extends Dispatch {
   readonly bytes: number;
 }
 
-/** The expected output of a canary at its largest size, (rows, columns.length), and the allowed errors. */
+/**
+ * The expected output, (rows, columns.length), and the allowed errors for a node whose kernels are tested,
+ * at the node's largest input size.
+ */
 interface Answers {
   readonly columns: readonly number[];
   readonly values: Float64Array;
@@ -274,8 +282,8 @@ function hashOf(values: Float32Array): number {
 }
 
 /**
- * Describes the first element of an output that is wrong, or that differs from the first run. Returns
- * undefined if there is none.
+ * Describes the first element of an output that exceeds its allowed error, or that differs from the output
+ * of the first run. Returns undefined if every element passes.
  */
 function findFault(
   output: Float32Array,

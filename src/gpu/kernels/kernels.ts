@@ -72,7 +72,7 @@ export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_sc
 /**
  * Declares the four forms of a linear shader.
  *
- * @param helpers texts that the shader needs besides `forward_size` and `activation`
+ * @param helpers texts of the helper shaders that the shader needs besides `forward_size` and `activation`
  * @__NO_SIDE_EFFECTS__
  */
 export function linearKernels(

@@ -6,7 +6,7 @@ import powerText from '../../../shaders/pca_power.wgsl';
 import pcaSize from '../../../shaders/shared/pca_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-/** Sums each channel over the chosen patches of each chunk. */
+/** Sums each channel over the chosen patches of each chunk (a range of consecutive patches). */
 export const pcaColumnSums: Kernel = defineKernel(
   'pca_center',
   centerText,

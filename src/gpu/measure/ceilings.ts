@@ -45,7 +45,8 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
     pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'false' } }),
     pipelines.compile({ kernel: copy, constants: { ROUNDS, FUSED: 'false' } }),
   ]);
-  // On a GPU: enough lanes to fill a large GPU many times. On a software adapter, few lanes take long enough.
+  // A GPU gets enough lanes to fill a large GPU many times. A software adapter is slow, so few lanes already
+  // take long enough to be timed.
   const groups = gpu.software ? 64 : 4096;
   const lanes = groups * CEILING_WORKGROUP;
   const flops = 2 * lanes * MULTIPLY_ADDS_A_ROUND * ROUNDS;

@@ -103,7 +103,10 @@ function throughput(
   return { ms, flops, bytes, gflopsPerSecond: flops / ms / 1e6, gigabytesPerSecond: bytes / ms / 1e6, share };
 }
 
-/** Sums the work and time of several dispatches. `share` is the mean of their shares, weighted by time. */
+/**
+ * Sums the work and time of several dispatches. The result's `share` is the mean of the dispatches' `share`,
+ * weighted by time.
+ */
 function together(parts: readonly Throughput[], ceilings: Ceilings): Throughput {
   const sum = (of: (part: Throughput) => number): number => parts.reduce((all, part) => all + of(part), 0);
   const ms = sum((part) => part.ms);

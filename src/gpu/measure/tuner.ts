@@ -61,7 +61,10 @@ export function parseTuning(stored: unknown): Tuning | undefined {
     : undefined;
 }
 
-/** Returns a copy of a target without the properties that tuning sets. */
+/**
+ * Returns a copy of a target (the properties that decide which kernels are used) without the properties that
+ * tuning sets.
+ */
 export const untuned = (target: Target): Target => ({
   ...target,
   operands: undefined,
@@ -100,28 +103,33 @@ export interface TuningResult {
   readonly leftOut: readonly string[];
 }
 
-/** True if more than one kernel can compute a node on a target. */
+/** True if more than one kernel can compute a node, so that tuning can choose between the kernels. */
 export const isTunable = (node: Node, target: Target): boolean =>
   candidates(node, everyKernel(target)).length > 1;
 
-/** Returns a copy of a target that includes every kernel that may be measured. */
+/** Returns a copy of a target in which every kernel that tuning may choose is available. */
 const everyKernel = (target: Target): Target => ({
   ...target,
   ...EVERY_TILE,
   operands: smallestOperands(target),
 });
 
-/** The smallest element type that weights can have in workgroup memory: f16 needs weights stored as f16. */
+/**
+ * Returns the smallest element type that weights can have in workgroup memory. The type f16 requires weights
+ * that are stored as f16.
+ */
 const smallestOperands = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
 
-/** The element types to be measured: f32 and f16 if the target's `operands` is f16, else f32. */
+/**
+ * Returns the element types to measure: f32 and f16 if the target's `operands` is f16, otherwise only f32.
+ */
 const operandTypes = ({ operands }: Target): readonly OperandType[] =>
   operands === 'f16' ? ['f32', 'f16'] : ['f32'];
 
 /**
- * Returns the key under which a tuning is stored, made from the adapter, the text of every kernel with its
- * constants, and the sizes. If one of these has changed since a tuning was stored, the stored tuning is not
- * used.
+ * Returns the key under which a tuning is stored. The key is made from the adapter, the text of every kernel
+ * with its constants, and the input sizes. If one of these has changed since a tuning was stored, the stored
+ * tuning is not used.
  */
 export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target): string {
   const { vendor, architecture, description } = gpu.info;
@@ -268,7 +276,7 @@ function best(
     ),
   }));
   const { operands, wanted, used } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
-  // Index of the wide tile among the alternatives.
+  // Index of the wide tile's kernel in the list of a linear layer's kernels.
   const wide = allowed.wantedLanesWidest === undefined ? 0 : 1;
   return {
     operands,
@@ -280,11 +288,11 @@ function best(
 }
 
 /**
- * Finds the numbers of wanted lanes with the shortest total time, by trying all numbers that lead to
- * different choices. All cases must have the same number of alternatives.
+ * Finds the minimum numbers of active lanes (`wantedLanes`) that give the shortest total time, by trying all
+ * numbers that lead to different choices of kernels. All cases must have the same number of kernels.
  *
- * @returns the wanted lanes of all alternatives except the last, the total time, and the indices of the
- *   alternatives that are used
+ * @returns the minimum number of lanes for each kernel except the last, the total time, and the indices of
+ *   the kernels that are used
  */
 function bestLanes(
   cases: readonly TuningCase[],
