@@ -30,7 +30,7 @@ export interface KernelRow extends Throughput {
   readonly model: ModelSize;
   readonly px: number;
   readonly dtype: Dtype;
-  /** Layer in each block, such as `blocks.*.attn.qkv`. */
+  /** Name of the layer that the kernel computes in each block, such as `blocks.*.attn.qkv`. */
   readonly label: string;
   readonly kernel: string;
 }
@@ -39,18 +39,23 @@ export interface ForwardRow {
   readonly model: ModelSize;
   readonly px: number;
   readonly dtype: Dtype;
-  /** Estimate from the kernels of one block, in milliseconds. */
+  /**
+   * Estimated time of the forward pass in milliseconds, calculated from the measured kernels of one block.
+   */
   readonly estimatedMs: number | undefined;
   /** Measured times. Undefined if the estimated time exceeds the limit. */
   readonly measured?: {
     readonly loadMs: number;
     readonly firstMs: number;
-    /** Time until the GPU has finished. */
+    /** Times of forward passes until the GPU has finished. */
     readonly withoutReadback: Times;
-    /** Time until the last hidden state has been read back as an array. */
+    /** Times of forward passes until the last hidden state has been read back as an array. */
     readonly withReadback: Times;
     readonly gflopsPerSecond: number;
-    /** Achieved share of the measured highest rate of multiply-adds, with readback. */
+    /**
+     * Multiply-adds per second of a forward pass with readback, as a share of the adapter's highest measured
+     * rate.
+     */
     readonly share: number;
     readonly gpuMegabytes: number;
   };

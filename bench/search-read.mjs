@@ -8,8 +8,8 @@ export const READERS = [
 ];
 
 /**
- * Each iteration reads four values, next to those of the neighbouring lanes. Each lane writes one word, so
- * that the compiler cannot remove the reads.
+ * Each iteration of a lane reads four values, next to the values of the neighbouring lanes. Each lane writes
+ * one word that depends on the values, so that the compiler cannot remove the reads.
  */
 const shader = ({ type, width, lanes, turns }) => `
 @group(0) @binding(0) var<storage, read> x: array<${type}>;

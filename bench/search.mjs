@@ -89,7 +89,8 @@ if (ids(await onGpu.search(query, { topK: k })).join() !== exact.join())
   throw new Error('GPU and CPU found different items, so no time is printed.');
 if (onGpu.backend.kind !== 'gpu') throw new Error(`the search is not on the GPU: ${onGpu.backend.reason}`);
 const near = plainLoop(query).filter((id) => exact.includes(id)).length;
-// The plain loop's vectors are not rounded to the index's storage type, so a few of its items may differ.
+// The plain loop's vectors are not rounded to the index's storage type, so a few of the items that it finds
+// may differ.
 if (near < 0.8 * k) throw new Error(`the plain loop found ${near} of ${k} items, so no time is printed.`);
 
 const contenders = new Map([

@@ -63,7 +63,8 @@ const TURN_FLIP_X = 1u;
 const TURN_FLIP_Y = 2u;
 const TURN_TRANSPOSE = 4u;
 
-// Rounds a weighted sum of bytes, to which HALF was added, and clips it to 8 bits. The shift is arithmetic.
+// Rounds a weighted sum of bytes and clips it to 8 bits. `sum` includes HALF, so the shift rounds to the
+// nearest value. The shift is arithmetic: it keeps the sign.
 fn to_bytes(sum: vec3i) -> vec3u {
   return vec3u(clamp(sum >> vec3u(WEIGHT_BITS), vec3i(0), vec3i(255)));
 }
@@ -82,7 +83,7 @@ fn resize_first(@builtin(global_invocation_id) id: vec3u) {
   let at = x * (first.taps + 1u);
   let outside = taps[at] < 0;
   var place = vec2u(u32(max(taps[at], 0)), first.first_row + row);
-  // True if consecutive taps are in consecutive stored rows.
+  // True if consecutive taps (weights of the filter) apply to pixels in consecutive stored rows.
   let down = (first.transposed == 1u) != ((first.turn & TURN_TRANSPOSE) != 0u);
   if (down) {
     place = place.yx;

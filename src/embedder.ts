@@ -239,7 +239,7 @@ function disposeGroups(groups: readonly FeatureGroup[]): void {
   for (const { features } of groups) features.dispose();
 }
 
-/** If an image could not be used, throws the error of the first such image. */
+/** If images could not be used, throws the error of the first such image. */
 function throwFirst(items: readonly BatchItem<unknown>[]): void {
   for (const { error } of items) if (error) throw error;
 }

@@ -109,7 +109,7 @@ export function checkNames(where: string, names: readonly string[]): void {
   );
 }
 
-/** Removes case and separators from a name, so that Python's `crop_size` matches `cropSize`. */
+/** Converts a name to lower case and removes separators, so that Python's `crop_size` matches `cropSize`. */
 const plain = (name: string): string =>
   name
     .slice(0, 80)

@@ -245,8 +245,9 @@ export interface TuningReport {
   /** The chosen tuning. Undefined if the adapter has only one kernel for each operation. */
   readonly tuning: Tuning | undefined;
   /**
-   * Origin of the tuning. `measured`: this call measured it. `kept`: an earlier visit with the same adapter
-   * and kernels stored it. `nothing to choose`: the adapter has only one kernel for each operation.
+   * Origin of the tuning. `measured`: this call measured the kernels. `kept`: the result was stored by an
+   * earlier visit with the same adapter and kernels. `nothing to choose`: the adapter has only one kernel
+   * for each operation.
    */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
   /** All measurements that this call of `tune` made. */

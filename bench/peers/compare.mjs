@@ -24,10 +24,10 @@ export function compare(a, b, embedDim) {
 }
 
 /**
- * True if the other engine computes the same as this library. If not, no ratio is printed. In fp32, both
- * engines differ from float64 by about 1e-5. In fp16, the other engine computes everything in f16, while this
- * library rounds only the weight matrices. The bound for fp16 therefore shows that the models are the same,
- * not the numbers.
+ * True if the output of the other engine agrees with the output of this library. If not, no ratio of times
+ * is printed. In fp32, both engines differ from float64 by about 1e-5. In fp16, the other engine computes
+ * everything in f16, while this library rounds only the weight matrices. The bound for fp16 is therefore
+ * loose: it shows that both engines run the same model, but not that their numbers agree closely.
  */
 export const agrees = ({ maxAbsError, minCosine }, dtype) =>
   dtype === 'fp32' ? maxAbsError <= 1e-3 : minCosine >= 0.99;

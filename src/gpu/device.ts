@@ -67,9 +67,9 @@ export class Gpu {
     this.info = info;
     this.laneKernels = laneKernels;
     this.#owned = owned;
-    // On a software adapter, the estimate has a lower bound. If the adapter seems slower, other programs use
-    // its CPU: more submits would slow it further, and no driver resets a software adapter after a long
-    // submit.
+    // On a software adapter, the estimate has a lower bound. An adapter that seems slower than this bound
+    // shares its CPU with other programs: more submits would slow it further, and no driver resets a
+    // software adapter after a long submit.
     this.throughput = info.software ? new ThroughputEstimate(5e9, 5e9) : new ThroughputEstimate(5e11);
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);

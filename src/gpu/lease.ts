@@ -48,7 +48,7 @@ export class OwnedBuffers implements Lease {
     };
   }
 
-  /** Makes further calls of `hold` throw, and frees the buffers when no task holds them. */
+  /** Makes later calls of `hold` throw. Frees the buffers as soon as no task holds them. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;

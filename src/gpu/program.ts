@@ -80,7 +80,7 @@ export interface ProgramStep {
   readonly kernel: CompiledKernel;
   /** Number of workgroups of the whole operation, along x, y and z. */
   readonly workgroups: Workgroups;
-  /** Axes along which the operation can be cut into ranges; see `Dispatch.cuts`. */
+  /** Axes along which the operation can be cut into ranges of workgroups; see `Dispatch.cuts`. */
   readonly cuts: readonly Axis[];
   readonly flops: number;
   /**
@@ -90,7 +90,10 @@ export interface ProgramStep {
   readonly bytes: number;
 }
 
-/** A dispatch with its bind group. It computes a whole step of a program, or a range of its workgroups. */
+/**
+ * A dispatch with its bind group. The dispatch computes a whole step of a program, or a range of the step's
+ * workgroups.
+ */
 export interface ReadyDispatch {
   readonly step: ProgramStep;
   readonly group: GPUBindGroup;
@@ -233,7 +236,7 @@ export class Program {
       submit(dispatches.slice(begin, end), isLast);
       if (isLast) task.measure(this.#flops, startMs, submits.length);
       const done = task.computed(!isLast);
-      done.catch(() => undefined); // not awaited if a burst throws first
+      done.catch(() => undefined); // if a later burst throws, nothing awaits `done`
       await previous;
       previous = done;
     }

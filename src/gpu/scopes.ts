@@ -3,8 +3,8 @@
 const FILTERS = ['validation', 'out-of-memory', 'internal'] as const;
 
 /**
- * Runs `run` with an error scope of each kind open. All scopes are closed before this function returns, so
- * they catch no errors that other code causes on the device.
+ * Runs the function `run` with an error scope of each kind open. All scopes are closed before this function
+ * returns, so they catch no errors that other code causes on the device.
  *
  * @returns the result of `run`, and a promise of the first error; null if there was none or the device was
  *   lost

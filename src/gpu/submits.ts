@@ -60,8 +60,8 @@ export function cutIntoRanges(
 }
 
 /**
- * Groups consecutive steps into submits of at most `flops` floating-point operations each. A step with more
- * operations gets its own submit.
+ * Groups consecutive steps into submits of at most `flops` floating-point operations each. A single step
+ * with more operations gets its own submit.
  */
 export function splitByWork(
   steps: readonly { readonly flops: number }[],

@@ -193,9 +193,10 @@ export class Task {
   }
 
   /**
-   * Runs a burst: opens error scopes, calls `run`, submits at most once, closes the scopes. Does not wait for
-   * the GPU. A GPU error is thrown by the next `read` or `settled` of this task. If this task ends without
-   * such a call, the first task that uses a buffer kept by this task throws the error.
+   * Runs a burst (a synchronous function that uses the device): opens error scopes, calls `run`, submits at
+   * most once, closes the scopes. Does not wait for the GPU. The next `read` or `settled` of this task
+   * throws a GPU error of the burst. If the task ends without such a call, the error is thrown by the first
+   * task that uses a buffer kept by this task.
    */
   burst<Result>(run: (burst: Burst) => Result): Result {
     this.#checkActive();
@@ -303,8 +304,8 @@ export class Task {
   }
 
   /**
-   * Waits for the verdicts of the last bursts. If the task keeps buffers, it does not wait: the next task
-   * that uses a kept buffer awaits the verdicts. Only `Gpu.task` calls this method.
+   * Waits until it is known whether the last bursts of the task failed. A task that keeps buffers does not
+   * wait here: the next task that uses a kept buffer waits instead. Only `Gpu.task` calls this method.
    */
   async finish(): Promise<void> {
     this.#checkActive();

@@ -1,12 +1,15 @@
 /** Estimates how fast an adapter computes. The estimate decides how a forward pass is cut into submits. */
 
 /**
- * Number of recent measurements that the estimate is made from. A single slow measurement, for example behind
- * other work of the page, does not lower the estimate.
+ * Number of recent measurements from which the estimate is made. A single slow measurement does not lower
+ * the estimate. A measurement is slow, for example, if the GPU also does other work of the page.
  */
 const COUNTED = 3;
 
-/** A measured time that is shorter than this counts as this time, because browsers coarsen their clocks. */
+/**
+ * Shortest time that is believed, in milliseconds. A shorter measured time counts as this time, because
+ * browsers coarsen their clocks.
+ */
 const SHORTEST_MS = 5;
 
 /** An estimate of an adapter's floating-point operations per second, updated from measured forward passes. */

@@ -56,15 +56,18 @@ function rotate(a: Float64Array, i: number, j: number, c: number, s: number): vo
 
 /** Approximate eigenvectors of a large symmetric matrix from a block of vectors. */
 export interface RitzPairs extends Eigen {
-  /** `shares[k][i]` is the coefficient of given vector `i` in the linear combination `vectors[k]`. */
+  /**
+   * `shares[k][i]` is the coefficient of input vector `i` in the linear combination that gives eigenvector
+   * `vectors[k]`.
+   */
   readonly shares: readonly Float64Array[];
   /** For each eigenvector: an estimate of its error, as an angle in radians. */
   readonly errors: readonly number[];
 }
 
 /**
- * `ritzPairs` leaves out a given vector if the vector's component orthogonal to the earlier vectors is
- * shorter than this.
+ * Shortest length of a given vector's component orthogonal to the earlier vectors. `ritzPairs` leaves out a
+ * vector whose component is shorter.
  */
 const SHORT = 0.5;
 

@@ -17,7 +17,10 @@ import type { ForwardOptions, TuningReport } from '../options.js';
 import { ProgramCache } from './programCache.js';
 import { JobQueue } from './queue.js';
 
-/** Largest number of tokens of an image: some kernels dispatch one workgroup per token along an axis. */
+/**
+ * Largest number of tokens of an image. Some kernels dispatch one workgroup per token along one axis, and
+ * WebGPU limits the number of workgroups along an axis.
+ */
 export const MAX_TOKENS: number = MAX_WORKGROUPS;
 
 /** Runs the forward passes of one model. */

@@ -39,7 +39,10 @@ export class ProgramCache {
     this.pool = new SlotPool(gpu);
   }
 
-  /** The target of new programs. It decides which kernels they use. */
+  /**
+   * The target (adapter, weight storage and tuning) of new programs. The target decides which kernels the
+   * programs use.
+   */
   get target(): Target {
     return this.#target;
   }

@@ -21,8 +21,8 @@ export class JobQueue {
       started = true;
       return job();
     });
-    // The queue keeps this promise instead of `result`: the value of `result` would stay in memory until the
-    // next job.
+    // The queue stores a promise without a value instead of `result`. Otherwise the value of `result` would
+    // stay in memory until the next job.
     const ended = (): void => undefined;
     this.#last = result.then(ended, ended);
     if (!signal) return result;

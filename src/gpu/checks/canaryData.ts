@@ -121,8 +121,8 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
       ];
     case 'layerNorm': {
       const x = uniform(rows * columns, 7);
-      // The huge value is near the end of the row. So only few values are added to a huge sum, where rounding
-      // is coarse.
+      // The huge value is near the end of the row, so that only few values are added to a huge sum. Rounding
+      // of a huge sum is coarse.
       x[HUGE_ROW * columns + columns - 9] = HUGE;
       // The last row has a large mean: a variance computed as E[x²] - E[x]² would lose its digits.
       for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000;

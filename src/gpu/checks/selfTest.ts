@@ -17,7 +17,7 @@ import type { Bound, Burst } from '../task.js';
 
 /** Number of times that the self-test runs each kernel. */
 const REPEATS = 3;
-/** Longest time in ms that JavaScript works without a pause. The page can draw during a pause. */
+/** Longest time in ms that the self-test computes without a pause. During a pause, the page can draw. */
 const SLICE_MS = 3;
 /** Number of output columns in a tile of most kernels. */
 const TILE_COLUMNS = 64;
@@ -106,8 +106,8 @@ export async function selfTest(
       required.add(key);
       const verdict = running.then((finished) => finished.get(key)!);
       verdicts.set(key, verdict);
-      // A verdict is cached even if the output is wrong. An error (out of memory, lost device, compiler) is
-      // not cached.
+      // The verdict on a kernel is cached even if the kernel's output is wrong. An error (out of memory,
+      // lost device, compiler) is not cached, so that a later call tests the kernel again.
       verdict.catch(() => verdicts.delete(key));
     }
   }

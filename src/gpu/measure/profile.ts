@@ -19,8 +19,9 @@ export interface Throughput {
   /** `bytes` per second, in units of 10⁹. */
   readonly gigabytesPerSecond: number;
   /**
-   * Shortest time that the measured highest rates (`ceilings`) allow, divided by the time taken. 1 means as
-   * fast as this adapter can be. The value can exceed 1 for small work, whose data stays in caches.
+   * The shortest time that the measured highest rates of the adapter (`ceilings`) allow for this work,
+   * divided by the time taken. 1 means as fast as this adapter can be. The value can exceed 1 for small
+   * work, whose data stays in caches.
    */
   readonly share: number;
 }

@@ -34,11 +34,14 @@ const SUBMIT_SECONDS = 0.02;
 /** Largest number of repeats in one measurement. */
 const MAX_REPEATS = 4096;
 /**
- * If the measured time is still zero with this many repeats, the timer does not work. More repeats could
- * block the GPU for seconds.
+ * If a measurement with this many repeats still takes zero time, the GPU's clock does not work. More repeats
+ * could block the GPU for seconds.
  */
 const CLOCKLESS_REPEATS = 256;
-/** After this many rounds, every measurement is accepted: the times do not become steady. */
+/**
+ * After this many rounds of measurements, every measurement is accepted, because the times of this adapter
+ * do not become steady.
+ */
 const MAX_ROUNDS = 32;
 /** Number of accepted measurements of each `Work`. The result is the median of these measurements. */
 const SAMPLES = 3;

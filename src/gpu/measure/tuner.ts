@@ -259,7 +259,7 @@ export async function tune(
   });
 }
 
-/** Returns the tuning for which the sum of the times of all cases is smallest. */
+/** Returns the tuning with the smallest total time over all cases (layers at an input size). */
 function best(
   cases: readonly TuningCase[],
   allowed: Target,
