@@ -35,7 +35,7 @@ try {
     [count, values.photo && readFileSync(values.photo).toString('base64')],
   );
   const session = await page.context().browser().newBrowserCDPSession();
-  /** CPU time of all the browser's processes since their start. */
+  /** Returns the CPU time that all processes of the browser have used since they started. */
   const processorMs = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
     return 1000 * processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0);

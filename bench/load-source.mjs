@@ -8,7 +8,10 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 let server;
 
-/** The exports of a module, by its path from the repository's root: `await source('src/model/vit.ts')`. */
+/**
+ * Returns the exports of a module, given its path from the repository's root:
+ * `await source('src/model/vit.ts')`.
+ */
 export async function source(path) {
   const { createServer } = await import('vite');
   const { plainShaders, webAssembly } = await import('../scripts/text-plugins.mjs');
@@ -24,7 +27,7 @@ export async function source(path) {
   return server.ssrLoadModule(`/${path}`);
 }
 
-/** The exports of bench/entry.ts. */
+/** Returns the exports of bench/entry.ts. */
 export const library = () =>
   process.env.BENCH_LIBRARY
     ? import(pathToFileURL(process.env.BENCH_LIBRARY).href)

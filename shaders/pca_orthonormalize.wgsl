@@ -3,11 +3,11 @@
 // space as the first k inputs, as with Gram-Schmidt. One workgroup of 8 × 8 lanes: each lane computes one
 // entry of the Gram matrix, then every 64th vec4 of the result.
 //
-// A vector may be linearly dependent on earlier vectors, up to rounding: less than the fraction DEPENDENT of
-// its squared length remains after orthogonalisation, which f32 cannot resolve. The squared pivot is then set
-// to DEPENDENT times the squared length. The resulting vector is shorter than 1, but finite and mostly a new
-// direction. After a few iterations its length is 1. If the data has fewer than eight directions, the vector
-// stays short. A zero vector stays zero.
+// A vector may be linearly dependent on earlier vectors, up to rounding. In that case, less than the
+// fraction DEPENDENT of its squared length remains after orthogonalisation, and f32 cannot compute this
+// remainder accurately. The squared pivot is then set to DEPENDENT times the squared length. The resulting
+// vector is shorter than 1, but finite and mostly a new direction. After a few iterations its length is 1.
+// If the data has fewer than eight directions, the vector stays short. A zero vector stays zero.
 //
 //   product  (8, EMBED_DIM): the given vectors
 //   vectors  (8, EMBED_DIM): the result

@@ -186,9 +186,9 @@ export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize)
   lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * Returns the kernels that can compute a node, all with the same bits. The most efficient kernel comes first.
- * Each further kernel does less work per workgroup, so it launches more lanes. The bindings of each kernel
- * are the uniform `ForwardSize`, the node's inputs in order, and the node's output.
+ * Returns the kernels that can compute a node. All of these kernels give the same bits. The most efficient
+ * kernel comes first. Each further kernel does less work per workgroup, so it launches more lanes. The
+ * bindings of each kernel are the uniform `ForwardSize`, the node's inputs in order, and the node's output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);
