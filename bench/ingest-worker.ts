@@ -1,4 +1,7 @@
-/** The library's worker. With `?stub` in its URL, the large GPU work is stubbed. */
+/**
+ * The library's worker. With `?stub` in its URL, the GPU work on whole photographs (copying, uploading,
+ * resizing) is replaced by stubs.
+ */
 import { stubLargeGpuWork } from './ingest-stub.js';
 
 if (new URL(location.href).searchParams.has('stub')) stubLargeGpuWork();

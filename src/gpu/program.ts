@@ -156,8 +156,9 @@ export class Program {
   /**
    * Compiles a graph's kernels and allocates its buffers.
    *
-   * @param fixed returns the caller's buffer for an input or weight, or undefined. An input without a buffer
-   *   from the caller gets a buffer in the pool under its name, which the caller fills before each run
+   * @param fixed a function that returns the caller's buffer for an input or weight, or undefined. An input
+   *   without a buffer from the caller gets a buffer in the pool under its name. The caller fills this
+   *   buffer before each run
    * @throws DeviceError
    */
   static async create(

@@ -104,7 +104,8 @@ export async function timeAll(works: readonly Work[], measure: Measure, enough: 
       const isLong = seconds >= enough || timing.repeats === MAX_REPEATS || isClockless;
       if (isLong || timing.samples.length > 0 || round >= MAX_ROUNDS)
         timing.samples.push(seconds / timing.repeats);
-      // A single measurement of very long work is precise enough, and more would take too much time.
+      // A single measurement of very long work is precise enough, and more measurements would take too much
+      // time.
       if (seconds >= 50 * enough && timing.samples.length === 1)
         timing.samples.push(timing.samples[0]!, timing.samples[0]!);
       if (!isLong)

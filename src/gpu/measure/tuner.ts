@@ -321,7 +321,8 @@ function bestLanes(
 }
 
 /**
- * Returns the kernels that can compute a node, for all element types in workgroup memory, each kernel once.
+ * Returns the kernels that can compute a node, with every element type of weights in workgroup memory. Each
+ * kernel is returned once.
  */
 function candidates(node: Node, allowed: Target): Dispatch[] {
   const all = operandTypes(allowed).flatMap((operands) => alternatives(node, { ...allowed, operands }));
