@@ -91,7 +91,8 @@ export function checkId(id: unknown, where: string): asserts id is string {
 }
 
 /**
- * Returns a frozen copy of a JSON value, or null if the value is undefined.
+ * Returns a frozen copy of a JSON value. Missing metadata (undefined) is stored as null, so the result is
+ * then null.
  * @throws IndexError INDEX_METADATA
  */
 export function jsonCopy(metadata: unknown, where: string): unknown {

@@ -38,7 +38,7 @@ export class Pace {
 
 /**
  * Finds the rows with the highest scores for each query. Returns undefined if an existing row of the vector
- * table changed meanwhile: the caller must then search again.
+ * table changed during the search. The results could then name wrong items, so the caller must search again.
  * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
  * @throws the signal's reason
  */
