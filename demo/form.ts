@@ -40,7 +40,7 @@ export const choiceOfFiles = (checkpoint: CheckpointFiles): ModelChoice => ({
   ...checkpoint,
 });
 
-/** Sets the fields of the form to a choice. */
+/** Sets the fields of the form to the given choice of a model. */
 export function setForm(choice: ModelChoice): void {
   choose('size', choice.size);
   choose('weights', choice.weights);

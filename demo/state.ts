@@ -1,4 +1,4 @@
-/** The visitor's choices: plain data types and functions of them. */
+/** Data types of the visitor's choices (model, picture, input size), and functions that describe a choice. */
 import type { DINOv2 } from '../src/index.js';
 
 export type Size = 'small' | 'base' | 'large';

@@ -54,7 +54,7 @@ export class GpuRows {
   #panels = 0;
   /** The most recent call of `update`. Updates run one at a time, so the next update waits for it. */
   #updates: Promise<unknown> = Promise.resolve();
-  /** Number of rows that have been uploaded. */
+  /** Number of rows that have been uploaded to the GPU. */
   #written = 0;
 
   constructor(gpu: Gpu, table: VectorTable) {

@@ -19,7 +19,7 @@ export interface Limits {
   readonly threshold: number;
 }
 
-/** Time after which a loop yields to the event loop. */
+/** Time in ms after which a loop yields to the event loop. */
 const SLICE_MS = 12;
 const ROWS = 1024;
 

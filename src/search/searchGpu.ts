@@ -41,9 +41,9 @@ const QUERIES = 4;
 const BLOCK_QUADS = 16;
 const BLOCKS_PER_HIT = 4;
 /**
- * The kernel searches for the floor (the minimum score of a candidate) as the integer with the same bits, and
- * ignores this number of its low bits. The score difference that these bits represent is smaller than the
- * error margin.
+ * The kernel search_floor computes the floor (the minimum score of a candidate) from an integer that is
+ * ordered like the scores. It leaves this number of low bits of the integer 0, which lowers the floor by less
+ * than the error margin.
  */
 const IGNORED_BITS = 8;
 /**

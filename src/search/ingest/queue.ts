@@ -24,7 +24,7 @@ export interface QueueEvents {
   /** Called for an image that the index already has. */
   readonly onUnchanged: () => void;
   /**
-   * Called when a file failed.
+   * Called when a file cannot be ingested.
    * @param counts true if `onImage` has already been called for this file
    */
   readonly onFailure: (id: string, error: unknown, counts: boolean) => void;

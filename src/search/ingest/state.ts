@@ -87,7 +87,9 @@ interface Source {
 export interface KnownSources {
   /** Id prefixes of folders, and ids of files. */
   readonly prefixes: readonly string[];
-  /** Ids of files that the index already has: the handles show that the files are the same. */
+  /**
+   * Ids of the ingested files that the index already has: their handles show that they are the same files.
+   */
   readonly same: ReadonlySet<string>;
 }
 
@@ -116,7 +118,7 @@ export async function claimFolders(
     const found = sources.get(prefix);
     const isSame = found?.handle && handle && (await found.handle.isSameEntry(handle));
     if (folder === undefined && handle && under === undefined && index.has(prefix)) {
-      // If the existing item came from a different file of this name, the recorded source stays as it is.
+      // If the existing item came from a different file of this name, the recorded source is not changed.
       if (isSame) same.add(prefix);
       else if (!isFile(handle) || !(await isFileOf(index, prefix, handle))) continue;
     }

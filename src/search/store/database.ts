@@ -55,8 +55,8 @@ export async function databaseNames(): Promise<string[] | undefined> {
 }
 
 /**
- * Waits for `work`, but rejects with `error()` after `ms`. `work` cannot be cancelled: if it still succeeds
- * after that, `late` is called with its result, and must undo it.
+ * Waits for `work`, but rejects with `error()` if it takes longer than `ms`. `work` cannot be cancelled. If
+ * it succeeds after the rejection, `late` is called with its result, and must undo the work.
  */
 function within<T>(
   ms: number,
@@ -196,7 +196,7 @@ export class Database {
     connection?.then(
       (db) => db.close(),
       () => undefined,
-    ); // a connection that failed needs no closing
+    ); // if the opening failed, there is no connection to close
   }
 
   async #connectAgain(): Promise<Connection> {

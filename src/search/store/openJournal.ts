@@ -143,7 +143,8 @@ async function openExclusively(
         damage,
       )
     : { state: rows.state!, items: rows.items, segments: rows.segments };
-  if (!readable) await database.open(undefined); // so that reconnecting expects the new header
+  // Open the database again, so that a later reconnection expects the new header.
+  if (!readable) await database.open(undefined);
   context.files.forget();
   await context.files.tidy(new Set(intact.segments.map((segment) => segment.name)));
   return new StoredJournal(context, {
