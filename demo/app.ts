@@ -180,7 +180,7 @@ async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortS
   view.setStatus(`Computing the features of ${now.name}.`);
   setEmpty('');
   clearSimilarity();
-  setBusy(true); // the photograph is visible meanwhile, and the features fade in over it
+  setBusy(true); // shows the photograph until the features fade in over it
   const { features, forwardMs } = await run(by.model, now, size, signal);
   shown?.features.dispose();
   shown = { features, loaded: by, picture: now, input: size };

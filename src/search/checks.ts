@@ -229,8 +229,8 @@ export function decodedPatches(
 const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
 
 /**
- * Returns the names of the header fields in which two indexes differ. If there are any, vectors of one index
- * cannot be compared with vectors of the other.
+ * Returns the names of the header fields in which two indexes differ. If any field differs, vectors of one
+ * index cannot be compared with vectors of the other index.
  */
 export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [
   ...(sameModel(a.model, b.model) ? [] : (['model'] as const)),

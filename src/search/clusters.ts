@@ -35,7 +35,8 @@ export interface RowClusters {
  * Computes the clusters of the rows. Returns undefined if an existing row of the vector table changed during
  * the computation, because the clusters could then mix old and new vectors.
  * @param assigner assigns rows on the GPU; if undefined, the CPU assigns them
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  */
 export async function clusterRows(
   items: Items,

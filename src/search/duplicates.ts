@@ -36,7 +36,8 @@ export interface PairFinder {
  * row of the vector table changed during the computation, because the groups could then mix old and new
  * vectors.
  * @param finder proposes candidate pairs; if undefined, all pairs are scored on the CPU
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  */
 export async function duplicateRows(
   items: Items,

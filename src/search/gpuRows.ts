@@ -17,7 +17,10 @@ const PANEL_ROWS = 64;
  * kernel computes at once.
  */
 export const PANEL_QUADS: number = PANEL_ROWS / 4;
-/** The kernels process panels (groups of 64 rows) in pairs, so the panels in a buffer are an even number. */
+/**
+ * The kernels process panels (groups of 64 rows) in pairs, so every buffer (chunk) has an even number of
+ * panels.
+ */
 const PANELS_TOGETHER = 2;
 const LARGEST_CHUNK_BYTES = 128 << 20;
 /** Maximum number of bytes that are transposed and uploaded in one write. */

@@ -76,7 +76,8 @@ export interface PartScored extends Scored {
 /**
  * Finds the items with the best scores among the items that have patches. Returns undefined if an existing
  * row of the vector table changed during the search, because the results could then name wrong items.
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  * @throws the signal's reason
  */
 export async function searchParts(

@@ -25,7 +25,8 @@ const DEPENDENT = 1e-10;
  * Computes the coordinates of every row on the first two principal components, (count, 2). Returns undefined
  * if an existing row of the vector table changed during the computation, because the components could then
  * mix old and new vectors.
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  */
 export async function projectRows(
   items: Items,

@@ -39,7 +39,8 @@ export class Pace {
 /**
  * Finds the rows with the highest scores for each query. Returns undefined if an existing row of the vector
  * table changed during the search. The results could then name wrong items, so the caller must search again.
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  * @throws the signal's reason
  */
 export async function searchCpu(

@@ -21,7 +21,7 @@ export interface QueueEvents {
   readonly onImage: () => void;
   /** Called when a file was found that is not an image. */
   readonly onIgnored: () => void;
-  /** Called for an image that the index already has. */
+  /** Called for an image that the index already has and whose file has not changed. */
   readonly onUnchanged: () => void;
   /**
    * Called when a file cannot be ingested.

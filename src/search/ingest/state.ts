@@ -79,7 +79,7 @@ interface Source {
   readonly prefix: string;
   /** Handle of the folder or file; undefined if the browser provided none. */
   handle: FileSystemHandle | undefined;
-  /** True if items with this prefix may have come from a different folder. */
+  /** True if some items with this prefix may have come from a different folder of the same name. */
   mixed: boolean;
 }
 
@@ -96,7 +96,7 @@ export interface KnownSources {
 /**
  * Records the files and folders of an ingest as sources of the index. The items of two folders with the same
  * name would have the same ids. Therefore, if the handles show that two folders differ, the second folder is
- * refused. If there are no handles, it is not refused, but `removeMissing` is.
+ * refused. If there are no handles, the second folder is accepted, but the option `removeMissing` is refused.
  * @param under the option `under`; if defined, the caller declares that all ids with this prefix belong to
  *   the ingested folder
  * @throws IndexError INDEX_DUPLICATE_ID if a different folder of the same name is known; INDEX_OPTIONS if

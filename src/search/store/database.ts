@@ -130,8 +130,8 @@ export class Database {
   }
 
   /**
-   * Runs `task` with the connection, and repeats it if the connection is lost meanwhile. A task that writes
-   * must be idempotent: it must recognise that an earlier attempt was committed.
+   * Runs `task` with the connection, and repeats it if the connection is lost while the task runs. A task
+   * that writes must be idempotent: it must recognise that an earlier attempt was committed.
    */
   run<T>(task: (db: Connection) => Promise<T>): Promise<T> {
     return this.#retrying(() => (this.#connection ??= this.#connectAgain()), task);
