@@ -405,7 +405,8 @@ export class Ingest {
     try {
       this.#report();
     } catch (error) {
-      if (phase !== 'failed' && phase !== 'aborted') throw error; // the caller gets the error that ended the ingest
+      // After a failure or an abort, the caller gets the error that ended the ingest, not that of `onProgress`.
+      if (phase !== 'failed' && phase !== 'aborted') throw error;
     }
   }
 

@@ -10,7 +10,7 @@ import { readRecord, type ItemRow, type Seals, type StateRow } from './rows.js';
 import type { NewSegment, SegmentFiles } from './segments.js';
 import type { StoredItem } from '../journal.js';
 
-/** One open index. */
+/** The name, database, files and header of one open index. */
 export interface Context {
   readonly name: string;
   readonly database: Database;
