@@ -405,7 +405,7 @@ export class Ingest {
     try {
       this.#report();
     } catch (error) {
-      // After a failure or an abort, the caller gets the error that ended the ingest, not that of `onProgress`.
+      // After a failure or an abort, the caller gets the error that ended the ingest, not this error.
       if (phase !== 'failed' && phase !== 'aborted') throw error;
     }
   }
