@@ -36,8 +36,8 @@ let warm = new Set<string>();
 const foreground = byId('foreground', HTMLInputElement);
 const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
 /**
- * If the first forward pass for a grid size takes less than this time in ms, it is repeated at once, so that
- * the page shows the time of a warm forward pass.
+ * If the first forward pass for a grid size takes less than this time in ms, the page repeats the pass at
+ * once and shows the time of the second, warm pass.
  */
 const QUICK_MS = 400;
 
@@ -172,14 +172,15 @@ export async function show(): Promise<void> {
 
 /**
  * Computes the features of a picture with a model and an input size, and stores them in `shown`. Returns true
- * if this was the first forward pass for this grid size and took less than `QUICK_MS`.
+ * if this was the first forward pass for this grid size and took less than `QUICK_MS`: the caller then
+ * repeats the pass to measure a warm one.
  */
 async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<boolean> {
   if (shown?.loaded === by && shown.picture === now && shown.input === size) return false;
   view.setStatus(`Computing the features of ${now.name}.`);
   setEmpty('');
   clearSimilarity();
-  setBusy(true); // the photograph is visible meanwhile, and the features fade in over it
+  setBusy(true); // shows the photograph until the features fade in over it
   const { features, forwardMs } = await run(by.model, now, size, signal);
   shown?.features.dispose();
   shown = { features, loaded: by, picture: now, input: size };

@@ -18,8 +18,8 @@ export function chosen(name: string): string {
 }
 
 /**
- * Checks the radio button with this name and value. If there is none, all radio buttons with this name are
- * unchecked.
+ * Checks the radio button with this name and value. If no radio button has this value, all radio buttons with
+ * this name are unchecked.
  */
 export function choose(name: string, value: string): void {
   for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`))

@@ -34,7 +34,7 @@ export async function loadModel<Model extends { dispose(): void }>(
   const startMs = performance.now();
   const model = await open(from, choice, { dtype: choice.dtype, signal, onProgress });
   if (signal.aborted) {
-    model.dispose(); // the load ended just before it was aborted
+    model.dispose(); // the load succeeded just before it was aborted: nobody uses its model
     throw signal.reason;
   }
   return { model, choice, loadMs: performance.now() - startMs };

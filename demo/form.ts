@@ -1,6 +1,6 @@
 /**
- * The form in which a model is chosen. A model is loaded only when the button is pressed, which shows the
- * size of the download.
+ * The form in which a model is chosen. A model is loaded only when the visitor presses the button, whose text
+ * shows the size of the download.
  */
 import { byId, choose, chosen, setText } from './dom.js';
 import { megabytes } from './format.js';
@@ -40,7 +40,7 @@ export const choiceOfFiles = (checkpoint: CheckpointFiles): ModelChoice => ({
   ...checkpoint,
 });
 
-/** Sets the fields of the form to a choice. */
+/** Sets the fields of the form to the given choice of a model. */
 export function setForm(choice: ModelChoice): void {
   choose('size', choice.size);
   choose('weights', choice.weights);
@@ -51,7 +51,7 @@ export function setForm(choice: ModelChoice): void {
   refresh();
 }
 
-/** Tells the form which model is loaded and which model is being loaded. */
+/** Updates the form after a change of the loaded model or of the model that is being loaded. */
 export function setLoaded(loaded: ModelChoice | undefined, loading: ModelChoice | undefined): void {
   current = loaded;
   coming = loading;

@@ -39,7 +39,8 @@ export function startInputs({ onPicture, onWeights }: Inputs): void {
   const take = (files: readonly File[]): void => {
     const checkpoint = checkpointAmong(files);
     const pictures = files.filter(({ name }) => !/\.(json|safetensors)$/i.test(name));
-    const picture = pictures[0] ?? (checkpoint ? undefined : files[0]); // a lone JSON file is shown as an error
+    // A JSON file without weights is passed on, and fails as a picture.
+    const picture = pictures[0] ?? (checkpoint ? undefined : files[0]);
     if (checkpoint) onWeights(checkpoint);
     if (picture) onPicture(picture, picture.name);
   };
@@ -49,7 +50,7 @@ export function startInputs({ onPicture, onWeights }: Inputs): void {
     byId(`choose-${what}`, HTMLButtonElement).addEventListener('click', () => input.click());
     input.addEventListener('change', () => {
       take([...(input.files ?? [])]);
-      input.value = ''; // so that choosing the same file a second time is a change too
+      input.value = ''; // so that choosing the same file again fires `change` again
     });
   }
 

@@ -45,7 +45,7 @@ export class Latest {
       if (signal.aborted) return undefined;
       throw error;
     } finally {
-      running.catch(() => undefined); // after an abort nothing handles this rejection
+      running.catch(() => undefined); // prevents an unhandled rejection after an abort
       if (this.#controller === controller) this.#controller = undefined;
     }
   }

@@ -1,5 +1,6 @@
 /**
- * Draws the two pictures: the photograph, cropped as the model sees it, and its features over a copy of it.
+ * Draws the two pictures of the page: the photograph, cropped as the model sees it, and a copy of the
+ * photograph with its features on top.
  */
 import type { PatchPosition, Preprocessing } from '../src/index.js';
 import { byId } from './dom.js';

@@ -1,4 +1,4 @@
-/** The visitor's choices: plain data types and functions of them. */
+/** Data types of the visitor's choices (model, picture, input size), and functions that describe a choice. */
 import type { DINOv2 } from '../src/index.js';
 
 export type Size = 'small' | 'base' | 'large';
@@ -10,8 +10,8 @@ export interface ModelChoice {
   readonly weights: WeightsFrom;
   readonly dtype: 'fp32' | 'fp16';
   /**
-   * The weights file that the visitor chose, if `weights` is `file`; then `config` and `preprocessor` may be
-   * its config.json and preprocessor_config.json.
+   * The weights file that the visitor chose; undefined unless `weights` is `file`. `config` and
+   * `preprocessor` are the files config.json and preprocessor_config.json, if the visitor chose them too.
    */
   readonly file?: File | undefined;
   readonly config?: File | undefined;

@@ -31,8 +31,8 @@ const waiting: { readonly source: IngestSource; readonly under: string | undefin
 let unfinished: UnfinishedIngest | undefined;
 
 /**
- * Adds the photographs of a source: at once, or, if an ingest is running or no model is loaded, as soon as
- * possible.
+ * Adds the photographs of a source. If an ingest is running or no model is loaded, the source waits until the
+ * ingest has ended and a model is loaded.
  * @param under prefix of the ids, if the collection already has a folder of the same name
  */
 export function add(source: IngestSource, under?: string): void {
@@ -136,8 +136,9 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
 }
 
 /**
- * The failures that the page shows. If several files share a failure, `ingest` replaces the failure's object
- * whenever a further file joins it, so the objects here show which failures have changed.
+ * The failure objects that the page shows. Several files can share one failure. `ingest` makes a new object
+ * for a failure whenever another file is added to it, so a comparison with these objects shows which failures
+ * have changed.
  */
 let failuresShown: IngestFailure[] = [];
 

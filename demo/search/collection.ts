@@ -31,7 +31,7 @@ let identity: ModelIdentity | undefined;
 let forgetful: unknown;
 /** True if the stored collection cannot be opened. No new collection is made until the visitor deletes it. */
 let blocked = false;
-/** Settles when the most recent deletion of the collection has ended. */
+/** A promise that settles when the most recent deletion of the collection has ended. */
 let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 
@@ -43,7 +43,10 @@ const tabs = new BroadcastChannel('photograph search');
 
 export const collection = (): EmbeddingIndex | undefined => index;
 
-/** Returns the loaded model if the collection was made with it or does not exist yet; otherwise undefined. */
+/**
+ * Returns the loaded model if it can add photographs to the collection: the collection was made with this
+ * model or does not exist yet. Otherwise returns undefined.
+ */
 export function usableModel(): DINOv2 | undefined {
   return loaded && identity && (!index || sameModel(index.header.model)) ? loaded.model : undefined;
 }

@@ -106,8 +106,8 @@ export function startDrawing(onPart: (part: Part | undefined) => void): void {
 }
 
 /**
- * The first arrow key makes a box in the middle. Further arrow keys move the box; with Shift they move only
- * its lower right corner.
+ * The first press of an arrow key makes a box in the middle of the photograph. Further presses move the box.
+ * With Shift, they resize the box by moving its lower right corner.
  */
 function byKey(key: string, size: boolean): Part {
   if (!part) return { left: 0.25, top: 0.25, width: 0.5, height: 0.5 };

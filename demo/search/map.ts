@@ -108,8 +108,8 @@ export class MapView {
   }
 
   /**
-   * Moves to the nearest photograph in the direction of an arrow key. Distance at a right angle to this
-   * direction counts twice.
+   * Moves to the nearest photograph in the direction of an arrow key. The component of a distance at a right
+   * angle to this direction counts twice, so that photographs straight ahead are preferred.
    */
   #step(key: string): void {
     const from = this.#at;

@@ -108,8 +108,8 @@ function remembered(): ModelChoice | undefined {
 }
 
 /**
- * When the page starts, loads the last model, or shows that the browser lacks what the library needs. Nothing
- * is downloaded unless the visitor loads a model.
+ * When the page starts, loads the model that was used last, or shows which feature that the library requires
+ * is missing in the browser. Nothing is downloaded unless the visitor loads a model.
  */
 export async function startModel(onLoaded: () => void): Promise<void> {
   onModel = onLoaded;

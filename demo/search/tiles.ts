@@ -10,7 +10,10 @@ export interface Tile {
   readonly id: string;
   readonly metadata: unknown;
   readonly score?: number | undefined;
-  /** The part of this photograph that matched, in patches, if the search was for a part of a photograph. */
+  /**
+   * The part of this photograph that matched, in patches. Undefined unless the search was for a part of a
+   * photograph.
+   */
   readonly part?: Pick<PartHit, 'box' | 'grid'> | undefined;
 }
 

@@ -64,7 +64,7 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
   }
 }
 
-/** Handles the weights and exported collections among the files. Returns true if there are any. */
+/** Handles the weights and exported collections among the files. Returns true if there are any such files. */
 function takeSafetensors(files: readonly File[], ways: Ways): boolean {
   const checkpoint = checkpointAmong(files);
   if (checkpoint) ways.onSafetensors(checkpoint);
@@ -76,8 +76,8 @@ function startDrops(ways: Ways): void {
   const zones = [...drop.querySelectorAll<HTMLElement>('[data-zone]')];
   const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes('Files') ?? false;
   /**
-   * True if a photograph that is dropped here is searched for: it is a single one, and the pointer is in the
-   * right-hand half of the page. Otherwise it is added to the collection.
+   * True if dropped files start a search: a single photograph was dropped in the right-hand half of the page.
+   * All other dropped photographs are added to the collection.
    */
   const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean =>
     !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;

@@ -16,7 +16,7 @@ export class ChangeQueue {
   #last: Promise<unknown> = Promise.resolve();
   #stopWatching: (() => void) | undefined;
 
-  /** @param checkOpen throws if the index is disposed */
+  /** @param checkOpen function that throws if the index is disposed */
   constructor(items: Items, journal: Journal, checkOpen: () => void) {
     this.#items = items;
     this.#journal = journal;
@@ -30,8 +30,8 @@ export class ChangeQueue {
 
   /**
    * Makes one change after all earlier changes: first in durable storage, then in memory.
-   * @param prepare returns the change. At the time of its call, the items in memory include all earlier
-   *   changes, also changes made by other tabs. If `prepare` throws, nothing is changed.
+   * @param prepare returns the change. When `prepare` is called, the items in memory include all earlier
+   *   changes, including those made by other tabs. If `prepare` throws, nothing is changed.
    */
   run(prepare: () => Promise<readonly Change[]>): Promise<void> {
     const change = this.#last.then(async () => {

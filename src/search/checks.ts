@@ -91,7 +91,8 @@ export function checkId(id: unknown, where: string): asserts id is string {
 }
 
 /**
- * Returns a frozen copy of a JSON value, or null if the value is undefined.
+ * Returns a frozen copy of a JSON value. Missing metadata (undefined) is stored as null, so the result is
+ * then null.
  * @throws IndexError INDEX_METADATA
  */
 export function jsonCopy(metadata: unknown, where: string): unknown {
@@ -228,8 +229,8 @@ export function decodedPatches(
 const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
 
 /**
- * Returns the names of the header fields in which two indexes differ. If there are any, vectors of one index
- * cannot be compared with vectors of the other.
+ * Returns the names of the header fields in which two indexes differ. If any field differs, vectors of one
+ * index cannot be compared with vectors of the other index.
  */
 export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [
   ...(sameModel(a.model, b.model) ? [] : (['model'] as const)),

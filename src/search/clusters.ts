@@ -13,8 +13,8 @@ import { Pace } from './searchCpu.js';
 export interface Assigner {
   /**
    * Returns, for every row, the index of the centre with the highest exact score. If several centres have
-   * this score, it is the first of them. Returns undefined if an existing row of the vector table changed
-   * meanwhile.
+   * this score, the first of them is chosen. Returns undefined if an existing row of the vector table changed
+   * during the computation, because the scores could then mix old and new vectors.
    * @param centers unit vectors
    */
   assign(
@@ -32,10 +32,11 @@ export interface RowClusters {
 }
 
 /**
- * Computes the clusters of the rows. Returns undefined if an existing row of the vector table changed
- * meanwhile.
+ * Computes the clusters of the rows. Returns undefined if an existing row of the vector table changed during
+ * the computation, because the clusters could then mix old and new vectors.
  * @param assigner assigns rows on the GPU; if undefined, the CPU assigns them
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  */
 export async function clusterRows(
   items: Items,
@@ -102,7 +103,7 @@ function normalized(sum: Float64Array): Float32Array<ArrayBuffer> | undefined {
 
 /**
  * Returns the index of the centre with the highest float64 score for one row. If several centres have this
- * score, it is the first of them.
+ * score, returns the first of them.
  */
 export function nearestCenter(items: Items, row: number, queries: readonly Float64Array[]): number {
   let [best, highest] = [0, -Infinity];
@@ -141,7 +142,8 @@ async function assignRows(
 /**
  * Chooses the initial centres by k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the rows: each
  * further centre is a row drawn with a probability proportional to its squared distance from the nearest
- * centre chosen so far. Returns undefined if an existing row of the vector table changed meanwhile.
+ * centre chosen so far. Returns undefined if an existing row of the vector table changed during the
+ * computation, because the distances could then mix old and new vectors.
  */
 async function startCenters(
   items: Items,
@@ -177,7 +179,7 @@ async function startCenters(
     if (!(await rest())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
-    // The last possible row, in case rounding errors leave `target` above zero after the loop.
+    // If rounding errors leave `target` above zero after the loop, the last row that may be drawn is chosen.
     chosen = distances.findLastIndex((distance) => distance > 0);
     if (chosen < 0) break; // the sample has fewer distinct directions than `k`
     for (let i = 0; i < size; i++) {

@@ -17,7 +17,7 @@ import type { VectorTable } from './table.js';
 export interface PairFinder {
   /**
    * Compares all rows, and passes the candidate pairs that it finds to `onPairs`.
-   * @param groups the groups joined so far
+   * @param groups the groups of rows that have been joined so far
    * @param onPairs joins the candidate pairs whose score reaches the threshold; resolves to false if an
    *   existing row of the vector table changed
    * @returns false if an existing row of the vector table changed, so that all rows must be compared again
@@ -33,9 +33,11 @@ export interface PairFinder {
 
 /**
  * Computes the groups of near-duplicates. Each group has two or more rows. Returns undefined if an existing
- * row of the vector table changed meanwhile.
+ * row of the vector table changed during the computation, because the groups could then mix old and new
+ * vectors.
  * @param finder proposes candidate pairs; if undefined, all pairs are scored on the CPU
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  */
 export async function duplicateRows(
   items: Items,

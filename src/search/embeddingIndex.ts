@@ -94,7 +94,7 @@ export class EmbeddingIndex {
     }
   }
 
-  /** Ids of the damaged items that `open` left out because of `repair: 'drop'`. */
+  /** Ids of the damaged items that `open` left out because it was called with `repair: 'drop'`. */
   get dropped(): readonly string[] {
     return this.#journal.dropped;
   }

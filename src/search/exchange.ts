@@ -191,7 +191,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // not JSON: the caller refuses undefined
+    return undefined; // the text is not JSON: the caller throws an error if it gets undefined
   }
 }
 

@@ -12,9 +12,15 @@ import type { VectorStorage } from './journal.js';
 import type { VectorTable } from './table.js';
 
 const PANEL_ROWS = 64;
-/** Number of quads in a panel. A quad is four rows whose scores a kernel computes at once. */
+/**
+ * Number of quads in a panel. A panel is a group of 64 rows; a quad is a group of four rows whose scores a
+ * kernel computes at once.
+ */
 export const PANEL_QUADS: number = PANEL_ROWS / 4;
-/** The kernels process panels in pairs, so every chunk has an even number of panels. */
+/**
+ * The kernels process panels (groups of 64 rows) in pairs, so every buffer (chunk) has an even number of
+ * panels.
+ */
 const PANELS_TOGETHER = 2;
 const LARGEST_CHUNK_BYTES = 128 << 20;
 /** Maximum number of bytes that are transposed and uploaded in one write. */
@@ -33,7 +39,7 @@ export function wordsOf(dim: number, storage: VectorStorage): number {
   return together * Math.ceil(dim / valuesPerWord(storage) / together);
 }
 
-/** A buffer that holds some of the panels. */
+/** A GPU buffer that holds some of the panels (groups of 64 rows). */
 export interface Chunk {
   readonly buffer: GPUBuffer;
   readonly firstPanel: number;
@@ -51,7 +57,7 @@ export class GpuRows {
   #panels = 0;
   /** The most recent call of `update`. Updates run one at a time, so the next update waits for it. */
   #updates: Promise<unknown> = Promise.resolve();
-  /** Number of rows that have been uploaded. */
+  /** Number of rows that have been uploaded to the GPU. */
   #written = 0;
 
   constructor(gpu: Gpu, table: VectorTable) {
@@ -62,7 +68,8 @@ export class GpuRows {
   }
 
   /**
-   * Number of quads (four rows) for which the chunks have room. A buffer of scores needs room for as many.
+   * Number of quads (four rows) for which the chunks have room. A buffer for scores needs room for the scores
+   * of as many quads.
    */
   get quads(): number {
     return this.#panels * PANEL_QUADS;
@@ -135,7 +142,10 @@ export class GpuRows {
     this.#written = count;
   }
 
-  /** Uploads panels `begin` … `end - 1`. The last panel may have unused rows, whose scores are never read. */
+  /**
+   * Uploads the panels (groups of 64 rows) from `begin` to `end - 1`. The last panel may have unused rows,
+   * whose scores are never read.
+   */
   async #write(task: Task, begin: number, end: number): Promise<void> {
     let writtenBytes = 0;
     const panelWords = PANEL_ROWS * this.#rowWords;
@@ -160,7 +170,7 @@ export class GpuRows {
     }
   }
 
-  /** Writes a row into `words` in the layout of its panel. */
+  /** Writes a row into `words` in the layout of its panel, where the words of 64 rows are interleaved. */
   #transpose(row: number, words: Uint32Array<ArrayBuffer>, panelBegin: number): void {
     const { numbers, begin, scale } = this.#table.view(row);
     const { dim } = this.#table;

@@ -133,8 +133,8 @@ export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undef
 }
 
 /**
- * Returns the preprocessing text of a model. Older versions of this library wrote a batch size at its start,
- * which is left out.
+ * Returns the preprocessing text of a model. Older versions of this library wrote a batch size at the start
+ * of this text; the batch size is removed.
  */
 const preprocessingOf = (model: ModelIdentity | undefined): string | undefined =>
   model?.preprocessing.replace(/^batchSize \d+, /, '');

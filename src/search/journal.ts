@@ -108,14 +108,14 @@ export interface Journal {
    */
   readonly restored: boolean;
   /**
-   * Yields all items in the order in which they were put, without their thumbnails. Called once, when the
-   * index is opened.
+   * Yields all items without their thumbnails, in the order in which they were last put (added or replaced).
+   * Called once, when the index is opened.
    */
   items(signal?: AbortSignal): AsyncIterable<StoredItem>;
   /**
    * Commits changes. When the promise resolves, all changes are durable; when it rejects, no change was made.
-   * Commits run in the order of the calls. If `changes` is a function, it is called after watchers have
-   * received all commits made by other tabs.
+   * Commits run in the order of the calls. If `changes` is a function, it is called after the callbacks of
+   * `watch` have received all commits made by other tabs.
    */
   commit(changes: Changes): Promise<void>;
   /** Reads the thumbnail of an item; undefined if the item has none. */

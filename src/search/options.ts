@@ -35,7 +35,7 @@ export interface IndexOptions {
 export interface OpenOptions extends IndexOptions {
   /** Asks the browser not to evict the index (`navigator.storage.persist()`). Default false. */
   readonly persist?: boolean;
-  /** Aborts the opening, also while it waits for a different tab. */
+  /** Signal that aborts `open`, even while `open` waits for another tab. */
   readonly signal?: AbortSignal | undefined;
   /**
    * `drop` opens a damaged index with its intact items and lists the ids of the damaged items in `dropped`.

@@ -17,7 +17,8 @@ import type { VectorTable } from './table.js';
 /** Maximum number of candidate pairs of one tile that the GPU buffer can hold. */
 const CAPACITY = 1 << 19;
 /**
- * Number of candidate pairs that the first read returns, together with the total number of pairs of the tile.
+ * The first read of a tile's results returns the number of all its candidate pairs, and at most this many of
+ * the pairs.
  */
 const FEW = 2048;
 

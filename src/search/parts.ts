@@ -75,8 +75,9 @@ export interface PartScored extends Scored {
 
 /**
  * Finds the items with the best scores among the items that have patches. Returns undefined if an existing
- * row of the vector table changed meanwhile.
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * row of the vector table changed during the search, because the results could then name wrong items.
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  * @throws the signal's reason
  */
 export async function searchParts(
@@ -136,8 +137,8 @@ function patchScores(tokens: Float32Array, query: Float64Array, count: number): 
 }
 
 /**
- * Returns the window with the highest mean score. If several windows have this score, it is the first of them
- * in the order of window size, row and column.
+ * Returns the window with the highest mean score. If several windows have this score, returns the first of
+ * them in the order of window size, row and column.
  */
 function bestWindow(
   scores: Float64Array,
@@ -168,9 +169,7 @@ function bestWindow(
   return best;
 }
 
-/**
- * Returns the window sizes without repetitions, beginning with the region's size. No size exceeds the image.
- */
+/** Returns the distinct window sizes, the region's own size first. No window is larger than the image. */
 function windowSizes(region: RegionQuery, rows: number, cols: number): [number, number][] {
   const sizes = new Map<string, [number, number]>();
   for (const scale of [1, ...SCALES]) {

@@ -23,8 +23,10 @@ const DEPENDENT = 1e-10;
 
 /**
  * Computes the coordinates of every row on the first two principal components, (count, 2). Returns undefined
- * if an existing row of the vector table changed meanwhile.
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * if an existing row of the vector table changed during the computation, because the components could then
+ * mix old and new vectors.
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  */
 export async function projectRows(
   items: Items,
@@ -35,7 +37,10 @@ export async function projectRows(
   const { dim, count, moves } = vectors;
   const pace = new Pace();
   const row32 = new Float32Array(dim);
-  /** Calls `visit` for all rows. Returns false if an existing row of the vector table changed meanwhile. */
+  /**
+   * Calls `visit` for every row. Stops and returns false if an existing row of the vector table has changed
+   * since the computation began.
+   */
   const pass = async (visit: (values: Float32Array, row: number) => void): Promise<boolean> => {
     for (let row = 0; row < count; row++) {
       if (row % 128 === 0 && !whole) {

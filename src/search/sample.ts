@@ -4,7 +4,7 @@
  */
 import type { VectorTable } from './table.js';
 
-/** Minimum number of rows in the sample. */
+/** Minimum number of rows in the sample from which k-means chooses its initial centres. */
 export const SAMPLE = 4096;
 /** Minimum number of sampled rows per cluster. */
 export const ROWS_PER_CLUSTER = 8;

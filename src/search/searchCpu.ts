@@ -19,7 +19,7 @@ export interface Limits {
   readonly threshold: number;
 }
 
-/** Time after which a loop yields to the event loop. */
+/** Time in ms after which a loop yields to the event loop. */
 const SLICE_MS = 12;
 const ROWS = 1024;
 
@@ -38,8 +38,9 @@ export class Pace {
 
 /**
  * Finds the rows with the highest scores for each query. Returns undefined if an existing row of the vector
- * table changed meanwhile: the caller must then search again.
- * @param whole true to run without yielding to the event loop, so that no vector can change meanwhile
+ * table changed during the search. The results could then name wrong items, so the caller must search again.
+ * @param whole true to run without yielding to the event loop, so that no vector can change during the
+ *   computation
  * @throws the signal's reason
  */
 export async function searchCpu(

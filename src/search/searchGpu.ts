@@ -35,18 +35,20 @@ import { TopK, type Scored } from './topK.js';
 /** Number of queries that share one pass over the vectors. */
 const QUERIES = 4;
 /**
- * Maximum number of quads (four rows) per block. Blocks are smaller if there would otherwise be fewer than
- * BLOCKS_PER_HIT blocks for each requested result.
+ * Maximum number of quads (groups of four rows) per block. The GPU computes the highest score of each block.
+ * Blocks are smaller if there would otherwise be fewer than BLOCKS_PER_HIT blocks for each requested result.
  */
 const BLOCK_QUADS = 16;
 const BLOCKS_PER_HIT = 4;
 /**
- * Number of low bits of a floor (as an integer) that are ignored. The score that they represent is smaller
- * than the margin.
+ * The kernel search_floor computes the floor (the minimum score of a candidate) from an integer that is
+ * ordered like the scores. It leaves this number of low bits of the integer 0, which lowers the floor by less
+ * than the error margin.
  */
 const IGNORED_BITS = 8;
 /**
- * Number of candidates beyond k that the first read returns. It also returns the number of all candidates.
+ * The first read of a search returns the number of all candidates, and up to k + MORE_CANDIDATES of the
+ * candidates, where k is the number of requested results.
  */
 const MORE_CANDIDATES = 512;
 /**
@@ -101,7 +103,7 @@ export class GpuSearch {
    * for it.
    */
   #lastSearch: Promise<unknown> = Promise.resolve();
-  /** Settles when all searches for pairs and all cluster assignments have ended. */
+  /** A promise that settles when all computations of `duplicates` and `clusters` have ended. */
   #users: Promise<unknown> = Promise.resolve();
 
   private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernels: Kernels) {
@@ -192,7 +194,7 @@ export class GpuSearch {
 
   /**
    * Finds the rows with the highest scores for each query, among the rows that exist at the time of the call.
-   * Returns undefined if one of these rows has changed since: the caller must then search again.
+   * Returns undefined if one of these rows changed during the search, so that the caller must search again.
    * @throws DeviceError KERNEL_WRONG if an f32 score differs from the exact score by more than its error
    *   bound; the signal's reason
    */
@@ -273,7 +275,8 @@ export class GpuSearch {
 
   /**
    * Runs the kernels and reads the candidates of each query. Returns undefined if an existing row of the
-   * vector table changed meanwhile.
+   * vector table changed before the candidates were read, because their row numbers could then belong to
+   * different items.
    */
   async #candidates(
     task: Task,

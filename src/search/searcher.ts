@@ -10,9 +10,9 @@ import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
 
 /**
- * True for SwiftShader, which is slower than JavaScript; other software adapters may be faster. A search of
- * 100,000 × 384 vectors in f16 took 253 ms of CPU time on SwiftShader, 136 ms in JavaScript and 35 ms on
- * llvmpipe (bench/RESULTS.md).
+ * Returns true for SwiftShader, a software adapter that is slower than JavaScript. Other software adapters
+ * may be faster than JavaScript. A search of 100,000 × 384 vectors in f16 took 253 ms of CPU time on
+ * SwiftShader, 136 ms in JavaScript and 35 ms on llvmpipe (bench/RESULTS.md).
  */
 const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean =>
   /swiftshader/i.test(`${vendor} ${architecture} ${description}`);

@@ -78,8 +78,8 @@ export async function commitItems(
 }
 
 /**
- * Refuses an item if another ingest has added a different photograph under the same id since the id was
- * looked up. Returns true if the item was refused.
+ * Refuses an item if another ingest added a different photograph with the same id after this ingest had
+ * looked up the id in the index. Returns true if the item was refused.
  */
 function refuseTaken(
   index: IngestIndex,

@@ -1,6 +1,6 @@
 /**
- * `Failures`: the list of files that could not be ingested. Files that have the same format, if this browser
- * does not decode the format, share one entry of the list.
+ * `Failures`: the list of files that could not be ingested. All files of a format that this browser cannot
+ * decode share one entry of the list.
  */
 import { ImageError } from '../../errors.js';
 import type { IngestFailure } from './options.js';

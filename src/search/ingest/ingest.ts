@@ -26,9 +26,9 @@ import { claimFolders, recordRun } from './state.js';
 import type { EmbedFilesOptions, IngestIndex, IngestModel, IngestResult } from './target.js';
 import { folderOf } from './walk.js';
 
-/** Minimum time between two writes of the ingest's progress to the index (`recordRun`). */
+/** Minimum time in ms between two writes of the ingest's progress to the index (`recordRun`). */
 const RECORD_EVERY_MS = 2000;
-/** Minimum time between two calls of `onProgress`. */
+/** Minimum time in ms between two calls of `onProgress`. */
 const REPORT_EVERY_MS = 100;
 /** Maximum number of results that wait for a commit, as a multiple of the batch size. */
 const MOST_UNCOMMITTED = 4;
@@ -132,7 +132,7 @@ export class Ingest {
     this.finished.catch(() => undefined); // prevents an unhandled rejection if the caller does not await it
   }
 
-  /** Counts and speed at this moment. */
+  /** The current counts and speed of the ingest. */
   get progress(): IngestProgress {
     const { images, unchanged, added, updated, failed } = this.#counts;
     const { perSecond } = this.#rate;
@@ -191,10 +191,11 @@ export class Ingest {
         await lookedUp;
         if (removeMissing) await this.#removeMissing(roots, claims.prefixes);
       } catch (error) {
-        this.#enter(signal.aborted ? 'aborted' : 'failed'); // this also ends the walk
+        this.#enter(signal.aborted ? 'aborted' : 'failed'); // this also ends the walk through the folders
         throw error;
       } finally {
-        await untilAborted(() => walked, signal); // a folder that never responds must not block
+        // A folder that never responds must not block the end of the ingest.
+        await untilAborted(() => walked, signal);
       }
       await this.#recordRun(roots, true);
       this.#enter('done');
@@ -207,7 +208,10 @@ export class Ingest {
     }
   }
 
-  /** True if the index already has this file. If the item lacks only its thumbnail, adds the thumbnail. */
+  /**
+   * Returns true if the index already has this file. If only the thumbnail of its item is missing, adds the
+   * thumbnail.
+   */
   async #isDone(id: string, file: File): Promise<boolean> {
     if (!this.#index.has(id)) this.#newNames.add(id);
     if (!isUnchanged(this.#index, id, file, this.#look)) return false;
@@ -228,8 +232,8 @@ export class Ingest {
   }
 
   /**
-   * Runs passes until all images are done. A pass ends early if the ingest is paused, or if an image is too
-   * large for the GPU.
+   * Runs passes, each of which embeds and commits waiting images, until all images are done. A pass ends
+   * early if the ingest is paused, or if an image is too large for the GPU.
    */
   async #work(roots: readonly Root[]): Promise<void> {
     for (;;) {
@@ -401,7 +405,8 @@ export class Ingest {
     try {
       this.#report();
     } catch (error) {
-      if (phase !== 'failed' && phase !== 'aborted') throw error; // the caller gets the error that ended the ingest
+      // After a failure or an abort, the caller gets the error that ended the ingest, not this error.
+      if (phase !== 'failed' && phase !== 'aborted') throw error;
     }
   }
 

@@ -74,8 +74,8 @@ export async function checkModel(
 /**
  * Returns the ids of items that came from the ingested folders and whose files no longer exist in them.
  * @param folders id prefixes of the ingested folders
- * @param known id prefixes of all folders and files that the index was made from. An item is not missing if
- *   it came from one of these that lies within an ingested folder but is not itself ingested now
+ * @param known id prefixes of all folders and files that the index was made from. Some of them lie within an
+ *   ingested folder but are not part of this ingest: their items do not count as missing
  * @param seen ids of the files that this ingest found
  */
 export function missingIds(

@@ -12,9 +12,10 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   /** Longer side of the stored thumbnails in pixels; 0 stores none. Default 256. */
   readonly thumbnailPx?: number | undefined;
   /**
-   * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. Setting a prefix,
-   * even '', also declares that all ids that begin with it and the folder's name belong to the ingested
-   * folder, so that a folder that was moved updates its items. Default: no prefix, and no such declaration.
+   * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. If `under` is set,
+   * even to '', the ingest assumes that all existing items whose ids begin with the prefix and the folder's
+   * name came from this folder, and updates them. Set it for a folder that was moved. Default: no prefix, and
+   * no such assumption.
    */
   readonly under?: string | undefined;
   /** True to remove items of the ingested folders whose files no longer exist. Default false. */

@@ -21,10 +21,10 @@ export interface QueueEvents {
   readonly onImage: () => void;
   /** Called when a file was found that is not an image. */
   readonly onIgnored: () => void;
-  /** Called for an image that the index already has. */
+  /** Called for an image that the index already has and whose file has not changed. */
   readonly onUnchanged: () => void;
   /**
-   * Called when a file failed.
+   * Called when a file cannot be ingested.
    * @param counts true if `onImage` has already been called for this file
    */
   readonly onFailure: (id: string, error: unknown, counts: boolean) => void;

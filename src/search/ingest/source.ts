@@ -1,6 +1,6 @@
 /**
- * Sources of an ingest: files, handles and drops. `rootsOf` converts each of them to roots, where the walk
- * starts.
+ * Sources of an ingest: files, handles, and files that were dropped on the page. `rootsOf` converts a source
+ * to its roots: the files and folders where the walk starts.
  */
 import { kindOf, wrongKind } from '../../optionObject.js';
 import { isHandle, type DroppedItem } from './fileSystem.js';
@@ -44,8 +44,8 @@ export function droppedFiles(items: DataTransferItemList): DroppedFiles {
 }
 
 function rootOf(item: DroppedItem): Promise<Root | undefined> {
-  // All three methods must be called before the event handler returns. `getAsFileSystemHandle` may be refused
-  // (insecure page) or return null (an item made by a script).
+  // All three methods must be called before the event handler returns. `getAsFileSystemHandle` may reject (on
+  // an insecure page) or resolve to null (for an item that a script made).
   const file = item.getAsFile();
   const entry = item.webkitGetAsEntry();
   const handle = item.getAsFileSystemHandle?.() ?? Promise.resolve(null);

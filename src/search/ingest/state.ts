@@ -79,7 +79,7 @@ interface Source {
   readonly prefix: string;
   /** Handle of the folder or file; undefined if the browser provided none. */
   handle: FileSystemHandle | undefined;
-  /** True if items with this prefix may have come from a different folder. */
+  /** True if some items with this prefix may have come from a different folder of the same name. */
   mixed: boolean;
 }
 
@@ -87,14 +87,16 @@ interface Source {
 export interface KnownSources {
   /** Id prefixes of folders, and ids of files. */
   readonly prefixes: readonly string[];
-  /** Ids of files that the index already has: the handles show that the files are the same. */
+  /**
+   * Ids of the ingested files that the index already has: their handles show that they are the same files.
+   */
   readonly same: ReadonlySet<string>;
 }
 
 /**
  * Records the files and folders of an ingest as sources of the index. The items of two folders with the same
  * name would have the same ids. Therefore, if the handles show that two folders differ, the second folder is
- * refused. If there are no handles, it is not refused, but `removeMissing` is.
+ * refused. If there are no handles, the second folder is accepted, but the option `removeMissing` is refused.
  * @param under the option `under`; if defined, the caller declares that all ids with this prefix belong to
  *   the ingested folder
  * @throws IndexError INDEX_DUPLICATE_ID if a different folder of the same name is known; INDEX_OPTIONS if
@@ -116,7 +118,7 @@ export async function claimFolders(
     const found = sources.get(prefix);
     const isSame = found?.handle && handle && (await found.handle.isSameEntry(handle));
     if (folder === undefined && handle && under === undefined && index.has(prefix)) {
-      // If the existing item came from a different file of this name, the recorded source stays as it is.
+      // If the existing item came from a different file of this name, the recorded source is not changed.
       if (isSame) same.add(prefix);
       else if (!isFile(handle) || !(await isFileOf(index, prefix, handle))) continue;
     }

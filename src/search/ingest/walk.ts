@@ -9,7 +9,7 @@ export type WalkEntry =
       readonly kind: 'image';
       readonly id: string;
       readonly read: () => Promise<File>;
-      /** True for a file that was passed without its folder: its name alone identifies it. */
+      /** True for a file that was passed without its folder, so that only its name identifies it. */
       readonly alone?: boolean;
     }
   /** A file that is not an image, or a file that the operating system made. */
@@ -57,7 +57,7 @@ export async function* walk(
 
 /**
  * Returns the id prefix of a folder, or of the folder in a file's `webkitRelativePath`; undefined for a file
- * without such a path.
+ * that was passed without a folder.
  */
 export function folderOf(root: Root, under: string): string | undefined {
   const within = (path: string): string => (path === '' ? '' : `${path}/`);

@@ -25,11 +25,11 @@ export interface StoredIndex {
    * `damaged`: no, and the error of `EmbeddingIndex.open` says what is damaged.
    */
   readonly condition: 'good' | 'newer' | 'damaged';
-  /** Header of the index; undefined unless its condition is good. */
+  /** Header of the index; undefined unless `condition` is `good`. */
   readonly header: IndexHeader | undefined;
-  /** Number of items; undefined unless the condition is good. */
+  /** Number of items; undefined unless `condition` is `good`. */
   readonly items: number | undefined;
-  /** Size in bytes of the files with vectors and patches; undefined unless the condition is good. */
+  /** Size in bytes of the files with vectors and patches; undefined unless `condition` is `good`. */
   readonly bytes: number | undefined;
 }
 
@@ -156,7 +156,8 @@ export async function deleteIndex(name: string): Promise<boolean> {
 const marked = (row: HeaderRow): HeaderRow => sealHeader({ ...row, deleting: true });
 
 /**
- * Removes what an interrupted call of `deleteIndex` left of the index. The caller must hold the index's lock.
+ * If a call of `deleteIndex` was interrupted, removes the remaining files and the database of the index. The
+ * caller must hold the index's lock.
  */
 export async function finishDeletion(name: string): Promise<void> {
   const database = new Database(name);

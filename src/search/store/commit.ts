@@ -117,8 +117,8 @@ export async function applyChanges(
     writeSegments(context, added, need, () =>
       database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
         const current = await transaction.objectStore('state').get(ONLY);
-        // An earlier attempt has already committed this transaction, but its result was lost. Files that are
-        // no longer in use are removed when the index is next opened.
+        // An earlier attempt has already committed this transaction, but the connection was lost before it
+        // returned. Files that are no longer in use are removed when the index is next opened.
         if (current?.token === token) return [];
         if (current?.token !== state.token) throw overtakenError(context.name);
         const segments = await countSegments(context, transaction, added, replaced);
@@ -170,9 +170,9 @@ export async function applyChanges(
 }
 
 /**
- * If the storage was full when files were written, calls `write`, which writes no new files. The browser may
- * still count files that were just removed, and refuse this write too. It is therefore retried several times,
- * with pauses.
+ * If the storage was full when files were written, calls `write`, which runs only the transaction and writes
+ * no files. The browser may still count files that were just removed, and refuse this write too. It is
+ * therefore retried several times, with pauses.
  */
 async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = ROOM_TRIES): Promise<T> {
   if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;

@@ -20,7 +20,7 @@ import {
 } from './rows.js';
 import { Packer, SEGMENT_BYTES, segmentRow } from './segments.js';
 
-/** Files of one size class are merged once there are this many. */
+/** Files of one size class are merged once the class has this many files. */
 const MANY = 16;
 /**
  * Largest file size in the smallest size class. In each further class it is 16 times as large as in the class
@@ -30,8 +30,8 @@ const SMALL_BYTES = 2 ** 12;
 /** Files of this size or larger are merged only if they contain unused records. */
 const LARGE_BYTES = SEGMENT_BYTES / 2;
 /**
- * Number of removals that the database keeps for tabs that have not seen them yet. A tab that has missed more
- * removals compares all items.
+ * Number of item removals that the database keeps for tabs that have not read them yet. A tab that has missed
+ * more removals compares all items.
  */
 const REMOVALS = 1024;
 
@@ -132,7 +132,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
         }),
       );
   }
-  // A removal is copied as long as an older file may contain the removed item.
+  // A removal is copied to the merged file as long as an older file may contain the removed item.
   const removals = new Map<number, RemovalRow>();
   for (const row of segments) {
     const bytes = await files.read(row.name);

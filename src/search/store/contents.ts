@@ -14,11 +14,11 @@ export interface Contents {
   readonly header: string;
   /** Sequence number of the last change that was committed before this segment was written. */
   readonly settled: number;
-  /** Token of the commit that wrote the segment. All segments of a commit have the same token. */
+  /** Random id of the commit that wrote the segment. All segments of one commit have the same id. */
   readonly commit: string;
   /**
-   * Number of segments that the commit writes. If fewer segments with its token exist, the commit was
-   * interrupted.
+   * Number of segments that the commit writes. If fewer segments with the id of this commit exist, the commit
+   * was interrupted.
    */
   readonly parts: number;
   /** Database rows of the items whose records are in the segment. */

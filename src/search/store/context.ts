@@ -1,4 +1,7 @@
-/** `Context`: what the modules of the store share about one open index, and the functions that use it. */
+/**
+ * `Context`: name, database, files and header of one open index, which the modules of the store share, and
+ * functions that use them.
+ */
 import { withLock } from '../../storage/lock.js';
 import type { Database } from './database.js';
 import { IndexError } from '../../errors.js';
@@ -7,7 +10,7 @@ import { readRecord, type ItemRow, type Seals, type StateRow } from './rows.js';
 import type { NewSegment, SegmentFiles } from './segments.js';
 import type { StoredItem } from '../journal.js';
 
-/** One open index. */
+/** The name, database, files and header of one open index. */
 export interface Context {
   readonly name: string;
   readonly database: Database;
@@ -17,7 +20,7 @@ export interface Context {
   readonly header: string;
   /** Random id of this tab. The database records which tab last wrote files. */
   readonly tab: string;
-  /** False if this tab may have left files of a failed commit behind. */
+  /** False if a failed commit of this tab may have left files in the folder of the index. */
   clean: boolean;
 }
 
@@ -69,8 +72,8 @@ export async function readItem(
 /**
  * Records in the database that this tab writes files. If a different tab wrote last, it may have been killed
  * after it wrote files and before their transaction, so files that the database does not list are deleted
- * first. Otherwise, these files and the files that this tab is about to write would name the same preceding
- * commit in their tables of contents, and a rebuild of the database could not tell which of them were
+ * first. If they were kept, these files and the files that this tab is about to write would name the same
+ * preceding commit in their tables of contents. A rebuild of the database could not tell which of them were
  * committed.
  */
 async function claimWriter(context: Context): Promise<void> {

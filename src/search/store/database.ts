@@ -55,8 +55,8 @@ export async function databaseNames(): Promise<string[] | undefined> {
 }
 
 /**
- * Waits for `work`, but rejects with `error()` after `ms`. `work` cannot be cancelled: if it still succeeds
- * after that, `late` is called with its result, and must undo it.
+ * Waits for `work`, but rejects with `error()` if it takes longer than `ms`. `work` cannot be cancelled. If
+ * it succeeds after the rejection, `late` is called with its result, and must undo the work.
  */
 function within<T>(
   ms: number,
@@ -130,8 +130,8 @@ export class Database {
   }
 
   /**
-   * Runs `task` with the connection, and repeats it if the connection is lost meanwhile. A task that writes
-   * must be idempotent: it must recognise that an earlier attempt was committed.
+   * Runs `task` with the connection, and repeats it if the connection is lost while the task runs. A task
+   * that writes must be idempotent: it must recognise that an earlier attempt was committed.
    */
   run<T>(task: (db: Connection) => Promise<T>): Promise<T> {
     return this.#retrying(() => (this.#connection ??= this.#connectAgain()), task);
@@ -196,7 +196,7 @@ export class Database {
     connection?.then(
       (db) => db.close(),
       () => undefined,
-    ); // a connection that failed needs no closing
+    ); // if the opening failed, there is no connection to close
   }
 
   async #connectAgain(): Promise<Connection> {

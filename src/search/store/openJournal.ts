@@ -131,7 +131,8 @@ async function openExclusively(
   };
   const rows = await database.run(readRows);
   let damage = inspectRows(rows, seals);
-  if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that one error reports all damage
+  // Check the files too if the rows are damaged, so that one error reports all damage.
+  if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage);
   if (repair) damage = await inspectThumbnails(context, damage);
   const damaged = isDamaged(damage) || !readable;
   if (damaged && !repair) throw damagedError(name, damage.items, damage.notes, damage.whole.length);
@@ -143,7 +144,8 @@ async function openExclusively(
         damage,
       )
     : { state: rows.state!, items: rows.items, segments: rows.segments };
-  if (!readable) await database.open(undefined); // so that reconnecting expects the new header
+  // Open the database again, so that a later reconnection expects the new header.
+  if (!readable) await database.open(undefined);
   context.files.forget();
   await context.files.tidy(new Set(intact.segments.map((segment) => segment.name)));
   return new StoredJournal(context, {

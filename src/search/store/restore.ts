@@ -49,10 +49,10 @@ export async function readContents(
 }
 
 /**
- * Computes the rows of the database from the tables of contents of the segments. For each id, the last change
- * counts. A commit whose transaction was interrupted is included if all of its files exist: it is complete,
- * although its promise did not resolve. Thumbnails and values of `setState` are lost, because only the
- * database contained them.
+ * Computes the rows of the database from the tables of contents of the segments. For each item id, the row of
+ * its last change is used. A commit whose transaction was interrupted is included if all of its files exist:
+ * it is complete, although its promise did not resolve. Thumbnails and values of `setState` are lost, because
+ * only the database contained them.
  */
 export function restore(
   header: HeaderRow,

@@ -47,7 +47,7 @@ export interface StateRow {
   readonly generation: number;
   /** Sequence number of the last change. */
   readonly last: number;
-  /** Removals with sequence numbers up to this one have been deleted from `removals`. */
+  /** A sequence number: all removals up to this number have been deleted from the object store `removals`. */
   readonly floor: number;
   /** Number of rows in `items`. */
   readonly items: number;
@@ -85,7 +85,7 @@ export interface ItemRow {
   readonly seal: number;
 }
 
-/** Database row of a removal. */
+/** Database row that records the removal of an item. */
 export interface RemovalRow {
   readonly sequence: number;
   readonly id: string;
@@ -104,8 +104,8 @@ export interface SegmentRow {
   /** Size in bytes of the records in use. */
   readonly liveBytes: number;
   /**
-   * Number of removals in the table of contents. A file that records removals is kept even if none of its
-   * records is in use.
+   * Number of item removals that the table of contents records. A file that records removals is kept even if
+   * none of its records is in use.
    */
   readonly removals: number;
   /**
@@ -147,7 +147,7 @@ const utf8 = new TextEncoder();
 const checksumOf = (fields: readonly unknown[], before: number): number =>
   crc32c(utf8.encode(JSON.stringify(fields)), before);
 
-/** A row before its checksum is added. */
+/** A database row before its checksum (`seal`) is added. */
 export type Unsealed<Row> = Omit<Row, 'seal'>;
 
 /** Adds checksums (`seal`) to the rows of one index, and checks them. */

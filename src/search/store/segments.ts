@@ -32,11 +32,11 @@ export interface NewSegment {
   size: number;
   /** Number of records in the file. */
   items: number;
-  /** Number of removals in the table of contents. */
+  /** Number of item removals that the table of contents records. */
   removals: number;
-  /** Sequence number of the first item. */
+  /** Sequence number of the first item in the segment. */
   readonly first: number;
-  /** Sequence number of the last item. */
+  /** Sequence number of the last item in the segment. */
   last: number;
 }
 
@@ -85,9 +85,9 @@ export class Packer {
   readonly #after: number;
 
   /**
-   * @param after sequence number of the last commit. Segment names contain the number after it, by which a
-   *   rebuild of the database can tell an empty file of an interrupted commit from a committed segment that
-   *   lost its contents
+   * @param after sequence number of the last commit. The names of the new segments contain the next number.
+   *   From this number, a rebuild of the database can tell an empty file of an interrupted commit from a
+   *   committed segment that lost its contents
    */
   constructor(after: number) {
     this.#after = after;

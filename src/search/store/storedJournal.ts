@@ -11,7 +11,7 @@ import { closedError, damagedError, isQuota, quote } from './errors.js';
 import { inspectSizes, readRows } from './inspect.js';
 import { ONLY, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
 
-/** After this many commits of this tab, it checks whether files should be merged. */
+/** After every this many commits, a tab checks whether files should be merged. */
 const COMMITS_BETWEEN_CHECKS = 8;
 
 /** The state of the index when it was opened. */
@@ -38,7 +38,7 @@ export class StoredJournal implements Journal {
    */
   readonly restored: boolean;
   readonly #context: Context;
-  /** Sequence number of each item id, up to the commit `#seen`. */
+  /** Sequence number of each item id, as of the last change that this tab has read (`#seen`). */
   readonly #known: Map<string, number>;
   #seen: number;
   /** The database rows that were read when the index was opened. `items` reads the items of these rows. */
@@ -78,7 +78,8 @@ export class StoredJournal implements Journal {
         this.#check();
         const item = await readItem(this.#context, row);
         if (item === 'damaged') damaged.push(row.id);
-        else if (item) yield item; // otherwise another tab has changed the item; watchers receive that change
+        // If `item` is undefined, another tab changed it, and the callbacks of `watch` receive the change.
+        else if (item) yield item;
       }
       const notes = inspectSizes(this.#context, segments);
       if (damaged.length > 0 || notes.length > 0)
@@ -216,7 +217,8 @@ export class StoredJournal implements Journal {
 
   /**
    * Reads the commits that other tabs have made, in the background. Does so only once `items` has yielded all
-   * items, because watchers must receive a change of an item after the item itself.
+   * items, because the callbacks of `watch` may receive a change of an item only after `items` has yielded
+   * the item.
    */
   #listen(): void {
     if (this.#closed || this.#reading || this.#listening || this.#watchers.size === 0) return;
@@ -226,7 +228,7 @@ export class StoredJournal implements Journal {
       return this.#catchUp();
     };
     this.#enqueue(catchUp).catch((error: unknown) => {
-      if (!this.#closed) reportError(error); // nobody waits for it; the next commit fails too
+      if (!this.#closed) reportError(error); // no caller receives this error; the next commit fails too
     });
   }
 
