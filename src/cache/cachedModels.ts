@@ -5,7 +5,7 @@ import { namesOf, readManifest, weightsBytes, type Manifest } from './format.js'
 import { checkOptions } from '../optionNames.js';
 import { askSource, type AskOptions, type SourceState } from './revalidate.js';
 
-/** A cached checkpoint. One entry serves every element type. */
+/** A cached checkpoint. It serves loads with any `dtype`, because the files are stored unchanged. */
 export interface CachedModel {
   /** The argument of `fromPretrained`. */
   readonly id: string;
@@ -43,8 +43,8 @@ const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | un
   readManifest(await store.existing(key));
 
 /**
- * Lists the models that are cached for this origin. The list is empty if this page has no storage. Writes
- * nothing.
+ * Lists the models that are cached for this origin. The list is empty if this page may not use the
+ * browser's storage. Writes nothing.
  * @example
  * ```js
  * for (const { id, bytes } of await listCached()) console.log(id, bytes);

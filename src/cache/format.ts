@@ -4,9 +4,10 @@
  *     manifest                                      files of the source: JSON
  *     model.safetensors-0, model.safetensors-1 …    a weights file in blocks of 4 MiB
  *
- * Each file begins with a checksum: the SHA-256 of its position and its bytes. So every block proves that it
- * is this block of this version of this file. A block that is damaged, missing or left over from a different
- * entry is fetched again; the format has no mark for a complete entry.
+ * Each file begins with a checksum: the SHA-256 of its position and its bytes. So the checksum shows
+ * whether a stored block belongs to this position of this version of the file. A block that is damaged,
+ * missing or left over from a different entry is fetched again. An entry is complete if all its files
+ * exist; the format has no other mark for a complete entry.
  */
 import { concat } from '../io/sources.js';
 import { hexOf } from '../numerics/hex.js';
@@ -67,7 +68,7 @@ export const encode = (value: unknown): Bytes => new TextEncoder().encode(JSON.s
 
 /**
  * Computes the checksum of a stored file: the hash of its position and its bytes.
- * @param position position of the bytes: entry, file, version, block
+ * @param position identifies the bytes: entry, file, version and block
  */
 const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
   const [hash, text] = [await digest(bytes), encode(position)];
@@ -76,7 +77,7 @@ const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
 
 /**
  * Returns the bytes of a stored file; undefined if the file is missing, unreadable, damaged or belongs to a
- * different position.
+ * different entry, file, version or block.
  */
 export async function readChecked(
   folder: CacheFolder | undefined,

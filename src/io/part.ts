@@ -41,7 +41,7 @@ export interface RemoteFile {
   readonly cache: RequestCache;
   /** Buffers for the bytes of answers, for reuse. */
   readonly spare: ArrayBuffer[];
-  /** Whether to request ranges; false once the server has ignored one. */
+  /** Whether to request ranges; false once the server has ignored a requested range. */
   ranges: boolean;
   /**
    * Whether the server has answered. Before the first answer, a failed fetch is more likely to mean a
