@@ -142,7 +142,7 @@ export class CacheSource implements OwnSource {
         block += 1;
         continue;
       }
-      reading.clear(); // discards the blocks that were read ahead: the last block may be among them, and is removed next
+      reading.clear(); // the blocks that were read ahead may include the last block, which is removed next
       if (this.#sha256 !== undefined && this.#kept) {
         there.delete(await this.#unmark(blocks));
         hash ??= await this.#hashUpTo(block);

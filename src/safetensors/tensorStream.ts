@@ -128,7 +128,10 @@ class Input {
     this.#onProgress = onProgress;
   }
 
-  /** Drops the rest of the chunk if reading was stopped. The next call of `next` then throws the reason. */
+  /**
+   * Drops the rest of the chunk if reading was cancelled or aborted. The next call of `next` then throws
+   * the reason.
+   */
   dropIfStopped(): void {
     if (this.cancelled || this.#signal?.aborted === true) {
       this.rest = new Uint8Array(0);

@@ -11,8 +11,8 @@
 import { huggingFaceInside, huggingFaceNames, huggingFaceOutside, type Dialect } from './huggingFace.js';
 
 /**
- * Groups of naming conventions that a single tensor name identifies. facebookresearch and timm are one
- * group, because they share most names.
+ * Groups of naming conventions. A single tensor name shows to which group a file belongs. facebookresearch
+ * and timm are one group, because they share most names.
  */
 export type Family = 'huggingface' | 'original';
 
@@ -29,7 +29,10 @@ export interface Part {
 /** The meaning of a tensor name in a file. */
 export interface Translated extends Part {
   readonly family: Family;
-  /** Prefix before the name that the model's own code gives: `teacher.backbone.`, or empty. */
+  /**
+   * The text before the name that the model's own code gives to the tensor, such as `teacher.backbone.`;
+   * may be empty.
+   */
   readonly prefix: string;
 }
 

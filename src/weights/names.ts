@@ -26,9 +26,10 @@ export type { Architecture } from './architecture.js';
  *
  * @param prefix prefix of the model's tensor names. Default: the only prefix with a complete model
  * @throws {CheckpointError} CHECKPOINT_NAMING if the file mixes naming conventions, follows none, or has
- *   several models; CHECKPOINT_TENSORS if tensors are missing, misshapen or duplicate, if surplus tensors of
- *   the model would change what it computes, or if an adapter is not merged; CHECKPOINT_DTYPE if only
- *   element types are wrong (F32, F16, BF16 and F64 can be read). One error lists all problems.
+ *   several models; CHECKPOINT_TENSORS if tensors are missing, misshapen or duplicate, if surplus tensors
+ *   of the model would change what it computes, or if an adapter is not merged; CHECKPOINT_DTYPE if the
+ *   only problem is an element type that cannot be read (F32, F16, BF16 and F64 can be read). One error
+ *   lists all problems.
  */
 export function placeTensors(
   header: SafetensorsHeader,
@@ -105,8 +106,8 @@ function expected(
 }
 
 /**
- * Returns the reason why a tensor without a placement would change what the model computes, in brackets for
- * the message; undefined if it would not.
+ * Returns the reason why a tensor that fills no parameter would change what the model computes, in brackets
+ * for the message. Returns undefined if the tensor would change nothing.
  */
 function surplus(
   { prefix, family }: Candidate,

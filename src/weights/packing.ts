@@ -55,7 +55,9 @@ export function packMatrix(
   return new Uint32Array(bytes.buffer);
 }
 
-/** A panel of which some values have arrived. These values are already transposed. */
+/**
+ * A panel (64 outputs of a weight) of which some values have arrived. These values are already transposed.
+ */
 interface OpenPanel {
   readonly place: PanelSlot;
   missing: number;
@@ -87,8 +89,8 @@ export class PanelPacker {
   }
 
   /**
-   * Adds `values`, which begin at element `begin` of the row-major matrix. Returns false if a value is not
-   * below `weightLimit`.
+   * Adds `values`, which begin at element `begin` of the row-major matrix. Returns false if the magnitude
+   * of a value is not below `weightLimit`.
    */
   add(values: Float32Array, begin: number): boolean {
     const columns = this.#columns;

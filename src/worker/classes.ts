@@ -1,4 +1,4 @@
-/** The worker entry's classes in the page. Every method is a call to the worker. */
+/** The classes of the entry `dinov2-webgpu/worker`, in the page. Every method is a call to the worker. */
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';

@@ -131,9 +131,9 @@ export type ToWorker =
   | Readonly<{ kind: 'answer'; id: number; value: unknown }>
   | Readonly<{ kind: 'refusal'; id: number; error: PageErrorData }>
   /**
-   * The reply to `unread`. Messages keep their order, so the worker has received every readable message that
-   * was sent before this reply: the calls up to `lastCall`, and the answers to all requests (`ask`) up to
-   * `lastAsk`, except the requests in `asks`.
+   * The page's reply to the worker's message `unread`. Messages keep their order, so the worker has
+   * received every readable message that was sent before this reply: the calls up to `lastCall`, and the
+   * answers to all requests (`ask`) up to `lastAsk`, except the requests in `asks`.
    */
   | Readonly<{ kind: 'check'; lastCall: number; lastAsk: number; asks: readonly number[] }>;
 
