@@ -123,7 +123,7 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
         return;
       }
       length += bytes.length;
-      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // copied, because the next read may overwrite it
+      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // copied, because the next read may overwrite the bytes
     }
   };
   try {

@@ -47,7 +47,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         try {
           onProgress?.(progress);
         } catch (error) {
-          stopping.abort(error); // the caller's `onProgress` threw this error; stored blocks stay valid, as after an abort
+          stopping.abort(error); // an error of the caller's `onProgress`; stored blocks stay valid
           throw error;
         }
       };

@@ -38,7 +38,7 @@ export function pretrained(
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry, cache = 'auto' } = options;
-  retryPolicy(retry); // checks the option now, because a load from the cache makes no request that would check it
+  retryPolicy(retry); // checks the options even if the load makes no request
   if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
     throw new OptionError(
       'OPTION_VALUE',
@@ -67,7 +67,8 @@ export function pretrained(
     preprocessing,
     async open({ onProgress, reload, whole, entry }) {
       const common = { signal, fetch, retry, reload, whole };
-      const wanted = { ...integrity, ...entry?.kept?.integrity }; // a resumed download is also checked against the hashes with which the download began
+      // A resumed download is also checked against the hashes with which the download began.
+      const wanted = { ...integrity, ...entry?.kept?.integrity };
       const fileOf = (name: string): CheckpointFile => {
         const [url, hash] = [`${folder}${name}`, wanted[name]];
         return entry ? { name, source: entry.source(name, url, hash) } : { name, source: url, sha256: hash };

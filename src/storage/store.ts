@@ -101,8 +101,8 @@ const REMOVE_WAIT_MS = 20;
  */
 const FILLERS = 44;
 /**
- * Prefix of the names of the empty files that fill a log block. The number is larger than that of any segment
- * of an index (search/store/segments.ts).
+ * Prefix of the names of the empty files that fill a log block. The number 9999999999 is larger than the
+ * number of any segment file of a search index (search/store/segments.ts).
  */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 

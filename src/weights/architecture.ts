@@ -130,7 +130,7 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
   };
 }
 
-/** Returns our names of all tensors that a model of this architecture must have. */
+/** Returns the names (in our own naming) of all tensors that a model of this architecture must have. */
 export function requiredNames({ depth, ffn, numRegisterTokens }: Architecture): string[] {
   const affine = (name: string): string[] => [`${name}.weight`, `${name}.bias`];
   const layers = ['norm1', 'attn.qkv', 'attn.proj', 'norm2'].concat(

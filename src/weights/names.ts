@@ -28,7 +28,7 @@ export type { Architecture } from './architecture.js';
  * @throws {CheckpointError} CHECKPOINT_NAMING if the file mixes naming conventions, follows none, or has
  *   several models; CHECKPOINT_TENSORS if tensors are missing, misshapen or duplicate, if surplus tensors
  *   of the model would change what it computes, or if an adapter is not merged; CHECKPOINT_DTYPE if the
- *   only problem is an element type that cannot be read (F32, F16, BF16 and F64 can be read). One error
+ *   only problems are element types that cannot be read (F32, F16, BF16 and F64 can be read). One error
  *   lists all problems.
  */
 export function placeTensors(

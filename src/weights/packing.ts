@@ -1,10 +1,10 @@
 /**
  * The order in which kernels read a linear layer's weight: panels of 64 output columns. Panel p holds, for
- * every input k, the weights of outputs 64p … 64p + 63 side by side. k is padded with zeros to a multiple of
- * 32, and the last panel with columns of zeros. In a checkpoint the outputs are rows, so a panel is the
- * transpose of 64 rows. Rows arrive in any order and in portions of any size; a panel is written once its
- * last value has arrived. For int8, every row of the matrix is divided by its scale, max |w| / 127, and
- * rounded. The scales (f32, one for each output column) follow all panels.
+ * every input k, the weights of outputs 64p … 64p + 63 side by side. The inputs are padded with zeros to a
+ * multiple of 32, and the last panel is padded with columns of zeros. In a checkpoint the outputs are rows,
+ * so a panel is the transpose of 64 rows. Rows arrive in any order and in portions of any size; a panel is
+ * written once its last value has arrived. For int8, every row of the matrix is divided by its scale, max
+ * |w| / 127, and rounded. The scales (f32, one for each output column) follow all panels.
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';

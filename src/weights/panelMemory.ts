@@ -32,7 +32,7 @@ export function int8Scale(largest: number): number {
   return wanted < SMALLEST_NORMAL ? 0 : wanted;
 }
 
-/** Number of values that are passed to SIMD at once: 1 MiB. */
+/** Number of float32 values that are passed to the SIMD code at once. They take 1 MiB. */
 const STAGED = 2 ** 18;
 const PAGE_BYTES = 2 ** 16;
 
@@ -146,8 +146,8 @@ export class PackingMemory {
     scales.set(most.map(int8Scale));
     const integers = new Int8Array(words.buffer, words.byteOffset, elements);
     const divisors = scales.map(divisor);
-    // Gives the same integers as Math.round in a third of the time. A result would differ only if a
-    // quotient were very near to a half, and no quotient of two float32 is.
+    // Gives the same integers as Math.round in a third of the time. A result could differ only for a
+    // quotient that is almost exactly a half, and no two float32 have such a quotient.
     for (let i = 0; i < elements; i++)
       integers[i] = Math.floor(values[i]! / divisors[i % PANEL_COLUMNS]! + 0.5);
   }
