@@ -221,7 +221,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     folder: (key, clear = false) =>
       make(key, clear).catch((error: unknown) => {
         if (!isMissing(error)) throw error;
-        return make(key, clear); // a different page removed the root at the same time
+        return make(key, clear); // a different page removed the root folder at the same time
       }),
     async existing(key) {
       const directory = await root();

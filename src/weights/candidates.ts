@@ -99,7 +99,7 @@ export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: strin
 export interface ChooseOptions {
   /** Prefix of the model, chosen by the caller. Default: the only prefix with a complete model. */
   readonly prefix?: string | undefined;
-  /** The parameters that the model must have. Default: those of a model of any size. */
+  /** The parameters that the model must have. Default: a model of any size is accepted. */
   readonly wanted?: readonly Parameter[] | undefined;
 }
 
@@ -108,7 +108,7 @@ export interface ChooseOptions {
  * returns an incomplete candidate, so that an error message can list its missing tensors.
  * @throws {CheckpointError} CHECKPOINT_NAMING if there is no candidate, if several are complete, or if
  *   tensors with one prefix follow two naming conventions (dialects: Hugging Face, facebookresearch, timm);
- *   CHECKPOINT_TENSORS if the file holds an adapter (such as LoRA) that is not merged into the weights
+ *   CHECKPOINT_TENSORS if the file holds a PEFT adapter that is not merged into the weights
  */
 export function chooseCandidate(
   header: SafetensorsHeader,

@@ -181,9 +181,9 @@ export function namesOf(parameter: string, dialect: Dialect, like: Iterable<stri
 }
 
 /**
- * Returns the reason why a surplus tensor would change what the model computes, in a few words; undefined if
- * it would not. Integer tensors and empty tensors never do (buffers such as `position_ids` and
- * `num_batches_tracked`).
+ * Returns the reason, in a few words, why a tensor that no parameter needs would change what the model
+ * computes. Returns undefined if the tensor would change nothing, as integer tensors and empty tensors
+ * (buffers such as `position_ids` and `num_batches_tracked`).
  * @param rest the tensor name without the model's prefix
  */
 export function changesModel(rest: string, family: Family): string | undefined {

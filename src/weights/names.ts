@@ -1,6 +1,6 @@
 /**
- * Places the tensors of a checkpoint in any naming convention (dialect: Hugging Face, facebookresearch,
- * timm), with any prefix, beside any other tensors.
+ * Assigns the tensors of a checkpoint to the model's parameters. The checkpoint may follow any naming
+ * convention (dialect: Hugging Face, facebookresearch, timm), have any prefix, and hold any other tensors.
  */
 import { architectureOf, sizesDiffer, type Architecture } from './architecture.js';
 import { chooseCandidate, hasAll, type Candidate } from './candidates.js';
@@ -128,7 +128,7 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
   for (const { name, shape } of parameters) {
     if (hasAll(candidate, name)) continue;
     const held = holders.get(name) ?? [];
-    if (name === 'mask_token' && held.length === 0) continue; // only masked pre-training uses the mask token, and some files lack it
+    if (name === 'mask_token' && held.length === 0) continue; // only pre-training needs it, and some files lack it
     const names = namesOf(name, dialect, files.keys());
     const parts = held[0]?.part.parts ?? names.length;
     const [rows = 1, ...rest] = shape;

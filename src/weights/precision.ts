@@ -46,8 +46,8 @@ export interface PrecisionChoice {
   /**
    * Decides for a model: compiles the kernels of these nodes and runs the self-test. If the self-test is
    * switched off, chooses the first candidate (the most preferred element type) without a test.
-   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if the kernels of every candidate
-   *   give wrong results or do not compile
+   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if for every element type that may
+   *   be chosen the kernels fail the self-test or do not compile
    */
   decide(nodes: readonly Node[]): PrecisionDecision;
   /** Resolves when every call of `decide` has ended. Until then the device is in use. */

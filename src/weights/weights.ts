@@ -32,7 +32,7 @@ export interface WeightOptions {
 
 /** The tensors of a checkpoint, with the parameter that each tensor fills. */
 export interface WeightLayout {
-  /** All parameters of the model. The mask token may have no placement. */
+  /** All parameters of the model. The checkpoint may lack the mask token only. */
   readonly parameters: readonly Parameter[];
   readonly placements: PlacedTensors['placements'];
   /** Collects the scales of int8 matrices. Undefined if the checkpoint has no scales. */

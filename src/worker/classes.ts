@@ -31,7 +31,7 @@ export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<
     readonly device?: undefined;
   };
 
-/** The features of those images of a list that have the same size in pixels, as one batch. */
+/** A group of images of a list that have the same size in pixels, and their features as one batch. */
 export interface FeatureGroup {
   /** Positions of the group's images in the list of all images. */
   readonly indices: readonly number[];

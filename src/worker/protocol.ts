@@ -152,8 +152,8 @@ export type FromWorker =
   | Readonly<{ kind: 'known'; lastCall: number; calls: readonly number[] }>;
 
 /**
- * Copies a value, and replaces objects that it contains. Arrays and plain objects are searched; other values
- * are kept.
+ * Copies a value, and replaces objects within it. Arrays and plain objects are searched for such objects;
+ * all other values are copied unchanged.
  * @param change returns the replacement of an object, or the object itself
  */
 export function convert(value: unknown, change: (value: object) => unknown): unknown {
