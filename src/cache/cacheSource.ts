@@ -27,11 +27,14 @@ export interface SourceEntry {
   readonly kept: Manifest | undefined;
   readonly nonce: string;
   readonly counts: { fetchedBytes: number; cachedBytes: number };
-  /** Why nothing more is written: a text, or the error that was thrown. Undefined while writing works. */
+  /**
+   * The reason why the cache entry is not written any more: a text, or the error that was thrown. Undefined
+   * while writing works.
+   */
   failure: unknown;
-  /** The entry's folder; undefined if it does not exist yet. */
+  /** The cache entry's folder; undefined if the folder does not exist yet. */
   readonly folder: CacheFolder | undefined;
-  /** Names of the entry's files. A listed file may be empty or damaged. */
+  /** Returns the names of the cache entry's files. A listed file may be empty or damaged. */
   names(): Promise<Set<string>>;
   /** Tells the cache entry that one of its weights files was opened. */
   opened(source: CacheSource): void;
@@ -118,7 +121,7 @@ export class CacheSource implements OwnSource {
 
   /**
    * Reads the file block by block: stored blocks from the cache, all others from the network.
-   * @param there names of the stored blocks that the entry lists; a listed block may be damaged
+   * @param there names of the blocks that the cache entry lists; a listed block may be damaged
    */
   async *#read(
     there: Set<string>,

@@ -36,8 +36,8 @@ async function stores(): Promise<CacheStore[]> {
 }
 
 /**
- * Returns the manifest of an entry; undefined if the entry has been removed since it was listed. Writes
- * nothing.
+ * Returns the manifest of a cache entry; undefined if the entry has been removed since it was listed.
+ * Writes nothing.
  */
 const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | undefined> =>
   readManifest(await store.existing(key));
@@ -71,8 +71,8 @@ export async function listCached(): Promise<CachedModel[]> {
 }
 
 /**
- * Returns whether an entry was loaded with this id, or from the folder with this URL. Several ids can share
- * one folder.
+ * Returns whether a cache entry was loaded with this id, or from the folder with this URL. Several ids can
+ * share one folder.
  */
 const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;

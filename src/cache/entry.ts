@@ -108,8 +108,8 @@ export class CacheEntry implements SourceEntry {
   }
 
   /**
-   * Prepares the entry for writing, once all files are open. Never rejects.
-   * @param not why nothing may be cached; undefined if caching is allowed
+   * Prepares the cache entry for writing, once all files are open. Never rejects.
+   * @param not the reason why this load must not be cached; undefined if caching is allowed
    */
   async begin(not: string | undefined, persist: boolean): Promise<void> {
     this.failure ??= not;
@@ -149,7 +149,7 @@ export class CacheEntry implements SourceEntry {
   }
 
   /**
-   * Completes the entry after everything was read, or removes the entry if a write has failed. Never
+   * Completes the cache entry after all files were read, or removes the entry if a write has failed. Never
    * rejects.
    */
   async finish(): Promise<void> {

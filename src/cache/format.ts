@@ -22,7 +22,7 @@ export const BLOCK_BYTES: number = 2 ** 22;
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A weights file of an entry. */
+/** A weights file of a cache entry. */
 export interface CachedFile {
   readonly name: string;
   readonly fileBytes: number;
@@ -30,20 +30,20 @@ export interface CachedFile {
   readonly validator: string | undefined;
 }
 
-/** Identifies an entry: the model's id and folder, and the hashes that the caller demands. */
+/** Identifies a cache entry: the model's id and folder, and the hashes that the caller demands. */
 export interface CacheIdentity {
   /** The argument of `fromPretrained`: an id of the hub, or the URL of a folder. */
   readonly id: string;
   /** The URL of the folder. */
   readonly folder: string;
   /**
-   * SHA-256 in hexadecimal digits by file name. A file whose blocks are all stored was checked against its
-   * hash.
+   * SHA-256 in hexadecimal digits by file name. If all blocks of a file are stored, the file has passed the
+   * check against its hash.
    */
   readonly integrity: Readonly<Record<string, string>>;
 }
 
-/** Content of an entry's manifest. */
+/** Content of a cache entry's manifest, which lists the files of the checkpoint. */
 export interface Manifest extends CacheIdentity {
   readonly format: number;
   /** Random text that distinguishes the blocks of this manifest from the blocks of an earlier manifest. */

@@ -10,7 +10,7 @@ import { storageGlobal } from '../platform/storageGlobal.js';
  */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
 
-/** The files of one entry. A file exists completely or not at all. */
+/** The files of one entry of the store, such as one cached model. A file exists completely or not at all. */
 export interface CacheFolder {
   read(name: string): Promise<Blob | undefined>;
   /** Writes a file. @throws DOMException QuotaExceededError if storage is full; no partial file stays */

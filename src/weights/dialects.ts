@@ -210,8 +210,8 @@ export function changesModel(rest: string, family: Family): string | undefined {
 }
 
 /**
- * Matches the names of PEFT's adapter tensors, which a file has beside or instead of the layers that they
- * change.
+ * Matches the names of PEFT's adapter tensors. A file holds them beside, or instead of, the layers that the
+ * adapter changes.
  */
 export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;
