@@ -66,8 +66,8 @@ function progressBar(label) {
 }
 
 /**
- * Opens a checkpoint, given the path of a safetensors file, or of a folder that holds one or several such
- * files.
+ * Opens a checkpoint. `path` is the path of a safetensors file, or of a folder with one or several
+ * safetensors files.
  */
 async function openIn(path, onProgress) {
   const folder = (await stat(path)).isDirectory();

@@ -33,8 +33,9 @@ export async function buildTypes(dir) {
 }
 
 /**
- * Puts a doc comment that ends a line on its own line. The printer leaves the comments of an object type's members
- * at the end of the line before, and TypeScript does not take such a comment for the next member's.
+ * Moves doc comments from the end of a line of code to lines of their own. The bundler prints the doc
+ * comment of an object type's member at the end of the line before the member, where TypeScript does not
+ * assign the comment to the member.
  */
 const onOwnLines = (code) => code.replace(/(?<=;) (\/\*\* .*? \*\/)$/gm, '\n  $1');
 

@@ -4,7 +4,7 @@
 import { appendFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 
-const LINES = 24; // the message, its location and the difference
+const LINES = 24; // lines for each failure: enough for the message, its location and the difference
 const COLUMNS = 300;
 
 export default class FailuresReporter {

@@ -10,7 +10,7 @@ const pathsIn = (value) => {
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(pathsIn) : [];
 };
 
-/** Returns entry points, types, commands and modules with side effects, as paths within the package. */
+/** Returns the paths within the package of all files that package.json refers to, and of dist/tools.js. */
 export function promisedFiles({ main, module, types, bin, exports, sideEffects }) {
   const named = pathsIn([main, module, types, bin, exports, sideEffects]).map((path) =>
     path.replace(/^\.\//, ''),
@@ -24,5 +24,7 @@ export function promisedFiles({ main, module, types, bin, exports, sideEffects }
  */
 export const missingFiles = (manifest, exists) => promisedFiles(manifest).filter((path) => !exists(path));
 
-/** Returns the function `exists` of `missingFiles` for a folder. */
+/**
+ * Returns a function that says whether a folder has a file. It is the argument `exists` of `missingFiles`.
+ */
 export const existsIn = (folder) => (path) => existsSync(join(folder, path));

@@ -28,7 +28,10 @@ async function unpack() {
   }
 }
 
-/** Returns the path of a Chromium: $CHROMIUM_PATH, the system's, Playwright's or @sparticuz/chromium's. */
+/**
+ * Returns the path of the first Chromium found: $CHROMIUM_PATH, the system's, Playwright's,
+ * @sparticuz/chromium's.
+ */
 export async function chromiumPath() {
   const { CHROMIUM_PATH } = process.env;
   if (CHROMIUM_PATH === 'npm') return unpack();
@@ -38,7 +41,7 @@ export async function chromiumPath() {
   return candidates.find((path) => path && existsSync(path)) ?? unpack();
 }
 
-/** Returns a folder beside a Chromium with libvulkan.so.1 and vk_swiftshader_icd.json. */
+/** Returns the folder that has libvulkan.so.1 and vk_swiftshader_icd.json, which come with a Chromium. */
 export function vulkanFolder(chromium) {
   return ['/usr/lib/chromium', dirname(chromium), '/opt/google/chrome', cache].find((dir) =>
     existsSync(join(dir, 'vk_swiftshader_icd.json')),
@@ -63,7 +66,7 @@ export function useVulkanDriver(icd, loader) {
   }
 }
 
-/** Makes dawn.node use SwiftShader and the Vulkan loader of a folder. */
+/** Makes dawn.node use the SwiftShader driver and the Vulkan loader in a folder. */
 export function useSwiftShader(folder) {
   useVulkanDriver(join(folder, 'vk_swiftshader_icd.json'), join(folder, 'libvulkan.so.1'));
 }
@@ -71,8 +74,8 @@ export function useSwiftShader(folder) {
 /**
  * Makes dawn.node poll less often. By default it polls in every turn of the event loop, and so takes a core
  * from the software driver's compiler. After this call, the first 50 polls of a wait run at once, for work
- * that takes microseconds, and later polls once per millisecond. Dawn's callbacks are recognised as native
- * code.
+ * that takes microseconds, and later polls once per millisecond. Dawn's callbacks are recognised by their
+ * source text, which is `[native code]`.
  */
 export function pollLessOften() {
   const AT_ONCE = 50;

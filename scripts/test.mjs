@@ -2,7 +2,8 @@
 //
 //   node scripts/test.mjs [--full | --long] [--project NAME]… [vitest filters…]
 //
-// --full adds the full tier, which takes minutes: files named *.full*.test.ts, and variants by test/full.ts.
+// --full adds the full tier, which takes minutes: files named *.full*.test.ts, and the variants of tests
+// that test/full.ts adds.
 // --long adds the long tier as well. TEST_ADAPTER chooses Dawn's Vulkan driver (test/setup-dawn.ts).
 import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -36,8 +37,8 @@ const lanes =
       ];
 
 /**
- * Runs Vitest for a lane. Shows the output of the first lane at once, and the output of other lanes when they
- * have ended.
+ * Runs one Vitest process (a lane). Shows the output of the first process at once, and the output of the
+ * second process when it has ended.
  */
 function run({ args, env = {} }, index) {
   const results = join(folder, `results-${index}.json`);
@@ -82,7 +83,7 @@ function run({ args, env = {} }, index) {
   });
 }
 
-await chromiumPath(); // unpacks the browser before two processes would unpack it at once
+await chromiumPath(); // unpacks the browser now, so that the two processes do not unpack it at the same time
 const ended = await Promise.all(lanes.map(run));
 for (const { output } of ended) process.stdout.write(output);
 const sum = (key) => ended.reduce((total, lane) => total + lane[key], 0);

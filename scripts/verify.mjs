@@ -133,7 +133,7 @@ async function readExpected() {
   return { [ids[0]]: { ...rest, last_hidden_state: tokens, label, atol, rtol, source } };
 }
 
-/** Sets up Dawn on a hardware GPU, or if there is none on SwiftShader, as in the tests. */
+/** Sets up Dawn on a hardware GPU. Without a hardware GPU, uses SwiftShader, as the tests do. */
 async function findGpu() {
   try {
     const { create, globals } = await import('webgpu');
@@ -166,7 +166,10 @@ function libraryServer() {
   });
 }
 
-/** Verifies one checkpoint. Returns rows of a table: [what, expected, found, distance, holds]. */
+/**
+ * Verifies one checkpoint. Returns rows of a table: [compared value, expected, found, distance, is within
+ * tolerance].
+ */
 async function verify({ DINOv2 }, id, wanted, image) {
   if (!wanted)
     throw new CouldNotRun(

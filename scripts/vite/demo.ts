@@ -14,7 +14,9 @@ export const demoBuild: BuildEnvironmentOptions = {
   rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] },
 };
 
-/** Redirects / to /demo/, on the dev server and on a static host. The root is the repository. */
+/**
+ * Redirects / to /demo/, on the dev server and on a static host, because / is the repository's root folder.
+ */
 export const demoPage: Plugin = {
   name: 'demo-page',
   configureServer(server) {
@@ -36,8 +38,8 @@ export const demoPage: Plugin = {
 };
 
 /**
- * Builds the service worker, which serves the pages without a network; prepends a version and the list of all
- * files. Also copies the web app's manifest and icons.
+ * Builds the service worker, which serves the pages without a network. Prepends a version and the list of
+ * all files to its code. Also copies the web app's manifest and icons.
  */
 export const offline: Plugin = {
   name: 'offline',
@@ -54,7 +56,7 @@ export const offline: Plugin = {
     }
   },
   generateBundle: {
-    order: 'post', // after the pages themselves
+    order: 'post', // runs after the pages are built, so that the list of files includes them
     handler(_, bundle) {
       const worker = bundle['demo/sw.js'];
       if (this.environment.config.mode !== 'demo' || worker?.type !== 'chunk') return;

@@ -77,7 +77,8 @@ export const libraryBuild = (tools: boolean): BuildEnvironmentOptions => ({
 /** The expression for a worker's URL that bundlers recognize and that also works in unbundled modules. */
 const THREAD_URL = "new URL('./worker-thread.js',import.meta.url)";
 /**
- * Replaces `THREAD_URL` until the bundle is written. Has the same length, so that source maps stay correct.
+ * Text that stands for `THREAD_URL` until the bundle is written. Both have the same length, so that source
+ * maps stay correct.
  */
 const PLACEHOLDER = '__thread_url'.padEnd(THREAD_URL.length, '_');
 const SOURCE_URL = "new URL('./thread.ts', import.meta.url)";

@@ -12,7 +12,10 @@ const full = process.env['TEST_FULL'] === '1';
 /** True if tests in Firefox run too: `npm run test:firefox`. `npm test` does not install Firefox. */
 const firefox = process.env['TEST_FIREFOX'] === '1';
 
-/** Tells browser tests, which have no environment variables, the folder for the names of their adapters. */
+/**
+ * Tells browser tests, which have no environment variables, in which folder they record their adapters'
+ * names.
+ */
 export const adaptersFolder = {
   name: 'adapters-folder',
   resolveId: (id: string) => (id === 'virtual:adapters-folder' ? `\0${id}` : undefined),
@@ -33,7 +36,8 @@ export const tests: NonNullable<ViteUserConfig['test']> = {
       test: {
         name: 'unit',
         environment: 'node',
-        // A process per file would cost a third of the time. test/setup-unit.ts checks the global state.
+        // Starting a process for each file would take a third of the tests' time. test/setup-unit.ts checks
+        // the global state.
         isolate: false,
         setupFiles: ['test/setup-unit.ts'],
         include: ['test/**/*.test.ts'],

@@ -19,23 +19,28 @@ const FIRST_BYTES = 2 ** 19;
 /** Number of blocks that are read and checked ahead, while the current block is used. */
 const BLOCKS_AHEAD = 2;
 
-/** The entry of a `CacheSource`. `CacheEntry` implements it. */
+/** The cache entry to which a `CacheSource` belongs. `CacheEntry` implements this interface. */
 export interface SourceEntry {
-  /** The manifest of an earlier load that this load resumes or repeats. */
+  /**
+   * The manifest that an earlier load has stored. Undefined if no earlier load has begun this cache entry.
+   */
   readonly kept: Manifest | undefined;
   readonly nonce: string;
   readonly counts: { fetchedBytes: number; cachedBytes: number };
-  /** Why nothing more is written: a text, or the error that was thrown. Undefined while writing works. */
+  /**
+   * The reason why the cache entry is not written any more: a text, or the error that was thrown. Undefined
+   * while writing works.
+   */
   failure: unknown;
-  /** The entry's folder; undefined if it does not exist yet. */
+  /** The cache entry's folder; undefined if the folder does not exist yet. */
   readonly folder: CacheFolder | undefined;
-  /** Names of the entry's files. A listed file may be empty or damaged. */
+  /** Returns the names of the cache entry's files. A listed file may be empty or damaged. */
   names(): Promise<Set<string>>;
-  /** Adds a weights file that was opened to the entry. */
+  /** Tells the cache entry that one of its weights files was opened. */
   opened(source: CacheSource): void;
   /** Creates the error for a file that the source did not have when the model was cached. */
   absent(name: string): SourceError;
-  /** Writes a block. Never rejects. */
+  /** Writes a block. Never rejects: an error is stored in `failure`. */
   write(name: string, position: unknown, bytes: Bytes): Promise<void>;
 }
 
@@ -58,7 +63,7 @@ export class CacheSource implements OwnSource {
 
   /**
    * Creates the source of a weights file.
-   * @param sha256 the expected hash of the whole file. The last block is written only if the hash is right,
+   * @param sha256 the expected hash of the whole file. The last block is written only if the hash matches,
    *   so a stored last block means that the file was checked
    */
   constructor(entry: SourceEntry, name: string, url: string, sha256: string | undefined) {
@@ -116,7 +121,7 @@ export class CacheSource implements OwnSource {
 
   /**
    * Reads the file block by block: stored blocks from the cache, all others from the network.
-   * @param there names of the stored blocks that the entry lists; a listed block may be damaged
+   * @param there names of the blocks that the cache entry lists; a listed block may be damaged
    */
   async *#read(
     there: Set<string>,
@@ -140,7 +145,7 @@ export class CacheSource implements OwnSource {
         block += 1;
         continue;
       }
-      reading.clear(); // the last block may be among these blocks, and is removed next
+      reading.clear(); // the blocks that were read ahead may include the last block, which is removed next
       if (this.#sha256 !== undefined && this.#kept) {
         there.delete(await this.#unmark(blocks));
         hash ??= await this.#hashUpTo(block);

@@ -5,7 +5,7 @@ import { namesOf, readManifest, weightsBytes, type Manifest } from './format.js'
 import { checkOptions } from '../optionNames.js';
 import { askSource, type AskOptions, type SourceState } from './revalidate.js';
 
-/** A cached checkpoint. One entry serves every element type. */
+/** A cached checkpoint. It serves loads with any `dtype`, because the files are stored unchanged. */
 export interface CachedModel {
   /** The argument of `fromPretrained`. */
   readonly id: string;
@@ -36,15 +36,15 @@ async function stores(): Promise<CacheStore[]> {
 }
 
 /**
- * Returns the manifest of an entry; undefined if the entry has been removed since it was listed. Writes
- * nothing.
+ * Returns the manifest of a cache entry; undefined if the entry has been removed since it was listed.
+ * Writes nothing.
  */
 const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | undefined> =>
   readManifest(await store.existing(key));
 
 /**
- * Lists the models that are cached for this origin. The list is empty if this page has no storage. Writes
- * nothing.
+ * Lists the models that are cached for this origin. The list is empty if this page may not use the
+ * browser's storage. Writes nothing.
  * @example
  * ```js
  * for (const { id, bytes } of await listCached()) console.log(id, bytes);
@@ -71,8 +71,8 @@ export async function listCached(): Promise<CachedModel[]> {
 }
 
 /**
- * Returns whether an entry was loaded with this id, or from the folder with this URL. Several ids can share
- * one folder.
+ * Returns whether a cache entry was loaded with this id, or from the folder with this URL. Several ids can
+ * share one folder.
  */
 const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;

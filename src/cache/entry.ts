@@ -39,7 +39,7 @@ export class CacheEntry implements SourceEntry {
   readonly nonce: string;
   readonly counts = { fetchedBytes: 0, cachedBytes: 0 };
   failure: unknown;
-  /** The entry's folder. Before `begin`, undefined if the folder does not exist yet. */
+  /** The cache entry's folder. Undefined until `begin` is called, if the folder does not exist yet. */
   folder: CacheFolder | undefined;
   readonly #store: CacheStore;
   readonly #key: string;
@@ -108,8 +108,8 @@ export class CacheEntry implements SourceEntry {
   }
 
   /**
-   * Prepares the entry for writing, once all files are open. Never rejects.
-   * @param not why nothing may be cached; undefined if caching is allowed
+   * Prepares the cache entry for writing, once all files are open. Never rejects.
+   * @param not the reason why this load must not be cached; undefined if caching is allowed
    */
   async begin(not: string | undefined, persist: boolean): Promise<void> {
     this.failure ??= not;
@@ -123,15 +123,15 @@ export class CacheEntry implements SourceEntry {
       const storage: Partial<StorageManager> = globalThis.navigator?.storage ?? {}; // workers lack `persist`
       if (persist) void storage.persist?.().catch(() => undefined); // some browsers ask the user; no load waits for the answer
       this.folder ??= await this.#store.folder(this.#key);
-      await tidy(this.folder); // first frees the space that an older version takes
+      await tidy(this.folder); // first frees the space that an older version of this entry takes
       await removeOlder(this.#store);
       const bytes = this.#sources.reduce((sum, { fileBytes = 0 }) => sum + fileBytes, 0);
       const { quota = Infinity, usage = 0 } = (await storage.estimate?.()) ?? {};
       // The quota is an estimate, so a write may still fail later. But no entry is begun that cannot fit.
       if (quota - usage < bytes)
         this.failure = `the weights need ${bytes} bytes of storage, and the browser grants ${quota - usage}`;
-      // If a file has no validator, an interrupted download cannot be resumed, so the manifest is written
-      // last.
+      // If a file has no validator (ETag or Last-Modified), an interrupted download cannot be resumed, so
+      // the manifest is written last.
       else if (this.#sources.every((source) => source.resumable)) await this.#writeManifest();
     } catch (error) {
       this.failure = error;
@@ -149,7 +149,7 @@ export class CacheEntry implements SourceEntry {
   }
 
   /**
-   * Completes the entry after everything was read, or removes the entry if a write has failed. Never
+   * Completes the cache entry after all files were read, or removes the entry if a write has failed. Never
    * rejects.
    */
   async finish(): Promise<void> {

@@ -4,9 +4,10 @@
  *     manifest                                      files of the source: JSON
  *     model.safetensors-0, model.safetensors-1 …    a weights file in blocks of 4 MiB
  *
- * Each file begins with a checksum: the SHA-256 of its position and its bytes. So every block proves that it
- * is this block of this version of this file. A block that is damaged, missing or left over from a different
- * entry is fetched again; the format has no mark for a complete entry.
+ * Each file begins with a checksum: the SHA-256 of its position and its bytes. So the checksum shows
+ * whether a stored block belongs to this position of this version of the file. A block that is damaged,
+ * missing or left over from a different entry is fetched again. An entry is complete if all its files
+ * exist; the format has no other mark for a complete entry.
  */
 import { concat } from '../io/sources.js';
 import { hexOf } from '../numerics/hex.js';
@@ -21,7 +22,7 @@ export const BLOCK_BYTES: number = 2 ** 22;
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A weights file of an entry. */
+/** A weights file of a cache entry. */
 export interface CachedFile {
   readonly name: string;
   readonly fileBytes: number;
@@ -29,20 +30,20 @@ export interface CachedFile {
   readonly validator: string | undefined;
 }
 
-/** Identifies an entry: the model's id and folder, and the hashes that the caller demands. */
+/** Identifies a cache entry: the model's id and folder, and the hashes that the caller demands. */
 export interface CacheIdentity {
   /** The argument of `fromPretrained`: an id of the hub, or the URL of a folder. */
   readonly id: string;
   /** The URL of the folder. */
   readonly folder: string;
   /**
-   * SHA-256 in hexadecimal digits by file name. A file whose blocks are all stored was checked against its
-   * hash.
+   * SHA-256 in hexadecimal digits by file name. If all blocks of a file are stored, the file has passed the
+   * check against its hash.
    */
   readonly integrity: Readonly<Record<string, string>>;
 }
 
-/** Content of an entry's manifest. */
+/** Content of a cache entry's manifest, which lists the files of the checkpoint. */
 export interface Manifest extends CacheIdentity {
   readonly format: number;
   /** Random text that distinguishes the blocks of this manifest from the blocks of an earlier manifest. */
@@ -67,7 +68,7 @@ export const encode = (value: unknown): Bytes => new TextEncoder().encode(JSON.s
 
 /**
  * Computes the checksum of a stored file: the hash of its position and its bytes.
- * @param position position of the bytes: entry, file, version, block
+ * @param position identifies the bytes: entry, file, version and block
  */
 const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
   const [hash, text] = [await digest(bytes), encode(position)];
@@ -76,7 +77,7 @@ const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
 
 /**
  * Returns the bytes of a stored file; undefined if the file is missing, unreadable, damaged or belongs to a
- * different position.
+ * different entry, file, version or block.
  */
 export async function readChecked(
   folder: CacheFolder | undefined,

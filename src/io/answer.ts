@@ -55,8 +55,8 @@ export const isCompressed = (headers: Headers): boolean =>
  * Returns the validator of an answer: two answers with equal validators have equal bytes. It is a strong
  * ETag, or else Last-Modified followed by the weak ETag. Equal weak ETags do not prove equal bytes, but
  * different weak ETags prove different files. Last-Modified has a resolution of one second. A file that was
- * written in the same second as the answer may change again without changing its date, so such an answer has
- * no validator.
+ * written in the same second as the answer may change again without changing its date. So an answer whose
+ * Last-Modified is less than a second before its Date has no validator.
  */
 export function validatorOf(headers: Headers): string | undefined {
   const etag = headers.get('etag')?.trim() ?? '';
@@ -123,7 +123,7 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
         return;
       }
       length += bytes.length;
-      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // copied, because the next read may overwrite it
+      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // copied, because the next read may overwrite the bytes
     }
   };
   try {

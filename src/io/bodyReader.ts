@@ -40,7 +40,7 @@ export class BodyReader {
     const buffer = this.#buffer ?? this.#spare.pop() ?? new ArrayBuffer(BUFFER_BYTES);
     this.#buffer = undefined;
     const { done, value } = await this.#byob.read(new Uint8Array(buffer));
-    if (value) this.#buffer = value.buffer as ArrayBuffer; // the same memory
+    if (value) this.#buffer = value.buffer as ArrayBuffer; // the same memory, in a new ArrayBuffer object
     if (done) this.#giveBack();
     return done ? undefined : value;
   }

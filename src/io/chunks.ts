@@ -8,7 +8,7 @@ export const MAX_CHUNK_BYTES: number = 4 * 2 ** 20;
 export interface ByteStream {
   /** Name for error messages: the URL without its query, the file name, or the kind of source. */
   readonly name: string;
-  /** The number of bytes in the stream; undefined if the number is uncertain. */
+  /** The number of bytes in the stream; undefined if the source does not state the number reliably. */
   readonly totalBytes: number | undefined;
   /**
    * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES. They can be iterated once. Leaving the loop early

@@ -81,7 +81,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
 class Download implements Reader {
   readonly #file: RemoteFile;
   readonly #ending: AbortController;
-  /** Parts in the order of the file. The first one is being read. */
+  /** Requested parts, in the order of the file. The first part is being read. */
   readonly #parts: (Part | Prefetched)[] = [];
   /** Buffers of parts that have been delivered, for reuse. */
   readonly #spare: ArrayBuffer[] = [];

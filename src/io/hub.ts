@@ -15,8 +15,9 @@ const HUB = 'https://huggingface.co';
 const hubHosts = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co', 'www.hf.co']);
 
 /**
- * Returns the URL, or in Node the path, of the folder that holds config.json and model.safetensors. It ends
- * with a slash. The address of a page on the hub stands for the repository that the page shows.
+ * Returns the URL, or in Node the path, of the folder that holds config.json and model.safetensors. The
+ * result ends with a slash. If `id` is the address of a page on the hub, the result is the folder of the
+ * repository that the page shows.
  * @throws SourceError SOURCE_URL
  */
 export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions = {}): string {
@@ -66,7 +67,7 @@ const noModels = new Set(['datasets', 'spaces', 'api', 'docs', 'papers', 'collec
  * Finds the repository that the address of a page on the hub shows: `/owner/name`, `/owner/name/tree/main`,
  * `/owner/name/blob/main/config.json`, `/owner/name/resolve/main/`. Returns undefined for other sites and for
  * pages that show no model.
- * @throws SourceError SOURCE_URL if the page shows a file that no load reads
+ * @throws SourceError SOURCE_URL if the page shows a file that `fromPretrained` never reads
  */
 function pageOfHub(address: string | URL): HubPage | undefined {
   const text = String(address);

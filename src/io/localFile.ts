@@ -45,9 +45,9 @@ export async function openPath(path: string | URL): Promise<{ reader: Reader; to
 }
 
 /**
- * Reads a file, and checks at the end that the file was not written meanwhile, even if its length is the
- * same. Two buffers alternate: one is filled while the caller uses the other. New buffers for each read
- * would double the time, because the system must clear and map their memory.
+ * Reads a file. At the end, checks by the modification time that the file was not written meanwhile, which
+ * its length alone would not show. Two buffers alternate: one is filled while the caller uses the other.
+ * New buffers for each read would double the time, because the system must clear and map their memory.
  */
 function fileReader(
   handle: FileHandle,

@@ -41,7 +41,7 @@ export interface RemoteFile {
   readonly cache: RequestCache;
   /** Buffers for the bytes of answers, for reuse. */
   readonly spare: ArrayBuffer[];
-  /** Whether to request ranges; false once the server has ignored one. */
+  /** Whether to request ranges; false once the server has ignored a requested range. */
   ranges: boolean;
   /**
    * Whether the server has answered. Before the first answer, a failed fetch is more likely to mean a
@@ -246,7 +246,7 @@ export class Part {
 
   async #open(): Promise<Body> {
     const file = this.#file;
-    const { name, url, crossOrigin, validator, fetch } = file; // called without an object, because the browser's fetch throws if `this` is an object other than the window
+    const { name, url, crossOrigin, validator, fetch } = file; // `fetch` is called as a plain function, because the browser's fetch throws if `this` is an object other than the window
     const partly = this.at > 0 || (file.ranges && this.end !== undefined);
     const headers: Record<string, string> = {};
     if (partly) headers['range'] = `bytes=${this.at}-${this.end === undefined ? '' : this.end - 1}`;
@@ -320,7 +320,7 @@ export class Part {
       file.totalBytes = this.at;
       return { reader: undefined, begin: this.at, end: this.at, part: true, skip: 0, abort };
     }
-    if (partly && status === 416 && this.at === 0) return this.#openWhole(response); // the file may be empty, so that even byte 0 does not exist
+    if (partly && status === 416 && this.at === 0) return this.#openWhole(response); // if the file is empty, even byte 0 does not exist
     if (!response.ok || (status === 206 && !isPart)) {
       if (this.at > 0 && status === 416)
         throw startOver(this.#changed('status 416 (the requested bytes do not exist any more)'));

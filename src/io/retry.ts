@@ -36,7 +36,9 @@ export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
   return { attempts, delayMs, stallMs };
 }
 
-/** The longest wait before a retry. If the server's Retry-After is longer, the request fails at once. */
+/**
+ * The longest wait before a retry, in ms. If the server's Retry-After is longer, the request fails at once.
+ */
 export const MAX_WAIT_MS = 60_000;
 
 const LONGEST_BACKOFF_MS = 30_000;

@@ -3,8 +3,8 @@
  * memory.
  */
 /**
- * Constants of SHA-256. `round`: the first 32 bits of the fractional parts of the cube roots of the first 64
- * primes. `start`: the same of the square roots of the first 8 primes.
+ * Constants of SHA-256. `round`: the first 32 bits of the fractional parts of the cube roots of the first
+ * 64 primes. `start`: the same bits of the square roots of the first 8 primes.
  */
 let constants: { readonly round: Int32Array; readonly start: readonly number[] } | undefined;
 

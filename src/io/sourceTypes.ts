@@ -16,8 +16,8 @@ export interface OwnSource {
 
 export interface SourceOptions {
   /**
-   * Its abort stops reading at any time: pending promises reject with `signal.reason`, and the connection or
-   * stream is released.
+   * A signal whose abort stops reading at any time: pending promises reject with `signal.reason`, and the
+   * connection or stream is released.
    */
   readonly signal?: AbortSignal | undefined;
   /** Replaces the global `fetch`, for example to add an Authorization header. */

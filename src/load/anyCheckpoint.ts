@@ -1,7 +1,8 @@
 /**
- * Decides the configuration and the placement of tensors for checkpoints of any naming convention (Hugging
- * Face, facebookresearch, timm), prefix or element type, with or without config.json or a classifier. This
- * module is loaded only for checkpoints that differ from Hugging Face's own files, see settle.ts.
+ * Decides the configuration of a checkpoint, and which parameter each of its tensors fills, for any naming
+ * convention (Hugging Face, facebookresearch, timm), any prefix and any element type, with or without
+ * config.json or a classifier. This module is loaded only for checkpoints that differ from Hugging Face's
+ * own files, see settle.ts.
  */
 import type { DINOv2Config } from '../model/config.js';
 import type { TensorChoice } from '../model/checkpointConfig.js';
@@ -22,7 +23,8 @@ import type { Described } from './described.js';
 import type { Settled } from './settled.js';
 
 /**
- * Decides the configuration of a checkpoint and the placement of its tensors, see `settle` in settle.ts.
+ * Decides the configuration of a checkpoint, and which parameter each tensor fills. See `settle` in
+ * settle.ts.
  * @throws ConfigError, CheckpointError
  */
 export function settleAny(
@@ -58,7 +60,8 @@ export interface NamedHead {
 
 /**
  * Adds to a head the class names and problem type from config.json. Returns undefined if the head is timm's
- * `head` for a pooling other than the class token.
+ * `head` for a pooling other than the class token, because the library runs a `head` on the class token
+ * only.
  */
 export async function namedHead(
   head: LinearHead,

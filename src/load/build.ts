@@ -111,8 +111,9 @@ export async function build(
     if (!signal.aborted) await disposing; // after an abort the caller does not wait, because compiling kernels may take long
     throw error;
   });
-  // `target`, which decides the choice of kernels, is computed again here, because the self-test may have
-  // found kernels that round differently. If so, the choice must not depend on the input's size.
+  // `target`, by which kernels are chosen for a GPU and a weight storage, is computed again here, because
+  // the self-test may have found kernels that round differently. If so, the choice must not depend on the
+  // input's size.
   return {
     gpu,
     config,

@@ -81,7 +81,7 @@ function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<s
 
 /**
  * Returns whether a failed load leaves good blocks, from which a later load can resume. True also if the
- * network answered with a login page or redirected to one.
+ * network answered with a login page or redirected to one, because the stored blocks are then still right.
  */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof DeviceError) return true;
@@ -89,8 +89,9 @@ function isInterruption(error: unknown, signal: AbortSignal): boolean {
 }
 
 /**
- * Whether stored blocks remain useful although the load failed: a weight is too large for the requested
- * `dtype`, or an earlier load has stored the files and this load failed for a reason such as a wrong `prefix`.
+ * Whether stored blocks remain useful although the load failed. True in two cases: a weight is too large
+ * for the requested `dtype`; or an earlier load has stored the files, and this load failed for a reason
+ * such as a wrong `prefix`.
  */
 function isNoFaultOfTheFiles(error: unknown, stored: boolean): boolean {
   if (error instanceof SourceError || error instanceof SafetensorsError) return false;

@@ -12,12 +12,15 @@ import { checkPosEmbed } from './configFile.js';
 import { loadFrom } from './fresh.js';
 import type { CheckpointSource } from './source.js';
 
-/** Largest number of attempts, if the file changes during the load or a download cannot be resumed. */
+/**
+ * Largest number of attempts. A load starts again if a file changes during it, or a download cannot be
+ * resumed.
+ */
 const LOADS = 3;
 
 /**
- * Loads a checkpoint. After any failure or abort no GPU resource stays allocated once a running self-test
- * has ended; an abort does not wait for the self-test.
+ * Loads a checkpoint. After a failure or an abort, all GPU resources are freed, at the latest when a
+ * running self-test has ended. An abort does not wait for the self-test.
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
@@ -44,7 +47,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         try {
           onProgress?.(progress);
         } catch (error) {
-          stopping.abort(error); // an error that the caller's function threw; stored blocks stay valid, as after an abort
+          stopping.abort(error); // an error of the caller's `onProgress`; stored blocks stay valid
           throw error;
         }
       };

@@ -36,8 +36,8 @@ const others: readonly (readonly [file: string, says: string])[] = [
 ];
 
 /**
- * Names the weights that a folder has instead of model.safetensors, with advice; undefined if the folder has
- * no weights in a known format.
+ * Returns a text that names the weights that a folder has instead of model.safetensors, and gives advice.
+ * Returns undefined if the folder has no weights in a known format.
  *
  * @param names names of the files in the folder
  */

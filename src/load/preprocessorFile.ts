@@ -60,8 +60,8 @@ export async function preprocessingOfText(text: string | null, config: unknown):
 }
 
 /**
- * Returns the preprocessing that the caller passes instead of the file. The value null is the default
- * preprocessing; undefined means that the caller passes none.
+ * Returns the preprocessing that the caller passes instead of the file. If the caller passes null, returns
+ * the default preprocessing. If the caller passes undefined, returns undefined, and the file is used.
  * @throws ConfigError
  */
 export async function givenPreprocessing(

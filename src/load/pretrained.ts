@@ -26,7 +26,8 @@ const MAX_INDEX_BYTES = 2 ** 24;
 
 /**
  * Creates the source that reads a checkpoint from a server or, in Node, from a folder.
- * @param preprocessing the preprocessing that the caller passes; undefined: the checkpoint's own
+ * @param preprocessing the preprocessing that the caller passes. If it is undefined, the checkpoint's own
+ *   preprocessing is used
  * @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME
  */
 export function pretrained(
@@ -37,7 +38,7 @@ export function pretrained(
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry, cache = 'auto' } = options;
-  retryPolicy(retry); // checked now, because a load from the cache makes no request that would check the option
+  retryPolicy(retry); // checks the options even if the load makes no request
   if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
     throw new OptionError(
       'OPTION_VALUE',
@@ -66,7 +67,8 @@ export function pretrained(
     preprocessing,
     async open({ onProgress, reload, whole, entry }) {
       const common = { signal, fetch, retry, reload, whole };
-      const wanted = { ...integrity, ...entry?.kept?.integrity }; // the hashes that a download began with are checked to its end
+      // A resumed download is also checked against the hashes with which the download began.
+      const wanted = { ...integrity, ...entry?.kept?.integrity };
       const fileOf = (name: string): CheckpointFile => {
         const [url, hash] = [`${folder}${name}`, wanted[name]];
         return entry ? { name, source: entry.source(name, url, hash) } : { name, source: url, sha256: hash };
@@ -89,7 +91,7 @@ export function pretrained(
         if (!isMissing(error)) return error;
         return import('./otherFormats.js').then(
           ({ explainMissing }) => explainMissing(folder, error as SourceError, common),
-          () => error, // no advice without a network
+          () => error, // without a network, the original error is reported, without advice
         );
       };
       let stream: TensorStream | undefined;

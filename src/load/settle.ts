@@ -12,8 +12,8 @@ import type { Described } from './described.js';
 import type { Settled, TensorReport } from './settled.js';
 
 /**
- * Decides the configuration of a checkpoint and the placement of its tensors. The result depends only on
- * header, config.json and the caller's options, so a load from the cache gives the same result.
+ * Decides the configuration of a checkpoint, and which parameter each tensor fills. The result depends only
+ * on header, config.json and the caller's options, so a load from the cache gives the same result.
  * @throws ConfigError, CheckpointError for a checkpoint that cannot be loaded
  */
 export async function settle(
@@ -38,6 +38,9 @@ export async function settle(
   return settleAny(header, described, choice);
 }
 
-/** Returns the report without the tensors of the loaded classifier in `setAside`. */
+/**
+ * Returns the report, with the loaded classifier's tensors removed from `setAside` (tensors that are not
+ * used).
+ */
 export const withoutHead = (tensors: TensorReport, head: LinearHead | undefined): TensorReport =>
   head ? { ...tensors, setAside: tensors.setAside.filter((name) => !head.names.includes(name)) } : tensors;

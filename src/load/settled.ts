@@ -1,4 +1,6 @@
-/** The result of `settle`. */
+/**
+ * The result of `settle` in settle.ts: a checkpoint's configuration, and which parameter each tensor fills.
+ */
 import type { DINOv2Config } from '../model/config.js';
 import type { LoadReport } from '../options.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
@@ -8,7 +10,10 @@ import type { WeightLayout } from '../weights/weights.js';
 /** The part of a `LoadReport` that follows from header and config.json. */
 export type TensorReport = Pick<LoadReport, 'dialect' | 'prefix' | 'setAside' | 'assumed'>;
 
-/** A checkpoint before its weights are read. */
+/**
+ * What is known of a checkpoint before its weights are read: its configuration, and which parameter each
+ * tensor fills.
+ */
 export interface Settled {
   readonly config: DINOv2Config;
   readonly tensors: TensorReport;

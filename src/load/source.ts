@@ -9,7 +9,7 @@ import type { LoadProgress } from '../options.js';
 import type { Described } from './described.js';
 
 /**
- * A checkpoint before its tensors are read. Without a configuration, the configuration is derived from the
+ * A checkpoint before its tensors are read. If `config` is undefined, the configuration is derived from the
  * tensors' shapes.
  */
 export interface Checkpoint extends Described {
@@ -44,7 +44,7 @@ export interface CheckpointSource {
   readonly cache?: CacheRequest | undefined;
 }
 
-/** What to cache, and its identity. */
+/** How to cache a checkpoint, and the identity of its cache entry. */
 export interface CacheRequest extends CacheIdentity {
   readonly kind: CacheKind;
   /** Whether to ask the browser not to evict the origin's storage. */

@@ -8,7 +8,7 @@ export interface ShardIndex {
   readonly files: readonly string[];
   /** Name of a tensor → name of its file. */
   readonly weightMap: ReadonlyMap<string, string>;
-  /** Bytes of all tensors; undefined if the index does not say. */
+  /** The size of all tensors in bytes; undefined if the index does not state the size. */
   readonly totalBytes: number | undefined;
 }
 

@@ -147,8 +147,8 @@ export function tensorBytes(
   where: string,
 ): number {
   const width = knownBits(dtype, name, where);
-  // The product of two safe integers is exact, or above 2^53 - 1 also after rounding, so no BigInt is needed.
-  // Zero dimensions are left out, so that [0, 2^52, 4] and [2^52, 4, 0] are treated alike.
+  // A product of two safe integers is either exact, or rounded and still above 2^53 - 1. So no BigInt is
+  // needed. Zero dimensions are left out, so that [0, 2^52, 4] and [2^52, 4, 0] are treated alike.
   let bits = width;
   let empty = false;
   for (const size of shape) {
@@ -191,8 +191,8 @@ export function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   if (ArrayBuffer.isView(bytes)) {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  // Checked by tag, so that buffers from other frames are accepted. Without this check, a Blob or a Response
-  // would silently become an empty array.
+  // The type is checked by its `toString` tag, so that buffers from other frames are accepted. Without this
+  // check, a Blob or a Response would silently become an empty array.
   const tag = Object.prototype.toString.call(bytes);
   if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
     return new Uint8Array(bytes);

@@ -347,8 +347,8 @@ export class HeaderScanner {
   }
 
   /**
-   * Checks that the next JSON value begins with `char`. If it is a JSON value of a different type, the error
-   * has `code`; if it is no JSON value, the error is HEADER_JSON.
+   * Checks that the next JSON value begins with `char`. Otherwise throws an error: with `code` if the text
+   * continues with a JSON value of a different type, with HEADER_JSON if it continues with no JSON value.
    */
   #require(char: number, code: SafetensorsCode, expected: string | (() => string)): void {
     const found = this.#text.charCodeAt(this.#at);

@@ -29,8 +29,8 @@ export function plainHeaderLength(first8: Uint8Array, fileBytes: number = Infini
  * Reads a header without the tensors behind it. Gives the same result as `parseSafetensorsHeader`.
  * @param bytes the header, from the first byte of the file to the last byte of the header's JSON
  * @param fileBytes the size of the file, if it is known
- * @returns undefined for every invalid header, and for a header that JSON.parse might read differently than
- *   the strict reader
+ * @returns undefined for every invalid header. Also undefined for a valid header that JSON.parse might read
+ *   differently than the strict reader does
  */
 export function readPlainHeader(bytes: Uint8Array, fileBytes?: number): SafetensorsHeader | undefined {
   let json: unknown;

@@ -78,7 +78,8 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
   }
   const low = uint32(first8, 0);
   const high = uint32(first8, 4);
-  // The sum is inexact from 2^53 on, but such a length is too large in any case.
+  // From 2^53 on the sum is inexact. This does no harm, because a header of this length is rejected as too
+  // large.
   const length = high * 2 ** 32 + low;
   if (length === 0) {
     throw new SafetensorsError(
@@ -238,8 +239,8 @@ function notUtf8(bytes: Uint8Array): number {
 }
 
 /**
- * Detects from the first 8 bytes of a file, which give an impossible header length, what kind of file it is.
- * Returns a sentence with advice.
+ * Detects, from the first 8 bytes of a file, what kind of file it is. Called if these bytes give an
+ * impossible length of a safetensors header. Returns a sentence with advice.
  */
 function whatElse(first8: Uint8Array, otherwise = REWRITE): string {
   const text = String.fromCharCode(...first8.subarray(0, PREFIX_BYTES));

@@ -59,7 +59,7 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   return { files, weightMap, totalBytes: typeof size === 'number' ? size : undefined };
 }
 
-/** Returns whether a file name stays in the folder, whatever way a server interprets it. */
+/** Returns whether a file name leads to a file in the folder, however a server interprets the name. */
 const isPlainName = (file: string): boolean =>
   file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
 

@@ -82,7 +82,7 @@ const GATHERED_BYTES = 2 ** 20;
  * @param source a URL, File, Blob, bytes or a stream
  * @throws SafetensorsError if the header is invalid, or does not match the size of the source where this
  *   size is known
- * @throws SourceError the errors of `openSource`, and those of the stream while the header is read
+ * @throws SourceError the errors of `openSource`, and the errors of the stream while the header is read
  * @throws `signal.reason` after an abort
  */
 export async function openTensors(
@@ -128,7 +128,10 @@ class Input {
     this.#onProgress = onProgress;
   }
 
-  /** Drops the rest of the chunk if reading was stopped. The next call of `next` then throws the reason. */
+  /**
+   * Drops the rest of the chunk if reading was cancelled or aborted. The next call of `next` then throws
+   * the reason.
+   */
   dropIfStopped(): void {
     if (this.cancelled || this.#signal?.aborted === true) {
       this.rest = new Uint8Array(0);

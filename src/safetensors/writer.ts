@@ -53,7 +53,7 @@ export function encodeSafetensorsHeader(
       byteLength: tensorBytes(dtype, shape, name, where),
     };
   });
-  specs.sort((a, b) => b.bits - a.bits); // stable
+  specs.sort((a, b) => b.bits - a.bits); // `sort` keeps the given order of equally wide types
 
   const members: string[] = [];
   const strings = Array.from(metadata, ([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`);

@@ -10,7 +10,7 @@ import { storageGlobal } from '../platform/storageGlobal.js';
  */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
 
-/** The files of one entry. A file exists completely or not at all. */
+/** The files of one entry of the store, such as one cached model. A file exists completely or not at all. */
 export interface CacheFolder {
   read(name: string): Promise<Blob | undefined>;
   /** Writes a file. @throws DOMException QuotaExceededError if storage is full; no partial file stays */
@@ -18,11 +18,11 @@ export interface CacheFolder {
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
   /**
-   * Protects later writes from a log record that a crash has torn. Chromium keeps an origin's file names in
-   * a LevelDB. After a crash, Chromium appends to the log behind the torn record. At the next start it drops
-   * everything that follows the torn record in the same 32 KiB block, including acknowledged writes. This
-   * function fills the rest of the block by creating and removing empty files with long names. Best effort,
-   * once per page; never rejects.
+   * Protects later writes from a log record that a crash has torn, so that only its first part is on the
+   * disk. Chromium keeps an origin's file names in a LevelDB. After a crash, Chromium appends to the log
+   * behind the torn record. At the next start it drops everything that follows the torn record in the same
+   * 32 KiB block, including acknowledged writes. This function fills the rest of the block by creating and
+   * removing empty files with long names. Best effort, once per page; never rejects.
    */
   leaveTornBlock?(): Promise<void>;
 }
@@ -31,8 +31,8 @@ export interface CacheStore {
   readonly kind: 'opfs' | 'cache-api';
   keys(): Promise<string[]>;
   /**
-   * Returns the folder, and creates it if it is missing. With `clear`, a new folder is recorded outside a
-   * torn block (`leaveTornBlock`).
+   * Returns the folder, and creates it if it is missing. With `clear`, the browser's log records a new
+   * folder outside the block that a crash has torn (`leaveTornBlock`).
    */
   folder(key: string, clear?: boolean): Promise<CacheFolder>;
   /** Returns the folder; undefined if it does not exist. Writes nothing. */
@@ -43,8 +43,8 @@ export interface CacheStore {
 const NAME = 'dinov2-webgpu';
 
 /**
- * Opens the store. Returns a text with the reason if no store is available. Writes nothing: the root is
- * created together with its first folder.
+ * Opens the store. Returns a text with the reason if no store is available. Writes nothing: the root folder
+ * is created together with the first folder within it.
  * @param root name of the folder or cache that holds all entries. Default: the name of the weight cache
  */
 export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
@@ -101,8 +101,8 @@ const REMOVE_WAIT_MS = 20;
  */
 const FILLERS = 44;
 /**
- * Prefix of the names of the empty files that fill a log block. The number is larger than that of any segment
- * of an index (search/store/segments.ts).
+ * Prefix of the names of the empty files that fill a log block. The number 9999999999 is larger than the
+ * number of any segment file of a search index (search/store/segments.ts).
  */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
@@ -138,9 +138,9 @@ async function existingDirectory(
 
 /**
  * Returns the folder, and creates it if it is missing.
- * @param clear whether to record a new folder outside a torn block: if the record of a folder is lost, all
- *   its files are lost. The block is filled from within the new folder, which is then created again behind
- *   the block
+ * @param clear whether the browser's log must record a new folder outside the block that a crash has torn:
+ *   if the record of a folder is lost, all its files are lost. The block is filled from within the new
+ *   folder, which is then created again behind the block
  */
 async function makeDirectory(
   parent: FileSystemDirectoryHandle,
@@ -221,7 +221,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     folder: (key, clear = false) =>
       make(key, clear).catch((error: unknown) => {
         if (!isMissing(error)) throw error;
-        return make(key, clear); // a different page removed the root at the same time
+        return make(key, clear); // a different page removed the root folder at the same time
       }),
     async existing(key) {
       const directory = await root();

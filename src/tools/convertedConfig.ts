@@ -56,9 +56,9 @@ function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string
 }
 
 /**
- * Returns the text of the converted checkpoint's preprocessor_config.json. If the original file does not
- * name the class of its image processor, and only the original config.json implies the class (as with Depth
- * Anything), the class is added, because the conversion replaces config.json.
+ * Returns the text of the converted checkpoint's preprocessor_config.json. Adds the class of the image
+ * processor if only the original config.json implies the class, as with Depth Anything. The conversion
+ * replaces config.json, so the class would otherwise be unknown.
  * @param text the text of the original file; undefined if there is none
  * @param config the text of the original config.json
  * @throws ConfigError if the file cannot be used

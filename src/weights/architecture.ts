@@ -75,10 +75,11 @@ const integerRoot = (square: number): number | undefined => {
 };
 
 /**
- * Derives an architecture from shapes by our tensor names; undefined if a necessary dimension is missing or
- * is not a whole number. Shapes of split parameters are not used, so the result is the same whether they are
- * split or not. If tensors are missing, the dimension is taken from other tensors or from the published
- * models, so that `placeTensors` can list the missing tensors.
+ * Derives an architecture from the shapes of tensors, which are given by our tensor names. Returns
+ * undefined if a necessary dimension is missing or is not a whole number. Shapes of split parameters are
+ * not used, so the result is the same whether they are split or not. If tensors are missing, the dimension
+ * is taken from other tensors or from the published models, so that `placeTensors` can list the missing
+ * tensors.
  * @param regToken whether the register tokens are called `reg_token`, as in timm. timm's position embeddings
  *   then have no row for the class token
  */
@@ -129,7 +130,7 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
   };
 }
 
-/** Returns our names of all tensors that a model of this architecture must have. */
+/** Returns the names (in our own naming) of all tensors that a model of this architecture must have. */
 export function requiredNames({ depth, ffn, numRegisterTokens }: Architecture): string[] {
   const affine = (name: string): string[] => [`${name}.weight`, `${name}.bias`];
   const layers = ['norm1', 'attn.qkv', 'attn.proj', 'norm2'].concat(
@@ -147,7 +148,7 @@ export function requiredNames({ depth, ffn, numRegisterTokens }: Architecture): 
 
 /**
  * If the file is a valid DINOv2 of a different size than the configuration, returns a sentence that names
- * both sizes.
+ * both sizes; otherwise undefined.
  */
 export function sizesDiffer(
   file: Architecture | undefined,
@@ -178,7 +179,10 @@ export function sizesDiffer(
   return `this file looks like ${describe(file, further)}; the configuration says ${describe(expected, mine)}`;
 }
 
-/** Begins the name of a model size in a message: returns `small (`, or `a model of an unusual size (`. */
+/**
+ * Returns how the description of a model size in a message begins: `small (`, or `a model of an unusual
+ * size (`.
+ */
 function sizeName({ embedDim, depth }: Architecture): string {
   const sizes: Readonly<Record<string, string>> = {
     '384x12': 'small',

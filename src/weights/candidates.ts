@@ -17,14 +17,20 @@ import { adapterName, isDinov3, translate, type Family, type Part } from './dial
 import type { Parameter } from './huggingFace.js';
 import type { SafetensorsHeader } from '../safetensors.js';
 
-/** The tensors of a file that share a prefix and a family of names. */
+/**
+ * A possible model in a file: the tensors that share a prefix and a family of names (`Family` in
+ * dialects.ts).
+ */
 export interface Candidate {
   /** Prefix of the tensor names; ends with a dot, or is empty. */
   readonly prefix: string;
   readonly family: Family;
-  /** Parts of parameters by the tensor name in the file, in the file's order. */
+  /**
+   * For each tensor name, in the file's order: the parameter, or the part of a parameter, that the tensor
+   * holds.
+   */
   readonly parts: ReadonlyMap<string, Part>;
-  /** By our parameter names: the tensors of the file that hold the parameter or its parts. */
+  /** For each of our parameter names: the tensors of the file that hold the parameter or its parts. */
   readonly holders: ReadonlyMap<string, readonly { readonly file: string; readonly part: Part }[]>;
   /** Undefined if dimensions that the architecture needs are missing. */
   readonly architecture: Architecture | undefined;
@@ -32,7 +38,7 @@ export interface Candidate {
   readonly whole: boolean;
 }
 
-/** Finds the candidates of a file: one for every prefix with a block or a class token. */
+/** Finds the possible models (candidates) in a file: one for every prefix with a block or a class token. */
 export function candidatesOf(header: SafetensorsHeader): Candidate[] {
   const groups = new Map<string, { prefix: string; family: Family; parts: Map<string, Part> }>();
   for (const file of header.tensors.keys()) {
@@ -93,16 +99,16 @@ export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: strin
 export interface ChooseOptions {
   /** Prefix of the model, chosen by the caller. Default: the only prefix with a complete model. */
   readonly prefix?: string | undefined;
-  /** The parameters that the model must have. Default: those of a model of any size. */
+  /** The parameters that the model must have. Default: a model of any size is accepted. */
   readonly wanted?: readonly Parameter[] | undefined;
 }
 
 /**
- * Chooses the candidate that is the model. If no candidate is complete, returns an incomplete one, so that
- * an error message can list its missing tensors.
+ * Chooses the model to load among the possible models (candidates) in a file. If no candidate is complete,
+ * returns an incomplete candidate, so that an error message can list its missing tensors.
  * @throws {CheckpointError} CHECKPOINT_NAMING if there is no candidate, if several are complete, or if
  *   tensors with one prefix follow two naming conventions (dialects: Hugging Face, facebookresearch, timm);
- *   CHECKPOINT_TENSORS for adapters that are not merged
+ *   CHECKPOINT_TENSORS if the file holds a PEFT adapter that is not merged into the weights
  */
 export function chooseCandidate(
   header: SafetensorsHeader,
@@ -136,7 +142,7 @@ function theWholeOne(
     required && all.filter((candidate) => required.every(({ name }) => hasAll(candidate, name)));
   const whole = fitting?.length ? fitting : all.filter((candidate) => candidate.whole);
   if (whole.length <= 1) return whole[0] ?? theFullest(header, all);
-  // If the caller gave a configuration, only one candidate may have the shapes of the configuration.
+  // If the caller gave a configuration, candidates (possible models) with other shapes are ruled out.
   const sized = required && whole.filter((candidate) => isOfSize(header, candidate, required));
   if (sized?.length === 1) return sized[0];
   throw ambiguous(whole);
@@ -160,8 +166,9 @@ function isOfSize(
 }
 
 /**
- * Chooses among incomplete candidates, if none is complete: returns the candidate with the most tensors.
- * Throws if a second candidate has at least a quarter as many tensors.
+ * Chooses among the possible models (candidates) if none is complete: returns the candidate with the most
+ * tensors. Throws if a second candidate has at least a quarter as many tensors, because it is then unclear
+ * which candidate is the model.
  */
 function theFullest(header: SafetensorsHeader, all: readonly Candidate[]): Candidate | undefined {
   const [fullest, ...others] = all.toSorted((a, b) => b.parts.size - a.parts.size);

@@ -11,8 +11,8 @@
 import { huggingFaceInside, huggingFaceNames, huggingFaceOutside, type Dialect } from './huggingFace.js';
 
 /**
- * Groups of naming conventions that a single tensor name identifies. facebookresearch and timm are one
- * group, because they share most names.
+ * Groups of naming conventions. A single tensor name shows to which group a file belongs. facebookresearch
+ * and timm are one group, because they share most names.
  */
 export type Family = 'huggingface' | 'original';
 
@@ -29,7 +29,10 @@ export interface Part {
 /** The meaning of a tensor name in a file. */
 export interface Translated extends Part {
   readonly family: Family;
-  /** Prefix before the name that the model's own code gives: `teacher.backbone.`, or empty. */
+  /**
+   * The text before the name that the model's own code gives to the tensor, such as `teacher.backbone.`;
+   * may be empty.
+   */
   readonly prefix: string;
 }
 
@@ -178,9 +181,9 @@ export function namesOf(parameter: string, dialect: Dialect, like: Iterable<stri
 }
 
 /**
- * Returns the reason why a surplus tensor would change what the model computes, in a few words; undefined if
- * it would not. Integer tensors and empty tensors never do (buffers such as `position_ids` and
- * `num_batches_tracked`).
+ * Returns the reason, in a few words, why a tensor that no parameter needs would change what the model
+ * computes. Returns undefined if the tensor would change nothing, as integer tensors and empty tensors
+ * (buffers such as `position_ids` and `num_batches_tracked`).
  * @param rest the tensor name without the model's prefix
  */
 export function changesModel(rest: string, family: Family): string | undefined {
@@ -207,8 +210,8 @@ export function changesModel(rest: string, family: Family): string | undefined {
 }
 
 /**
- * Matches the names of PEFT's adapter tensors, which a file has beside or instead of the layers that they
- * change.
+ * Matches the names of PEFT's adapter tensors. A file holds them beside, or instead of, the layers that the
+ * adapter changes.
  */
 export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;

@@ -5,7 +5,7 @@ import type { SafetensorsDtype } from '../safetensors.js';
 /** Writes the elements in `bytes` to `out`, from index `begin` on. Returns the number of elements. */
 export type DecodeFloats = (bytes: Uint8Array, out: Float32Array, begin?: number) => number;
 
-/** Decoders of the float types. A type without an entry can be loaded only as int8 with scales. */
+/** Decoders of the float types. The only other type that can be loaded is int8 with scales. */
 export const floatDecoders: ReadonlyMap<SafetensorsDtype, DecodeFloats> = new Map<
   SafetensorsDtype,
   DecodeFloats

@@ -49,17 +49,17 @@ export interface HeadWidths {
 /** Matches the end of a model's prefix that names the backbone within a classifier, with wrapper modules. */
 const BACKBONE = /(^|\.)(?:dinov2|dinov2_with_registers|backbone)\.(?:(?:_orig_mod|module)\.)*$/;
 /**
- * Matches a head beside its backbone. If PEFT trained the whole layer, the file holds it as
- * `modules_to_save.{adapter}`. The untrained layer, `original_module`, does not match.
+ * Matches the tensor names of a head beside its backbone. If PEFT trained the whole layer, the file holds
+ * it as `modules_to_save.{adapter}`. The untrained layer, `original_module`, does not match.
  */
 const BESIDE = /^(classifier|linear_head)\.(?:modules_to_save\.[^.]+\.)?(weight|bias)$/;
-/** Matches the model's own head. */
+/** Matches the tensor names of the model's own head. */
 const WITHIN = /^(head)\.(weight|bias)$/;
-/** Matches a head in a file of its own. */
+/** Matches the tensor names of a head in a file of its own. */
 const ALONE =
   /^(?:(?:module|_orig_mod|model|base_model)\.)*(?:(classifier|linear_head|linear)\.(?:modules_to_save\.[^.]+\.)?)?(weight|bias)$/;
 
-/** A tensor stream from which a head is captured. */
+/** A tensor stream from which a classifier head is captured. */
 export interface Watched {
   readonly stream: TensorStream;
   /** Shape of the head in the stream; undefined if the stream has no head. */

@@ -1,6 +1,7 @@
 /**
- * Hugging Face's tensor names of a DINOv2, and the placement of checkpoints that have exactly these tensors.
- * Most loads need only this module; names.ts places all other checkpoints.
+ * Hugging Face's tensor names of a DINOv2, and a function that assigns the tensors of a checkpoint with
+ * exactly these names to the model's parameters. Most loads need only this module; names.ts handles all
+ * other checkpoints.
  */
 import type { SafetensorsHeader } from '../safetensors.js';
 
@@ -14,8 +15,8 @@ export interface Parameter {
 export type Dialect = 'huggingface' | 'facebookresearch' | 'timm';
 
 /**
- * The place of a file's tensor in the model: a whole parameter, or a part of one (query, key and value
- * together fill one qkv).
+ * The place of a file's tensor in the model: a whole parameter, or a part of a parameter (query, key and
+ * value together fill one qkv).
  */
 export interface Placement {
   /** Our name of the parameter. */
@@ -26,12 +27,13 @@ export interface Placement {
   readonly shape: readonly number[];
 }
 
-/** The placement of every tensor of a file. */
+/** For every tensor of a file: which parameter the tensor fills (its placement), or that it is not used. */
 export interface PlacedTensors {
   /**
-   * Placements by the tensor name in the file, in the file's order. A parameter is complete once all its
-   * placements have been filled. If the first placement of a parameter begins after element 0, the elements
-   * before are zeros (the class token's row in timm's position embeddings).
+   * For each tensor name in the file, in the file's order: which parameter the tensor fills, and from which
+   * element on. A parameter is complete once all tensors that fill it have arrived. If the first of these
+   * tensors begins after element 0, the elements before are zeros (the class token's row in timm's position
+   * embeddings).
    */
   readonly placements: ReadonlyMap<string, Placement>;
   /** Tensors of the file that do not belong to the model: heads, decoders, buffers, a second model. */
@@ -88,7 +90,10 @@ export function huggingFaceNames(
   return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
 }
 
-/** Returns the tensors that a Hugging Face file with these parameters has, with their placements. */
+/**
+ * Returns the tensors that a Hugging Face file with these parameters has, each with the parameter that it
+ * fills.
+ */
 function huggingFacePlacements(parameters: readonly Parameter[]): [name: string, placement: Placement][] {
   return parameters.flatMap(({ name: parameter, shape: [rows = 1, ...rest] }) => {
     const names = huggingFaceNames(parameter);
@@ -122,8 +127,9 @@ export const sameShape = (a: readonly number[], b: readonly number[]): boolean =
   a.length === b.length && a.every((length, axis) => length === b[axis]);
 
 /**
- * Places a file that holds exactly these parameters in Hugging Face's names, without a prefix. `mask_token`
- * may be absent. Gives the same result as `placeTensors`.
+ * Assigns the tensors of a file to the model's parameters, if the file holds exactly these parameters in
+ * Hugging Face's names, without a prefix. `mask_token` may be absent. Gives the same result as
+ * `placeTensors`.
  * @returns undefined for any other file, valid or not
  */
 export function placeHuggingFace(

@@ -1,6 +1,6 @@
 /**
- * Places the tensors of a checkpoint in any naming convention (dialect: Hugging Face, facebookresearch,
- * timm), with any prefix, beside any other tensors.
+ * Assigns the tensors of a checkpoint to the model's parameters. The checkpoint may follow any naming
+ * convention (dialect: Hugging Face, facebookresearch, timm), have any prefix, and hold any other tensors.
  */
 import { architectureOf, sizesDiffer, type Architecture } from './architecture.js';
 import { chooseCandidate, hasAll, type Candidate } from './candidates.js';
@@ -26,9 +26,10 @@ export type { Architecture } from './architecture.js';
  *
  * @param prefix prefix of the model's tensor names. Default: the only prefix with a complete model
  * @throws {CheckpointError} CHECKPOINT_NAMING if the file mixes naming conventions, follows none, or has
- *   several models; CHECKPOINT_TENSORS if tensors are missing, misshapen or duplicate, if surplus tensors of
- *   the model would change what it computes, or if an adapter is not merged; CHECKPOINT_DTYPE if only
- *   element types are wrong (F32, F16, BF16 and F64 can be read). One error lists all problems.
+ *   several models; CHECKPOINT_TENSORS if tensors are missing, misshapen or duplicate, if surplus tensors
+ *   of the model would change what it computes, or if an adapter is not merged; CHECKPOINT_DTYPE if the
+ *   only problems are element types that cannot be read (F32, F16, BF16 and F64 can be read). One error
+ *   lists all problems.
  */
 export function placeTensors(
   header: SafetensorsHeader,
@@ -105,8 +106,8 @@ function expected(
 }
 
 /**
- * Returns the reason why a tensor without a placement would change what the model computes, in brackets for
- * the message; undefined if it would not.
+ * Returns the reason why a tensor that fills no parameter would change what the model computes, in brackets
+ * for the message. Returns undefined if the tensor would change nothing.
  */
 function surplus(
   { prefix, family }: Candidate,
@@ -127,7 +128,7 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
   for (const { name, shape } of parameters) {
     if (hasAll(candidate, name)) continue;
     const held = holders.get(name) ?? [];
-    if (name === 'mask_token' && held.length === 0) continue; // only masked pre-training uses the mask token, and some files lack it
+    if (name === 'mask_token' && held.length === 0) continue; // only pre-training needs it, and some files lack it
     const names = namesOf(name, dialect, files.keys());
     const parts = held[0]?.part.parts ?? names.length;
     const [rows = 1, ...rest] = shape;

@@ -1,10 +1,10 @@
 /**
  * The order in which kernels read a linear layer's weight: panels of 64 output columns. Panel p holds, for
- * every input k, the weights of outputs 64p … 64p + 63 side by side. k is padded with zeros to a multiple of
- * 32, and the last panel with columns of zeros. In a checkpoint the outputs are rows, so a panel is the
- * transpose of 64 rows. Rows arrive in any order and in portions of any size; a panel is written once its
- * last value has arrived. For int8, every row of the matrix is divided by its scale, max |w| / 127, and
- * rounded. The scales (f32, one for each output column) follow all panels.
+ * every input k, the weights of outputs 64p … 64p + 63 side by side. The inputs are padded with zeros to a
+ * multiple of 32, and the last panel is padded with columns of zeros. In a checkpoint the outputs are rows,
+ * so a panel is the transpose of 64 rows. Rows arrive in any order and in portions of any size; a panel is
+ * written once its last value has arrived. For int8, every row of the matrix is divided by its scale, max
+ * |w| / 127, and rounded. The scales (f32, one for each output column) follow all panels.
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
@@ -55,7 +55,9 @@ export function packMatrix(
   return new Uint32Array(bytes.buffer);
 }
 
-/** A panel of which some values have arrived. These values are already transposed. */
+/**
+ * A panel (64 outputs of a weight) of which some values have arrived. These values are already transposed.
+ */
 interface OpenPanel {
   readonly place: PanelSlot;
   missing: number;
@@ -87,8 +89,8 @@ export class PanelPacker {
   }
 
   /**
-   * Adds `values`, which begin at element `begin` of the row-major matrix. Returns false if a value is not
-   * below `weightLimit`.
+   * Adds `values`, which begin at element `begin` of the row-major matrix. Returns false if the magnitude
+   * of a value is not below `weightLimit`.
    */
   add(values: Float32Array, begin: number): boolean {
     const columns = this.#columns;

@@ -1,6 +1,7 @@
 /**
- * Memory for panels whose values have not all arrived, and the conversions of these panels: with WebAssembly
- * SIMD (simd.wat) if the page allows it, otherwise in JavaScript. Both give the same bits.
+ * Memory for panels (64 outputs of a weight, see packing.ts) whose values have not all arrived, and the
+ * conversions of panels to F16 and int8: with WebAssembly SIMD (simd.wat) if the page allows it, otherwise
+ * in JavaScript. Both give the same bits.
  */
 import { DeviceError } from '../errors.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
@@ -31,7 +32,7 @@ export function int8Scale(largest: number): number {
   return wanted < SMALLEST_NORMAL ? 0 : wanted;
 }
 
-/** Number of values that are passed to SIMD at once: 1 MiB. */
+/** Number of float32 values that are passed to the SIMD code at once. They take 1 MiB. */
 const STAGED = 2 ** 18;
 const PAGE_BYTES = 2 ** 16;
 
@@ -39,7 +40,10 @@ const PAGE_BYTES = 2 ** 16;
 export class PackingMemory {
   readonly #simd = createSimd();
   readonly #free: PanelSlot[] = [];
-  /** End of the used part of WebAssembly's memory. The first bytes of this memory stage values. */
+  /**
+   * End of the used part of WebAssembly's memory. The first 4 · STAGED bytes hold values on their way to
+   * the SIMD code.
+   */
   #end = 4 * STAGED;
 
   /**
@@ -142,8 +146,8 @@ export class PackingMemory {
     scales.set(most.map(int8Scale));
     const integers = new Int8Array(words.buffer, words.byteOffset, elements);
     const divisors = scales.map(divisor);
-    // Gives the same integers as Math.round in a third of the time: no quotient of two float32 is near
-    // enough to a half for a difference.
+    // Gives the same integers as Math.round in a third of the time. A result could differ only for a
+    // quotient that is almost exactly a half, and no two float32 have such a quotient.
     for (let i = 0; i < elements; i++)
       integers[i] = Math.floor(values[i]! / divisors[i % PANEL_COLUMNS]! + 0.5);
   }

@@ -15,7 +15,7 @@ import type { Node } from '../graph/graph.js';
  */
 export type Dtype = 'fp32' | 'fp16' | 'int8';
 
-/** An element type, with the storage layout of its weights. */
+/** An element type that may be chosen, with the storage layout of its weights. */
 export interface Candidate {
   readonly dtype: Dtype;
   readonly storage: WeightStorage;
@@ -29,9 +29,9 @@ export interface Precision extends Candidate {
 /** The element type of a model, available as soon as it is known, and the result of the self-test. */
 export interface PrecisionDecision {
   /**
-   * The storage layout of the weights. If all candidates share one layout, as f16 and f16-packed do, the
-   * promise resolves at once, and the self-test may still choose different kernels for the same bytes.
-   * Otherwise it resolves together with `tested`.
+   * The storage layout of the weights. If all candidates (element types that may be chosen) share one
+   * layout, as f16 and f16-packed do, the promise resolves at once, and the self-test may still choose
+   * different kernels for the same bytes. Otherwise it resolves together with `tested`.
    */
   readonly known: Promise<Candidate>;
   /**
@@ -45,16 +45,19 @@ export interface PrecisionDecision {
 export interface PrecisionChoice {
   /**
    * Decides for a model: compiles the kernels of these nodes and runs the self-test. If the self-test is
-   * switched off, takes the first candidate untested.
-   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if the kernels of every candidate
-   *   give wrong results or do not compile
+   * switched off, chooses the first candidate (the most preferred element type) without a test.
+   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if for every element type that may
+   *   be chosen the kernels fail the self-test or do not compile
    */
   decide(nodes: readonly Node[]): PrecisionDecision;
-  /** Resolves when no decision is pending. Until then the device is in use. */
+  /** Resolves when every call of `decide` has ended. Until then the device is in use. */
   settled(): Promise<void>;
 }
 
-/** Candidates in order of preference. The first that passes the self-test is used. */
+/**
+ * Returns the element types to try, in order of preference. The first whose kernels pass the self-test is
+ * used.
+ */
 function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
   const packed: Candidate = { dtype: 'fp16', storage: 'f16-packed' };
   const half: Candidate[] = gpu.device.features.has('shader-f16')

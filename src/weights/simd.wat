@@ -1,5 +1,5 @@
-;; The passes over every weight that are slow in JavaScript, four values at a time (WebAssembly's fixed-width SIMD): transposing rows into panels,
-;; and converting panels to F16 or int8.
+;; Functions that process every weight, four values at a time (WebAssembly's fixed-width SIMD), because JavaScript is slow at this work: they transpose
+;; rows into panels, and convert panels to F16 or int8.
 (module
   (memory (export "memory") 1)
 
@@ -59,7 +59,7 @@
       (local.set $magnitude (v128.and (local.get $bits) (v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff)))
       (local.set $halves
         (v128.bitselect
-          ;; Below 2^-14 an F16 is a multiple of 2^-24, and so is a float32 from 0.5 to 1: adding 0.5 rounds.
+          ;; Below 2^-14 an F16 is a multiple of 2^-24, as is a float32 from 0.5 to 1. So adding 0.5 rounds the value to an F16.
           (i32x4.sub
             (f32x4.add (local.get $magnitude) (v128.const f32x4 0.5 0.5 0.5 0.5))
             (v128.const i32x4 0x3f000000 0x3f000000 0x3f000000 0x3f000000))

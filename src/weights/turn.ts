@@ -2,8 +2,9 @@
  * The two passes over every weight of a checkpoint: transposing rows into panels, and checking that values
  * are in range. Both treat float32 bits as integers. Without the sign bit, infinity is larger than every
  * finite value, and NaN is larger than infinity. The bitwise or of several magnitudes is at least as large
- * as each magnitude. So if the bitwise or is below the limit, all values are, at one instruction for each
- * weight. Otherwise (possible if a weight is 2 or larger) each value is checked.
+ * as each magnitude. So if the bitwise or is below the limit, all values are below the limit. This test
+ * costs one instruction for each weight. Otherwise (possible if a weight is 2 or larger) each value is
+ * checked.
  */
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 

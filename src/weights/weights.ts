@@ -32,7 +32,7 @@ export interface WeightOptions {
 
 /** The tensors of a checkpoint, with the parameter that each tensor fills. */
 export interface WeightLayout {
-  /** All parameters of the model. The mask token may have no placement. */
+  /** All parameters of the model. The checkpoint may lack the mask token only. */
   readonly parameters: readonly Parameter[];
   readonly placements: PlacedTensors['placements'];
   /** Collects the scales of int8 matrices. Undefined if the checkpoint has no scales. */
@@ -45,7 +45,7 @@ type Elements = typeof import('./elements.js');
  * Receives the values of a parameter in portions; each portion begins at a given element of the parameter.
  */
 interface Sink {
-  /** Returns false if a value is not below the limit. */
+  /** Returns false if the magnitude of a value is too large for the storage, or if a value is NaN. */
   add(values: Float32Array, begin: number): boolean;
   readonly limit: number;
 }
@@ -208,7 +208,7 @@ function addPiece(
 }
 
 /**
- * Creates the error for the first of `values` that is not below the limit.
+ * Creates the error for the first of `values` whose magnitude is not below `limit`, or that is NaN.
  * @param begin index within the tensor of the first of `values`
  */
 function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {

@@ -1,4 +1,4 @@
-/** Restores the images that the page has sent, in the worker. */
+/** Restores, in the worker, the images that the page has sent. */
 import { ImageError, type ImageSource } from '../index.js';
 import type { SentImage } from './protocol.js';
 import { PageError } from './sendError.js';

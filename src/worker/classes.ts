@@ -1,4 +1,4 @@
-/** The worker entry's classes in the page. Every method is a call to the worker. */
+/** The classes of the entry `dinov2-webgpu/worker`, in the page. Every method is a call to the worker. */
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';
@@ -31,7 +31,7 @@ export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<
     readonly device?: undefined;
   };
 
-/** The features of those images of a list that have the same size in pixels, as one batch. */
+/** A group of images of a list that have the same size in pixels, and their features as one batch. */
 export interface FeatureGroup {
   /** Positions of the group's images in the list of all images. */
   readonly indices: readonly number[];

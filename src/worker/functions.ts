@@ -30,7 +30,7 @@ export async function checkSupport(given: WorkerOptions = {}): Promise<Support> 
 }
 
 /**
- * Lists the cached models, including those that 'dinov2-webgpu' has cached without a worker.
+ * Lists the cached models, including the models that 'dinov2-webgpu' has cached without a worker.
  * @throws DeviceError WORKER_LOST
  */
 export async function listCached(given: WorkerOptions = {}): Promise<CachedModel[]> {

@@ -17,8 +17,8 @@ export interface RemoteObject {
 const abandoned = new FinalizationRegistry<RemoteObject>((object) => free(object));
 
 /**
- * Maps a part to the object that owns it, so that the owner is not garbage-collected while the part is in
- * use.
+ * Maps an object that is a part of another (a classifier of a model) to its owner, so that the owner is not
+ * garbage-collected while the part is in use.
  */
 const owners = new WeakMap<object, object>();
 export const keepOwner = (part: object, owner: object): void => void owners.set(part, owner);

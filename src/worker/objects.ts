@@ -67,7 +67,7 @@ const REMOTE_CLASSES = {
 const objects = new Map<number, object>();
 let lastId = 0;
 
-/** Returns the object with a number. @throws DeviceError DISPOSED */
+/** Returns the object to which the worker gave the number `id`. @throws DeviceError DISPOSED */
 export function objectOf(id: number, kind: ObjectKind): object {
   const object = objects.get(id);
   if (!object) throw new DeviceError('DISPOSED', REMOTE_CLASSES[kind][2]);

@@ -131,9 +131,9 @@ export type ToWorker =
   | Readonly<{ kind: 'answer'; id: number; value: unknown }>
   | Readonly<{ kind: 'refusal'; id: number; error: PageErrorData }>
   /**
-   * The reply to `unread`. Messages keep their order, so the worker has received every readable message that
-   * was sent before this reply: the calls up to `lastCall`, and the answers to all requests (`ask`) up to
-   * `lastAsk`, except the requests in `asks`.
+   * The page's reply to the worker's message `unread`. Messages keep their order, so the worker has
+   * received every readable message that was sent before this reply: the calls up to `lastCall`, and the
+   * answers to all requests (`ask`) up to `lastAsk`, except the requests in `asks`.
    */
   | Readonly<{ kind: 'check'; lastCall: number; lastAsk: number; asks: readonly number[] }>;
 
@@ -152,8 +152,8 @@ export type FromWorker =
   | Readonly<{ kind: 'known'; lastCall: number; calls: readonly number[] }>;
 
 /**
- * Copies a value, and replaces objects that it contains. Arrays and plain objects are searched; other values
- * are kept.
+ * Copies a value, and replaces objects within it. Arrays and plain objects are searched for such objects;
+ * all other values are copied unchanged.
  * @param change returns the replacement of an object, or the object itself
  */
 export function convert(value: unknown, change: (value: object) => unknown): unknown {

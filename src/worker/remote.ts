@@ -56,8 +56,9 @@ export function ask(
 export const classOf = (name: string): object => ({ [KIND]: 'class', name });
 
 /**
- * The page's classes by name. Their constructors take the copied properties of an object in the worker, and a
- * `RemoteObject` or a text.
+ * The page's classes by name. Their constructors take two arguments: the copied properties of the worker's
+ * object, and the identity of this object (`RemoteObject`). Objects that do not stay in the worker have a
+ * text instead of the identity.
  */
 export const classes: Record<string, new (state: never, more: never) => object> = {};
 

@@ -60,7 +60,7 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
       try {
         return dispose(data.id);
       } catch (error) {
-        return console.error(error); // the page waits for no reply, and other models continue
+        return console.error(error); // only logged: the page expects no reply to `dispose`
       }
     case 'answer':
       asks.get(data.id)?.resolve(data.value);
