@@ -9,11 +9,11 @@ import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js'
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
 /**
- * Pixels written between two checks whether to pause for other tasks. A multiple of 8, because a byte may
- * hold 8 pixels.
+ * Number of pixels written before the decoder checks whether to pause for other tasks. A multiple of 8,
+ * because a byte may hold 8 pixels.
  */
 const PIXELS_PER_STEP = 2 ** 16;
-/** Run-length codes unpacked between two checks whether to pause for other tasks. */
+/** Number of run-length codes unpacked before the decoder checks whether to pause for other tasks. */
 const RUNS_PER_STEP = 4096;
 
 /**
@@ -45,7 +45,7 @@ interface Bitmap {
    * Decodes `count` pixels of `bytes` from offset `from` and writes them to `data` from offset `to`, as RGBA.
    */
   readonly writeRow: (data: Uint8Array, to: number, bytes: Uint8Array, from: number, count: number) => void;
-  /** Bits per pixel in the input of `writeRow`. */
+  /** Bits per pixel in the bytes that `writeRow` reads. */
   readonly readBits: number;
 }
 

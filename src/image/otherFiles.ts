@@ -1,4 +1,4 @@
-/** Identifies files that are not images, or not decodable by browsers, for error messages. */
+/** Identifies files that are not images, and images that browsers cannot decode, for error messages. */
 import { ImageError } from '../errors.js';
 import { latin1 } from './orientation.js';
 
