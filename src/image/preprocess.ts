@@ -228,8 +228,8 @@ export class Preprocessor {
       }
       // A large image occupies GPU memory until it is resized. Waiting here bounds the number of such images.
       if (isLarge) await task.computed(true);
-      // For a picture that may change, nothing is awaited: the next task that uses the kept buffer throws the
-      // GPU's errors.
+      // For a picture that may change, nothing is awaited here. If the GPU reports an error, the next task
+      // that uses the image's buffer throws this error.
       else if (load) await task.settled();
       return task.keep(between);
     });

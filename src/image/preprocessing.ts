@@ -41,8 +41,9 @@ export type ResizeRule =
       /** Each side is rounded to a multiple of this length. */
       readonly multipleOf: number;
       /**
-       * True: both sides are first scaled by the same factor. Of the factor for the height and that for the
-       * width, it is the one nearer to 1.
+       * True: both sides are scaled by the same factor before they are rounded. This factor is the factor for
+       * the height or the factor for the width, whichever is nearer to 1. False: each side is scaled by its
+       * own factor.
        */
       readonly keepAspectRatio: boolean;
     };

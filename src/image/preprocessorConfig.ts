@@ -25,8 +25,8 @@ const CLIP = {
 const HALF = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
 
 /**
- * The defaults of absent fields in each image processor class. `BASE` holds the defaults that all classes
- * share.
+ * The values that each image processor class gives to absent fields. `BASE` holds the defaults that all
+ * classes share.
  */
 const PROCESSORS: Readonly<Record<string, Json>> = {
   BitImageProcessor: CLIP,
@@ -160,9 +160,9 @@ const isSide = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
 
 /**
- * Converts a parsed config.json of timm: `pretrained_cfg`, or in the older form the file itself. Fields for
- * training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as timm does by
- * default.
+ * Converts a parsed config.json of timm. Reads the object `pretrained_cfg`, or the whole file in timm's older
+ * form. Fields for training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as
+ * timm does by default.
  *
  * @returns undefined, if config.json is not in one of timm's forms
  * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED

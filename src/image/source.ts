@@ -325,7 +325,8 @@ async function decodeElement(
     signal?.throwIfAborted();
   }
   const bytes = element.naturalWidth * element.naturalHeight * 4;
-  // Takes a free slot synchronously: during a wait, the page could put a different image into the element.
+  // Takes a free decode slot without waiting, because the page could put a different image into the element
+  // during a wait.
   let slot = decodeSlots().takeNow(bytes);
   if (!slot) {
     slot = await decodeSlots().take(signal);

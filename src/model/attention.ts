@@ -40,8 +40,8 @@ export interface TokenLayout {
 }
 
 /**
- * Bytes of attention rows computed per submit. They take about half a GFLOP, which keeps a submit short on
- * any adapter.
+ * Number of bytes of attention rows that are computed per submit. Computing these rows takes about half a
+ * GFLOP, which keeps a submit short on any adapter.
  */
 const CHUNK_BYTES = 16 * 2 ** 20;
 

@@ -8,7 +8,8 @@ import { checkConfig, epsRange, hiddenFeaturesOf, limits, show, type DINOv2Confi
 import { Fields } from './configFields.js';
 
 /**
- * The part of a configuration that a config.json states if the tensors' names and shapes determine the rest.
+ * Values from a config.json that does not contain a complete configuration. The tensors' names and shapes
+ * determine the other values.
  */
 export interface ConfigHints {
   /** Program that wrote config.json, for error messages. */
@@ -234,12 +235,13 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 /**
  * Returns the `mlp_ratio` for which Hugging Face computes an MLP width of `hiddenFeatures`. It is 4 in the
  * published models.
- * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds the width of a SwiGLU up to a
- *   multiple of 8, so other widths are impossible
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio gives this width: Hugging Face rounds the width of a
+ *   SwiGLU up to a multiple of 8, so other widths are impossible
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;
-  // The third candidate adds half a hidden feature, because rounding the exact ratio may lose one feature.
+  // Three ratios are tried. The third is larger by half a hidden feature, because rounding errors in the
+  // exact ratio may make the width too small by one feature.
   const ratio = [Math.round(exact), exact, exact + 0.5 / embedDim].find(
     (each) => hiddenFeaturesOf(embedDim, each, ffn) === hiddenFeatures,
   );

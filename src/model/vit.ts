@@ -17,7 +17,10 @@ export interface Grid {
 
 /** Variants of a forward pass: additional outputs, and masking. */
 export interface ForwardVariant {
-  /** Hidden states to store: 0 is the input of the first block, `i` the output of the i-th, up to `depth`. */
+  /**
+   * Hidden states to store. 0 is the input of the first block; `i` is the output of the `i`-th block, at most
+   * `depth`.
+   */
   readonly layers?: readonly number[] | undefined;
   /** Blocks, 0 to `depth` - 1, whose queries and keys are stored, for `Features.attention`. */
   readonly attentions?: readonly number[] | undefined;

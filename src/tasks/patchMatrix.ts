@@ -68,7 +68,7 @@ export interface Component {
   readonly error: number;
 }
 
-/** Number of groups of patches. Each group has its own partial sums. */
+/** Number of groups into which the patches are divided. Each group has its own partial sums. */
 export const CHUNKS = 16;
 /**
  * Number of iterations of the power iteration per round. After each round, the result is read back and
@@ -208,7 +208,8 @@ export class PatchMatrix {
    * Finds the directions of largest variance of the selected patches. Overwrites the matrix: selected patches
    * are centred on their mean, the other patches become zero.
    * @param chosen mask: 1 for a selected patch, else 0
-   * @param numComponents number of components, less than BLOCK. Fewer components converge sooner
+   * @param numComponents number of components, less than BLOCK. The iteration needs fewer steps for fewer
+   *   components
    */
   async analyse(chosen: Uint32Array<ArrayBuffer>, numComponents: number): Promise<Analysis> {
     const chosenCount = countOf(chosen);
@@ -220,7 +221,7 @@ export class PatchMatrix {
     });
 
     const power = [this.#orthonormalize, ...this.#multiply];
-    const flops = 4 * BLOCK * this.count * this.#embedDim; // per step
+    const flops = 4 * BLOCK * this.count * this.#embedDim; // per step of the iteration
     const together = Math.max(
       1,
       Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000)) / flops)),
