@@ -149,9 +149,9 @@ interface Colours {
 }
 
 /**
- * Chooses the pixel decoder for the file's pixel format.
-
- * @throws ImageError IMAGE_DECODE
+ * Chooses the function that decodes pixels of the file's pixel format.
+ *
+ * @throws ImageError IMAGE_DECODE, if Pillow does not read this pixel format
  */
 function pixelsOf(
   { bits, runs, masks, palette, entryBytes, count }: Colours,

@@ -117,7 +117,8 @@ function refuse(name: string, expected: string, found: unknown, advice: string):
 /**
  * Merges the checkpoint's preprocessing with a call's options. The options take precedence.
  *
- * @throws OptionError as `checkResize`, and if the normalization gives values that are not finite in float32
+ * @throws OptionError for the reasons of `checkResize`, and if the normalization gives values that are not
+ *   finite in float32
  */
 export function resolvePreprocessing(
   checkpoint: Preprocessing,

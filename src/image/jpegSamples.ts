@@ -15,7 +15,7 @@ export interface Plane {
 
 /**
  * Transforms the coefficients of a component to samples.
-
+ *
  * @throws `signal.reason` after an abort
  */
 export async function samplesOf(

@@ -122,7 +122,7 @@ function isUtf8(bytes: Uint8Array, whole: number): boolean {
 /**
  * Refuses a file that Pillow does not read, even if the browser could decode it.
  *
- * @throws ImageError IMAGE_DECODE
+ * @throws ImageError IMAGE_DECODE, if the file is of a kind that Pillow does not read
  */
 export function refuseNonImage(bytes: Uint8Array, name: string): void {
   const other = identifyFile(bytes);

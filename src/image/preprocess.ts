@@ -112,8 +112,9 @@ export class Preprocessor {
    *
    * @param remainder true to keep the incomplete patches at the right and bottom, which Python's pixels
    *   include and the model ignores
-   * @throws OptionError, if the options contradict each other; ImageError, as `decodeSource`, and IMAGE_SIZE,
-   *   if the image or the output is empty or too large; DeviceError
+   * @throws OptionError, if the options contradict each other; ImageError as thrown by `decodeSource`, and
+   *   with the code IMAGE_SIZE if the image or the output is empty or too large; DeviceError, if the GPU
+   *   fails
    * @throws `signal.reason` after an abort
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
@@ -184,8 +185,8 @@ export class Preprocessor {
         between: burst.storage('resize between', rows * along.length * 4),
       }));
       for (const [index, strip] of strips.entries()) {
-        // Pictures that may change have no `load`. They must be copied without waiting, because a video goes
-        // on playing.
+        // The upload of a picture that may change has no `load` method. Such a picture must be copied without
+        // waiting, because a video continues to play during a wait.
         if (load) {
           if (index > 0 && index % STRIPS_AT_ONCE === 0) await task.computed(true);
           // Copying a strip takes as long as uploading it, so other tasks of the page get a turn before and
@@ -226,7 +227,8 @@ export class Preprocessor {
           burst.free(source);
         });
       }
-      // A large image occupies GPU memory until it is resized. Waiting here bounds the number of such images.
+      // A large image occupies GPU memory until it is resized. Waiting here limits how many large images
+      // occupy memory at the same time.
       if (isLarge) await task.computed(true);
       // For a picture that may change, nothing is awaited here. If the GPU reports an error, the next task
       // that uses the image's buffer throws this error.
@@ -278,7 +280,8 @@ export class Preprocessor {
    * Preprocesses several images, one after the other, into one buffer of the task: (batch, 3, height, width).
    *
    * @param remainder as for `prepare`
-   * @throws ImageError INPUT_SHAPE, if there is no image or if output sizes differ; and as `prepare`
+   * @throws ImageError INPUT_SHAPE, if there is no image or if output sizes differ; also every error that
+   *   `prepare` throws
    */
   async batch(
     task: Task,
@@ -319,7 +322,7 @@ export class Preprocessor {
    * Preprocesses images and reads the pixels back, including incomplete patches. The result equals the output
    * of Python's image processor.
    *
-   * @throws as `batch`
+   * @throws the same errors as `batch`
    */
   read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     return this.#gpu.task('pixels', options.signal, async (task) => {

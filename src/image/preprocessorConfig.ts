@@ -165,7 +165,8 @@ const isSide = (value: unknown): boolean =>
  * timm does by default.
  *
  * @returns undefined, if config.json is not in one of timm's forms
- * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED
+ * @throws ConfigError CONFIG_FIELD, if a field has the wrong type or is out of range; CONFIG_UNSUPPORTED, if
+ *   the settings are not supported
  */
 export function timmPreprocessing(configJson: unknown): Preprocessing | undefined {
   if (typeof configJson !== 'object' || configJson === null) return undefined;
@@ -205,8 +206,8 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   const crop = { height, width };
   switch (fields.value('crop_mode')) {
     case 'center':
-      // For a non-square crop, timm uses a resize class of its own, with the default filter of this class
-      // instead of the checkpoint's filter.
+      // For a non-square crop, timm resizes with its own class. It does not pass the checkpoint's filter to
+      // this class, so the class uses its default filter, which is bilinear.
       return scaledHeight === scaledWidth
         ? { ...common, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
         : {

@@ -46,11 +46,11 @@ export interface TokenLayout {
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the
- * mean) drops the axis of heads, a single query the axis of queries.
+ * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). The axis of heads is
+ * absent for a single head and for the mean over heads. The axis of queries is absent for a single query.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
  * @param lease lease of the owner of `qkv`
- * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError
+ * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError, if the GPU fails
  */
 export async function attentionOf(
   gpu: Gpu,

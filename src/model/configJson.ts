@@ -38,7 +38,8 @@ type Json = Readonly<Record<string, unknown>>;
 /**
  * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's. A config.json of timm names an
  * architecture, whose dimensions are in timm's code.
- * @throws {ConfigError} CONFIG_JSON, CONFIG_UNSUPPORTED, CONFIG_FIELD
+ * @throws {ConfigError} CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, for an unsupported
+ *   model; CONFIG_FIELD, if a field is invalid
  */
 export function readConfigFile(json: unknown): ConfigFile {
   const object = asObject(json);
@@ -121,7 +122,7 @@ function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
 /**
  * Finds the object that describes the DINOv2 model: `json` itself, or an object nested in it.
  *
- * @throws {ConfigError} CONFIG_UNSUPPORTED
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if there is no such object, or if several objects differ
  */
 function dinov2In(json: Json): Json {
   if (isDinov2(json)) return json;

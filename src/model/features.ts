@@ -211,8 +211,9 @@ export class Features {
   /**
    * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is
    * the attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The
-   * shape is (heads, queries, numTokens). A single head (or the mean over heads) drops the axis of heads, a
-   * single query the axis of queries: `{ head: 0, query: 'cls' }` gives (numTokens).
+   * shape is (heads, queries, numTokens). The axis of heads is absent for a single head and for the mean over
+   * heads. The axis of queries is absent for a single query. For example, `{ head: 0, query: 'cls' }` gives
+   * (numTokens).
    * @throws OptionError OPTION_VALUE, if a head or query is out of range, or if the forward pass did not
    *   store the block: pass `{ attentions: [layer] }` to `features()` or `forward()`
    * @example
@@ -364,8 +365,8 @@ export class Features {
 }
 
 /**
- * Checks an index against the model. Must be called before `#checkStored`, which advises to pass the layer as
- * an option. That advice does not help if the model has no such layer.
+ * Checks that an index exists in the model. Must be called before `#checkStored`, whose error advises to pass
+ * the layer as an option. This advice would be useless for a layer that the model does not have.
  */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;
