@@ -56,10 +56,10 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
       if (movie && brand.kind === 'ftyp' && latin1(bytes.subarray(8, 12)) === 'avis') {
         for (let at = brand.begin; at + 4 <= brand.end; at += 4) {
           const name = latin1(bytes.subarray(at, at + 4));
-          if (name === 'avis') bytes[at + 3] = 0x66; // avif
-          if (name === 'msf1') bytes[at + 1] = 0x69; // mif1
+          if (name === 'avis') bytes[at + 3] = 0x66; // changes 'avis' to 'avif'
+          if (name === 'msf1') bytes[at + 1] = 0x69; // changes 'msf1' to 'mif1'
         }
-        bytes.set([0x66, 0x72, 0x65, 0x65], movie.at + 4); // free
+        bytes.set([0x66, 0x72, 0x65, 0x65], movie.at + 4); // 'free', a type that decoders ignore
       }
     }
   }

@@ -30,7 +30,10 @@ const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
   'ff000000,ff00,ff,ff0000': [3, 1, 0],
   '0,0,0,0': [2, 1, 0],
 };
-/** For 16-bit pixels: true if green has 6 bits, false if 5. Key: the file's bit masks (red, green, blue). */
+/**
+ * The accepted formats of 16-bit pixels: true if green has 6 bits, false if green has 5 bits. Key: the file's
+ * bit masks in hexadecimal (red, green, blue).
+ */
 const GREEN_OF_MASKS: Readonly<Record<string, boolean>> = { 'f800,7e0,1f': true, '7c00,3e0,1f': false };
 
 interface Bitmap {

@@ -69,7 +69,7 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
     if (rest) await rest;
   }
   for (let y = 0; y < frame.height; y++) {
-    const rest = slices.rest(); // once per row: a row has fewer than 65536 pixels
+    const rest = slices.rest(); // once per row is enough: a row has fewer than 65536 pixels
     if (rest) await rest;
     const to = (frame.top + y) * width + frame.left;
     const from = y * frame.width;

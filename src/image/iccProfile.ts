@@ -39,7 +39,7 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
       return isPoint && isSrgbCurve(curveAt(view, curve, text(curve - 8)));
     });
   } catch {
-    return false; // a read past the end (RangeError)
+    return false; // a read past the end of `bytes` threw a RangeError
   }
 }
 

@@ -45,7 +45,7 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
     if (start.startsWith('BM')) return ofBmp(view);
     return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
   } catch {
-    return undefined; // a read past the end (RangeError)
+    return undefined; // a read past the end of `bytes` threw a RangeError
   }
 }
 
@@ -71,7 +71,7 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
     if (at < 0) return undefined;
     const marker = view.getUint8(at + 1);
     if (marker === 0 || marker === 0xff) {
-      at += 1; // a fill byte, or garbage
+      at += 1; // skips a fill byte or an invalid byte
       continue;
     }
     if (marker === 0xda) {
@@ -183,7 +183,7 @@ function ofBmp(view: DataView): ImageHeader {
     width: view.getInt32(18, true),
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated RGB, or an embedded profile
-    hasAlpha: view.getUint16(28, true) === 32, // bits per pixel
+    hasAlpha: view.getUint16(28, true) === 32, // only pixels of 32 bits may have alpha
     // Decoding run-length encoding also takes one byte per pixel, for the palette index.
     bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4,
   };

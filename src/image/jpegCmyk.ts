@@ -100,7 +100,7 @@ async function decode(bytes: Uint8Array, signal: AbortSignal | undefined): Promi
     channels.some(({ known }) => known.some((bit, k) => k > 0 && bit !== 0));
   if (smooths) return undefined;
   const planes: Plane[] = [];
-  const zeros = new Uint16Array(64); // for a component without a scan
+  const zeros = new Uint16Array(64); // the table of a component without a scan
   for (const { component, blocksAcross, coefficients, quantization = zeros } of channels)
     planes.push(await samplesOf(component, blocksAcross, coefficients, quantization, signal));
   return pixelsOf(frame, planes, segments.adobeTransform, signal);

@@ -57,7 +57,10 @@ export interface Scan {
   readonly mcusDown: number;
   /** Number of MCUs between two restart markers; 0 for a scan without restart markers. */
   readonly restartInterval: number;
-  /** First and last coefficient of the scan (Ss, Se), and the bit positions (Ah, Al). */
+  /**
+   * First and last coefficient that the scan contains (Ss, Se), and the bit positions of a progressive scan
+   * (Ah, Al).
+   */
   readonly from: number;
   readonly to: number;
   readonly high: number;

@@ -116,7 +116,7 @@ export function readBlock(
   for (let k = 1; k < 64; k++) {
     const symbol = bits.symbol(ac!, fast);
     if (symbol < 0) return false;
-    k += symbol >> 4; // number of zero coefficients
+    k += symbol >> 4; // skips this number of zero coefficients
     const length = symbol & 15;
     if (length > 0) {
       const value = bits.receive(length, fast);

@@ -45,7 +45,7 @@ const NUMBER_BYTES: Record<number, number> = {
 
 /**
  * Reads the orientation (tag 274) from the first directory of a TIFF. As in Pillow, the value may have any
- * numeric type, only the first value counts, and of repeated tags the last one.
+ * numeric type, and only the first value of the tag counts. If the tag is repeated, the last one counts.
  *
  * @returns 1 to 8; 1 for an invalid value; undefined if the tag is absent
  */

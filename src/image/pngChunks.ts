@@ -155,7 +155,7 @@ export async function readChunks(
     // The checksum of a chunk after the image data is not read, so it may be missing.
     if (!image && kind !== 'IEND' && end + (over ? 0 : 4) > bytes.length)
       throw endsTooEarly(name, 'PNG', `at byte ${bytes.length}, within the chunk ${kind} of byte ${at}`);
-    const rest = slices.rest(); // a file may have any number of chunks
+    const rest = slices.rest(); // once per chunk: a file may have any number of chunks
     if (rest) await rest;
     const rightSum = async (): Promise<boolean> =>
       view.getUint32(end) === (await crc32(bytes.subarray(at + 4, end), slices));

@@ -59,8 +59,8 @@ const STRIPS_AT_ONCE = 4;
 /** Images up to this size are uploaded without waiting for the GPU. */
 const SMALL_BYTES = 2 ** 22;
 /**
- * Number of cached tap tables (source pixels and weights of a resize). A video needs two, photographs of a
- * few cameras a few more.
+ * Number of cached tap tables (source pixels and weights of a resize). A video needs two tables; photographs
+ * from a few cameras need a few more.
  */
 const CACHED_TAPS = 16;
 
@@ -121,7 +121,8 @@ export class Preprocessor {
     this.#checkNotDisposed();
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // bad options fail before decoding
     const decoding = decodeSource(this.#gpu, source, options);
-    const image = 'then' in decoding ? await decoding : decoding; // no await: a live frame could change
+    // Awaits `decoding` only if it is a promise, because a live picture (video, canvas) could change in a wait.
+    const image = 'then' in decoding ? await decoding : decoding;
     try {
       return await this.prepareDecoded(image, options, remainder);
     } finally {

@@ -91,9 +91,9 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
 };
 
 /**
- * Describes every part of a preprocessing that changes pixels, for comparing model identities. Two
- * preprocessings with equal pixels have equal texts, even if their `source` differs. The default
- * preprocessing has an empty text.
+ * Returns a text that describes every part of a preprocessing that changes pixels. Model identities are
+ * compared by this text. Two preprocessings that give equal pixels have equal texts, even if their `source`
+ * differs. The text of the default preprocessing is empty.
  */
 export function preprocessingText(preprocessing: Preprocessing): string {
   const text = textOf(preprocessing);

@@ -312,8 +312,8 @@ class Fields {
   }
 
   /**
-   * Returns a resampling filter, which the field gives as Pillow's number. The only accepted name is
-   * `bilinear`: Python resizes bilinearly for every name.
+   * Returns the resampling filter. The field contains Pillow's number for the filter. The only accepted name
+   * is `bilinear`, because Python resizes bilinearly for every name.
    */
   resample(): Resample {
     const value = this.#json['resample'];

@@ -78,7 +78,7 @@ function stripsOfColumns({ storedRows, flipped, taps, width, rows, mostRows }: S
       if (high - low > mostRows && to > 0) break;
       [from, to] = [low, high];
     }
-    if (to === 0) [from, to] = [taps.begin, taps.begin + 1]; // padding only: any row serves
+    if (to === 0) [from, to] = [taps.begin, taps.begin + 1]; // only padding: reads any one row
     const [begin, end] = flipped ? [storedRows - to, storedRows - from] : [from, to];
     strips.push({ begin, end, x0, x1, y0: 0, y1: rows });
     x0 = x1;

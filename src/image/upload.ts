@@ -19,7 +19,7 @@ export interface Upload {
    * synchronously.
    */
   readonly load?: (begin: number, end: number) => Promise<void>;
-  /** Copies rows [begin, end) to the buffer, so that the burst's dispatches can read them. */
+  /** Copies rows [begin, end) to the buffer, so that the dispatches of `burst` can read the rows. */
   fill(burst: Burst, buffer: GPUBuffer, begin: number, end: number): void;
   close(): void;
 }

@@ -80,7 +80,7 @@ function timmHints(json: Json, architecture: string): ConfigHints {
   ] as const)
     if (Array.isArray(size) && size[0] !== size[1]) refuse(what, 'a square', size);
   const { embed_dim: embedDim, num_heads: numHeads, no_embed_class: patchPositions } = args;
-  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // older form without pretrained_cfg
+  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // timm's older form
   const side: unknown = [args['img_size'] ?? inputSize].flat().at(-1);
   return {
     activation: computed[String(activation)],

@@ -17,11 +17,11 @@ const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispos
 
 /** The output buffers of a forward pass. `Features` takes ownership of them. */
 export interface ForwardBuffers {
-  /** (batch · numTokens, embedDim), after the final norm. */
+  /** The last hidden state, after the final norm: (batch · numTokens, embedDim). */
   readonly lastHiddenState: GPUBuffer;
-  /** Layer → (batch · numTokens, embedDim), before the final norm. */
+  /** Stored hidden states by layer, before the final norm: (batch · numTokens, embedDim) each. */
   readonly hiddenStates: ReadonlyMap<number, GPUBuffer>;
-  /** Block → (batch · numTokens, 3 · embedDim): queries, keys, values. */
+  /** Stored queries, keys and values by block: (batch · numTokens, 3 · embedDim) each. */
   readonly qkv: ReadonlyMap<number, GPUBuffer>;
   /** Parameters of the final norm. Undefined if no hidden states are stored. */
   readonly norm: FinalNorm | undefined;
