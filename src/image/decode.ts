@@ -16,8 +16,8 @@ export interface DecodedFile {
   /** Exif orientation of the image, 1 to 8. */
   readonly orientation: number;
   /**
-   * The animation's canvas, with the position of the frame. Set if `image` is a frame that is smaller than
-   * the canvas.
+   * The canvas of an animation, with the position of the first frame on it. Set only if `image` is a frame
+   * that is smaller than the canvas.
    */
   readonly canvas?: Canvas | undefined;
   /**

@@ -22,8 +22,8 @@ interface Channel {
   /** The quantization table that was current at the component's first scan. */
   quantization?: Uint16Array | undefined;
   /**
-   * For each of the first ten coefficients: the lowest bit that the scans have given so far, or −1 if no scan
-   * contains the coefficient.
+   * For each of the first ten coefficients: the position of the lowest bit that the scans have contained so
+   * far, or −1 if no scan has contained the coefficient.
    */
   readonly known: Int8Array;
 }

@@ -146,10 +146,10 @@ function restart(bits: ScanBits, expected: number): boolean {
   for (;;) {
     const { marker } = bits;
     const away = marker >= 0xd0 && marker <= 0xd7 ? (marker - expected) & 7 : undefined;
-    // One of the next two restart markers, or a marker of a different kind: the data up to this marker are
-    // missing.
+    // If the marker is one of the next two restart markers, or a marker of a different kind, the data up to
+    // this marker are missing.
     if (away === 1 || away === 2 || (away === undefined && marker >= 0xc0)) return true;
-    // One of the last two restart markers, or an invalid marker: skipped.
+    // A marker that is one of the last two restart markers, or invalid, is skipped.
     if (away === undefined || away === 6 || away === 7) {
       if (!bits.nextMarker()) return false;
       continue;

@@ -27,8 +27,8 @@ export const TURNS: readonly number[] = [
 export const swapsSides = (orientation: number): boolean => orientation >= 5;
 
 /**
- * Size in bytes of each numeric TIFF type. Pillow does not read numbers from BYTE, ASCII and UNDEFINED (1, 2,
- * 7).
+ * Size in bytes of each numeric TIFF type. The types BYTE, ASCII and UNDEFINED (1, 2, 7) are absent, because
+ * Pillow reads no numbers from them.
  */
 const NUMBER_BYTES: Record<number, number> = {
   3: 2,

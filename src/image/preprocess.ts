@@ -121,7 +121,7 @@ export class Preprocessor {
     this.#checkNotDisposed();
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // bad options fail before decoding
     const decoding = decodeSource(this.#gpu, source, options);
-    // Awaits `decoding` only if it is a promise, because a live picture (video, canvas) could change in a wait.
+    // Awaits `decoding` only if it is a promise, because a video or canvas could change in a wait.
     const image = 'then' in decoding ? await decoding : decoding;
     try {
       return await this.prepareDecoded(image, options, remainder);

@@ -22,13 +22,19 @@ export type ResizeRule =
       readonly width: number;
     }
   | {
-      /** Largest height. The image gets the largest size within the limits; the aspect ratio is kept. */
+      /**
+       * Largest height. The image gets the largest size within `maxHeight` and `maxWidth`; the aspect ratio
+       * is kept.
+       */
       readonly maxHeight: number;
       /** Largest width. */
       readonly maxWidth: number;
     }
   | {
-      /** Smallest height (timm only). The image gets the smallest size that covers it; the aspect ratio is kept. */
+      /**
+       * Smallest height (timm only). The image gets the smallest size that is not below `minHeight` and
+       * `minWidth`; the aspect ratio is kept.
+       */
       readonly minHeight: number;
       /** Smallest width. */
       readonly minWidth: number;
@@ -74,7 +80,7 @@ export interface Preprocessing {
   /** Rescale factor, mean and standard deviation. */
   readonly normalization: Normalization;
   /**
-   * The implementation whose rounding of sizes and crop offsets is reproduced: the image processors of
+   * The Python code whose rounding of sizes and crop offsets is reproduced: the image processors of
    * transformers, or timm's `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';

@@ -83,7 +83,8 @@ export class Features {
    */
   readonly gpu: Gpu;
   /**
-   * Lease for tasks that use the buffers: `dispose()` frees the buffers when these tasks have ended.
+   * Lease that tasks hold while they use the buffers. After `dispose()`, the buffers are freed when all these
+   * tasks have ended.
    * @internal
    */
   readonly lease: OwnedBuffers;
@@ -243,7 +244,8 @@ export class Features {
   }
 
   /**
-   * Sorts block indices. facebookresearch treats a list as a set, so results are in the order of the blocks.
+   * Returns block indices in ascending order. facebookresearch treats a list of blocks as a set, so its
+   * results are in the order of the blocks.
    */
   #blocks(n: number | readonly number[]): number[] {
     const { depth } = this;

@@ -28,8 +28,8 @@ export interface PatchFeatures {
    */
   readonly buffer: GPUBuffer;
   /**
-   * Lease of the buffer's owner, which delays freeing the buffer until the call has ended. Needed if the
-   * owner may be disposed during the call.
+   * Lease of the buffer's owner. A lease delays the release of the buffer until the call has ended. The lease
+   * is needed only if the owner may be disposed during the call.
    * @internal
    */
   readonly lease?: Lease | undefined;
@@ -62,7 +62,7 @@ export interface Component {
   readonly variance: number;
   /** Unit vector (embedDim). */
   readonly vector: Float64Array;
-  /** Score of every patch in the matrix. The scores of patches that were not selected are meaningless. */
+  /** Score of every patch in the matrix. The score of a patch that was not selected has no meaning. */
   readonly scores: Float64Array;
   /** Estimated angular error of the vector in radians, from the convergence of the iteration. */
   readonly error: number;
