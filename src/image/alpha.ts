@@ -1,6 +1,7 @@
 /**
- * Detects browsers that premultiply the colours of an ImageBitmap by its alpha. Python drops alpha and keeps
- * the stored colours. Firefox 153 premultiplies every ImageBitmap, even with `premultiplyAlpha: 'none'`.
+ * Detects browsers that premultiply the colours of an ImageBitmap by its alpha. Pillow drops alpha and keeps
+ * the stored colours, so premultiplied colours would change the result. Firefox 153 premultiplies every
+ * ImageBitmap, even with `premultiplyAlpha: 'none'`.
  */
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';

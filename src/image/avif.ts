@@ -15,8 +15,8 @@ export interface PlainAvif {
 }
 
 /**
- * A box of an ISO media file. Offsets of the box's first byte (`at`), of its content (`begin`) and of its
- * end.
+ * A box (a block of data with a size and a type) of an ISO media file. `at`, `begin` and `end` are the
+ * offsets of the box's first byte, of its content and of its end.
  */
 interface Box {
   readonly kind: string;
@@ -45,19 +45,21 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   if (references) {
     const kinds = boxesIn(view, references.begin + 4, references.end);
     const alpha = kinds.filter(({ kind }) => kind === 'auxl');
-    // A `prem` reference marks premultiplied colours, which the decoder can undo only with the alpha image.
+    // A `prem` reference marks premultiplied colours. The decoder needs the alpha image to undo the
+    // premultiplication, so the alpha image is then kept.
     if (alpha.length > 0 && !kinds.some(({ kind }) => kind === 'prem')) {
       for (const { at } of alpha) bytes[at + 4] = 0x58; // 'Xuxl', a type that decoders ignore
-      // Turns an animated AVIF into a still image: replaces the brands of animations and hides the tracks.
-      // The first frame is the primary image.
+      // Turns an animated AVIF into a still image: replaces the brands (format names in the first box) that
+      // mark animations, and hides the tracks. A decoder then shows the primary image, which is the first
+      // frame.
       const [brand, movie] = [all[0]!, all.find(({ kind }) => kind === 'moov')];
       if (movie && brand.kind === 'ftyp' && latin1(bytes.subarray(8, 12)) === 'avis') {
         for (let at = brand.begin; at + 4 <= brand.end; at += 4) {
           const name = latin1(bytes.subarray(at, at + 4));
-          if (name === 'avis') bytes[at + 3] = 0x66; // avif
-          if (name === 'msf1') bytes[at + 1] = 0x69; // mif1
+          if (name === 'avis') bytes[at + 3] = 0x66; // changes 'avis' to 'avif'
+          if (name === 'msf1') bytes[at + 1] = 0x69; // changes 'msf1' to 'mif1'
         }
-        bytes.set([0x66, 0x72, 0x65, 0x65], movie.at + 4); // free
+        bytes.set([0x66, 0x72, 0x65, 0x65], movie.at + 4); // 'free', a type that decoders ignore
       }
     }
   }

@@ -9,11 +9,11 @@ import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js'
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
 /**
- * Pixels written between two checks whether to pause for other tasks. A multiple of 8, because a byte may
- * hold 8 pixels.
+ * Number of pixels written before the decoder checks whether to pause for other tasks. A multiple of 8,
+ * because a byte may hold 8 pixels.
  */
 const PIXELS_PER_STEP = 2 ** 16;
-/** Run-length codes unpacked between two checks whether to pause for other tasks. */
+/** Number of run-length codes unpacked before the decoder checks whether to pause for other tasks. */
 const RUNS_PER_STEP = 4096;
 
 /**
@@ -30,7 +30,10 @@ const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
   'ff000000,ff00,ff,ff0000': [3, 1, 0],
   '0,0,0,0': [2, 1, 0],
 };
-/** For 16-bit pixels: true if green has 6 bits, false if 5. Key: the file's bit masks (red, green, blue). */
+/**
+ * The accepted formats of 16-bit pixels: true if green has 6 bits, false if green has 5 bits. Key: the file's
+ * bit masks in hexadecimal (red, green, blue).
+ */
 const GREEN_OF_MASKS: Readonly<Record<string, boolean>> = { 'f800,7e0,1f': true, '7c00,3e0,1f': false };
 
 interface Bitmap {
@@ -45,7 +48,7 @@ interface Bitmap {
    * Decodes `count` pixels of `bytes` from offset `from` and writes them to `data` from offset `to`, as RGBA.
    */
   readonly writeRow: (data: Uint8Array, to: number, bytes: Uint8Array, from: number, count: number) => void;
-  /** Bits per pixel in the input of `writeRow`. */
+  /** Bits per pixel in the bytes that `writeRow` reads. */
   readonly readBits: number;
 }
 
@@ -149,9 +152,9 @@ interface Colours {
 }
 
 /**
- * Chooses the pixel decoder for the file's pixel format.
-
- * @throws ImageError IMAGE_DECODE
+ * Chooses the function that decodes pixels of the file's pixel format.
+ *
+ * @throws ImageError IMAGE_DECODE, if Pillow does not read this pixel format
  */
 function pixelsOf(
   { bits, runs, masks, palette, entryBytes, count }: Colours,

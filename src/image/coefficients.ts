@@ -48,7 +48,7 @@ function cubic(x: number): number {
   return 0;
 }
 
-/** Factors of the Hamming window, as single-precision floats like in Pillow's C code. */
+/** Factors of the Hamming window. They are rounded to single precision, as in Pillow's C code. */
 const HAMMING = [Math.fround(0.54), Math.fround(0.46)] as const;
 
 function hamming(x: number): number {

@@ -1,9 +1,9 @@
 /**
  * Decodes an image file to the pixels that Pillow gives, without applying the Exif orientation. Uses the
- * browser's decoder if its pixels equal Pillow's; metadata that make the browser rotate, blend or animate the
- * image are removed from the file first. Detects truncated and broken files, because Firefox shows their
- * readable part. All GIF and BMP files, the PNG files that browsers decode differently, and in Node every PNG
- * are decoded by this library itself.
+ * browser's decoder for files from which it gives the same pixels as Pillow. Metadata that make the browser
+ * rotate, blend or animate the image are removed from the file first. Detects truncated and broken files,
+ * because Firefox shows their readable part. All GIF and BMP files, the PNG files that browsers decode
+ * differently, and in Node every PNG are decoded by this library itself.
  */
 import { ImageError } from '../errors.js';
 import { checkPixels } from './decodeErrors.js';
@@ -16,8 +16,8 @@ export interface DecodedFile {
   /** Exif orientation of the image, 1 to 8. */
   readonly orientation: number;
   /**
-   * The animation's canvas, with the position of the frame. Set if `image` is a frame that is smaller than
-   * the canvas.
+   * The canvas of an animation, with the position of the first frame on it. Set only if `image` is a frame
+   * that is smaller than the canvas.
    */
   readonly canvas?: Canvas | undefined;
   /**
@@ -48,7 +48,8 @@ interface PlainFile {
  *
  * @param name the file's name, for error messages
  * @param type MIME type reported by the server or the system, for error messages
- * @throws ImageError IMAGE_DECODE, IMAGE_SIZE
+ * @throws ImageError IMAGE_DECODE, if the file cannot be decoded; IMAGE_SIZE, if the image has too many
+ *   pixels
  * @throws `signal.reason` after an abort
  */
 export async function decodeFile(
@@ -155,7 +156,7 @@ async function decodeJpeg(
     cut = await checkScans();
   } catch (error) {
     await discard();
-    throw error; // more precise than the browser's error
+    throw error; // this error is more precise than the browser's
   }
   let [decoded, whole] = [decoding, bytes];
   if (cut) {

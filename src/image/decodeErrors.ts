@@ -26,7 +26,7 @@ const MOST_PIXELS = 178_956_970;
 
 /**
  * Refuses an image with more pixels than Pillow accepts.
-
+ *
  * @throws ImageError IMAGE_SIZE
  */
 export function checkPixels(name: string, width: number, height: number): void {

@@ -18,9 +18,9 @@ const MOST_AT_ONCE = 8;
 export interface DecodeSlot {
   /**
    * Waits until the decoded image fits into the memory limit. Call once, before decoding. An image larger
-   * than the limit waits until no other image is decoded.
+   * than the limit waits until no other image has claimed memory.
    * @param bytes number of bytes of memory that decoding takes
-   * @throws the signal's reason after an abort, which also releases the slot
+   * @throws `signal.reason` after an abort, which also releases the slot
    */
   claim(bytes: number, signal?: AbortSignal): Promise<void>;
   /**
@@ -56,14 +56,14 @@ export class DecodeSlots {
     return this.#running;
   }
 
-  /** Bytes of pixels that are claimed at present. */
+  /** Number of bytes that the decode slots in use have claimed for pixels. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
    * Waits for a slot. Call this method before reading the file.
-   * @throws the signal's reason
+   * @throws `signal.reason` after an abort
    */
   async take(signal?: AbortSignal): Promise<DecodeSlot> {
     await this.#enqueue(

@@ -33,8 +33,9 @@ export interface Geometry {
   readonly height: number;
   readonly fill: readonly [number, number, number];
   /**
-   * True if the vertical pass comes first. Pillow's Image.resize does so for an image more than 100 times as
-   * tall as wide that becomes shorter. The order changes pixels, because each pass rounds.
+   * True if the vertical pass comes before the horizontal pass. Pillow's Image.resize chooses this order if
+   * the image is more than 100 times as tall as wide and becomes shorter. The order changes pixels, because
+   * each pass rounds.
    */
   readonly verticalFirst: boolean;
 }
@@ -44,10 +45,13 @@ const SHORTEST_EDGE = 256;
 const LONGEST_SIDE = 518;
 const SQUARE = 224;
 const BLACK = [0, 0, 0] as const;
-/** Largest side in pixels. Keeps all counts of workgroups, texels and floats within 32 bits. */
+/** Largest side in pixels. This limit keeps all counts of workgroups, texels and floats within 32 bits. */
 export const MAX_SIDE = 32768;
 
-/** A preprocessing with a call's options applied. `longestSide` is the rule of `resize: 'fit'`. */
+/**
+ * A preprocessing with a call's options applied. Its `resize` may also be the rule of the option `resize:
+ * 'fit'`, which has the field `longestSide`.
+ */
 export interface ResolvedPreprocessing extends Omit<Preprocessing, 'resize'> {
   readonly resize: ResizeRule | { readonly longestSide: number } | undefined;
 }
@@ -113,7 +117,8 @@ function refuse(name: string, expected: string, found: unknown, advice: string):
 /**
  * Merges the checkpoint's preprocessing with a call's options. The options take precedence.
  *
- * @throws OptionError as `checkResize`, and if the normalization gives values that are not finite in float32
+ * @throws OptionError for the reasons of `checkResize`, and if the normalization gives values that are not
+ *   finite in float32
  */
 export function resolvePreprocessing(
   checkpoint: Preprocessing,
@@ -230,8 +235,9 @@ export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
 
 /**
  * Returns the offset of the central crop, which is negative if the crop is larger than the image.
- * `center_crop` of transformers rounds down. `center_crop` of torchvision, which timm uses, rounds halves to
- * even, and puts the smaller half of the padding before the image.
+ * `center_crop` of transformers rounds the offset down. `center_crop` of torchvision, which timm uses, rounds
+ * the offset of a crop to the nearest integer (halves to the even one). If torchvision pads by an odd number
+ * of pixels, it adds the smaller half at the left or at the top.
  */
 function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   const half = (resized - crop) / 2;
@@ -293,8 +299,8 @@ function toShortestEdge(height: number, width: number, edge: number): readonly [
 }
 
 /**
- * Returns the resized [height, width] if both the shorter and the longer edge have a limit. Source of the
- * arithmetic: transformers' get_size_with_aspect_ratio.
+ * Returns the resized [height, width] for a rule that gives the length of the shorter edge and the largest
+ * length of the longer edge. Source of the arithmetic: transformers' get_size_with_aspect_ratio.
  */
 function toBothEdges(
   height: number,

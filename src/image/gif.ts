@@ -1,7 +1,7 @@
 /**
- * GIF decoder with 8-bit RGB output: the first frame on its screen, with the pixels of Pillow's
- * `Image.open(file).convert('RGB')`. Browsers give other colours to transparent pixels and to the area around
- * the frame. Firefox shows the readable part of a truncated file.
+ * GIF decoder with 8-bit RGB output. Draws the first frame on the GIF's screen (the area of the whole
+ * animation), with the pixels of Pillow's `Image.open(file).convert('RGB')`. Browsers give other colours to
+ * transparent pixels and to the area around the frame. Firefox shows the readable part of a truncated file.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -9,9 +9,9 @@ import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js'
 import type { Pixels } from './pixels.js';
 
 const MOST_CODES = 4096;
-/** Pixels filled between two checks whether to pause for other tasks. */
+/** Number of pixels filled before the decoder checks whether to pause for other tasks. */
 const PIXELS_PER_STEP = 2 ** 20;
-/** LZW codes read between two checks whether to pause for other tasks. */
+/** Number of LZW codes read before the decoder checks whether to pause for other tasks. */
 const CODES_PER_STEP = 1024;
 
 interface Frame {
@@ -26,7 +26,7 @@ interface Frame {
    * Index of the transparent colour. Pillow fills the whole screen with the palette's colour of this index.
    */
   readonly transparent: number;
-  /** Minimum LZW code size; the first codes have one bit more. */
+  /** The file's minimum LZW code size in bits. The first codes have one bit more. */
   readonly bits: number;
   /** Offset of the first block of compressed data. */
   readonly dataAt: number;
@@ -69,7 +69,7 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
     if (rest) await rest;
   }
   for (let y = 0; y < frame.height; y++) {
-    const rest = slices.rest(); // once per row: a row has fewer than 65536 pixels
+    const rest = slices.rest(); // once per row is enough: a row has fewer than 65536 pixels
     if (rest) await rest;
     const to = (frame.top + y) * width + frame.left;
     const from = y * frame.width;

@@ -12,8 +12,8 @@ const SRGB_XYZ = [
 ] as const;
 const XYZ_TOLERANCE = 0.001;
 /**
- * Largest accepted error, in units of 1/255, of a value decoded by the profile's curve and encoded by sRGB's
- * curve.
+ * Largest accepted difference, in units of 1/255, between a colour value and the value after it is decoded
+ * with the profile's curve and encoded with sRGB's curve.
  */
 const CURVE_TOLERANCE = 0.75;
 
@@ -39,15 +39,15 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
       return isPoint && isSrgbCurve(curveAt(view, curve, text(curve - 8)));
     });
   } catch {
-    return false; // a read past the end (RangeError)
+    return false; // a read past the end of `bytes` threw a RangeError
   }
 }
 
 const fixed = (view: DataView, at: number): number => view.getInt32(at) / 65536;
 
 /**
- * Returns the profile's curve from stored values (0 to 1) to linear light. NaN for a curve type that sRGB
- * never uses.
+ * Returns the function by which a profile converts stored values (0 to 1) to linear light. For a curve type
+ * that sRGB never uses, the function returns NaN, so that the profile does not count as sRGB.
  */
 function curveAt(view: DataView, at: number, kind: string): (value: number) => number {
   if (kind === 'curv' && view.getUint32(at) > 1) {

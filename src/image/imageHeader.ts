@@ -29,7 +29,8 @@ export const decodedBytes = (header: ImageHeader | undefined): number =>
 const MOST_BLOCKS = 2 ** 16;
 
 /**
- * Reads the header of an image file. Returns undefined if the format is unknown or `bytes` are too short.
+ * Reads the header of an image file. Returns undefined if the format is unknown, or if `bytes` end before the
+ * image's size.
  *
  * @param bytes the beginning of the file, which is not modified
  */
@@ -44,7 +45,7 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
     if (start.startsWith('BM')) return ofBmp(view);
     return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
   } catch {
-    return undefined; // a read past the end (RangeError)
+    return undefined; // a read past the end of `bytes` threw a RangeError
   }
 }
 
@@ -70,12 +71,12 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
     if (at < 0) return undefined;
     const marker = view.getUint8(at + 1);
     if (marker === 0 || marker === 0xff) {
-      at += 1; // a fill byte, or garbage
+      at += 1; // skips a fill byte or an invalid byte
       continue;
     }
     if (marker === 0xda) {
-      // Bytes per pixel of a CMYK JPEG: the browser's pixels (4), our pixels (4), coefficients of 2 bytes (8)
-      // and samples (4).
+      // Bytes of memory per pixel while a CMYK JPEG is decoded: the browser's pixels (4), this library's
+      // pixels (4), coefficients of 2 bytes (8) and samples (4).
       const bytesPerPixel = channels === 4 ? 20 : 4;
       return { width, height, hasColorProfile, hasAlpha: false, bytesPerPixel };
     }
@@ -131,8 +132,9 @@ function ofPng(view: DataView): ImageHeader {
     if (kind === 'gAMA') found.set(kind, view.getUint32(content) !== 45455);
     if (kind === 'cHRM') found.set(kind, true);
   }
-  // Colour chunks in order of precedence: of several, only the first in this list counts. Browsers use cHRM
-  // only together with gAMA. The curve of gAMA is a pure power, which differs from sRGB's curve.
+  // Colour chunks in order of precedence. If a file has several of these chunks, only the first in this list
+  // counts. Browsers use cHRM only together with gAMA. The curve of gAMA is a pure power, which differs from
+  // sRGB's curve.
   const strongest = ['cICP', 'iCCP', 'sRGB'].find((kind) => found.has(kind));
   const byGamma = found.has('gAMA') && (found.get('gAMA')! || found.has('cHRM'));
   const hasColorProfile = strongest ? found.get(strongest)! : byGamma;
@@ -181,15 +183,15 @@ function ofBmp(view: DataView): ImageHeader {
     width: view.getInt32(18, true),
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated RGB, or an embedded profile
-    hasAlpha: view.getUint16(28, true) === 32, // bits per pixel
+    hasAlpha: view.getUint16(28, true) === 32, // only pixels of 32 bits may have alpha
     // Decoding run-length encoding also takes one byte per pixel, for the palette index.
     bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4,
   };
 }
 
 /**
- * Reads the header of an AVIF or HEIC. Searches `meta` for property names, without checking which item a
- * property belongs to.
+ * Reads the header of an AVIF or HEIC. Searches the content of the box `meta` for property names, without
+ * checking which item a property belongs to.
  */
 function ofIsoMedia(view: DataView): ImageHeader | undefined {
   for (let at = 0; ; at += view.getUint32(at)) {

@@ -64,12 +64,13 @@ function codesOf(bits: readonly number[]): Codes {
   return { counts, symbols };
 }
 
-/** Symbols decoded between two checks whether to pause for other tasks. */
+/** Number of symbols decoded before the decoder checks whether to pause for other tasks. */
 const SYMBOLS_PER_STEP = 4096;
 
 /**
- * Inflates the first `most` bytes of a zlib stream, in time slices.
- * @throws what `slices.rest` throws
+ * Inflates a zlib stream until it ends or `most` bytes are produced. Pauses between time slices, so that
+ * other tasks of the page can run.
+ * @throws the error of `slices.rest` after an abort
  */
 export async function inflate(packed: Uint8Array, most: number, slices: Slices): Promise<Inflated> {
   const bytes = new Uint8Array(most);

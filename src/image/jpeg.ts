@@ -11,7 +11,7 @@ import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 /** Marker: end of image. */
 export const EOI = 0xd9;
 const [SOS, DQT, DHT, DRI, DAC, COM] = [0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xfe];
-/** Markers read between two checks whether to pause for other tasks. */
+/** Number of markers read before the check pauses for other tasks, if its time slice is over. */
 const MARKERS_PER_STEP = 1024;
 const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 
@@ -24,8 +24,8 @@ export interface PreparedJpeg {
   /**
    * Checks the compressed data in time slices, while the browser decodes the file.
    *
-   * @returns undefined for a complete file. For a file of one scan that has no end marker and whose data lack
-   *   blocks: the error to throw (see jpegScan.ts)
+   * @returns undefined for a file with an end marker. For a file that ends earlier and has only one scan: an
+   *   error, which the caller must throw unless the scan contains every block (`endOfBlocks` in jpegScan.ts)
    * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its markers
    * @throws `signal.reason` after an abort
    */
@@ -120,7 +120,8 @@ export async function prepareJpeg(
 }
 
 /**
- * Returns true if the next valid marker is a restart. libjpeg skips invalid bytes before a restart marker.
+ * Returns true if the next valid marker is a restart marker. libjpeg skips invalid bytes before a restart
+ * marker.
  */
 function isAheadOfRestart(bytes: Uint8Array, at: number): boolean {
   do at = bytes.indexOf(0xff, at) + 1;

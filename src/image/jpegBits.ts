@@ -6,18 +6,23 @@
 
 /** Pillow passes the file to libjpeg in blocks of this size. */
 const FEED_BYTES = 65_536;
-/** Number of bits up to which the slow path (with bounds checks) at least fills the bit buffer. */
+/**
+ * Minimum number of bits in the bit buffer after the slow path (with bounds checks) has filled the buffer.
+ */
 const FILLED_BITS = 57;
 /** Codes up to this many bits are decoded by one table lookup. */
 const LOOKUP_BITS = 8;
 
 /** A Huffman table in the form of libjpeg's derived tables. */
 export interface HuffmanTable {
-  /** Indexed by the next 8 bits: code length × 256 + value; 9 × 256 if the code is longer than 8 bits. */
+  /**
+   * Lookup table, indexed by the next 8 bits of the scan. Each element is code length × 256 + value, or 9 ×
+   * 256 if the code is longer than 8 bits.
+   */
   readonly lookup: Uint16Array;
-  /** Indexed by code length: the largest code, −1 if there is none. Index 17 holds a sentinel. */
+  /** The largest code of each code length, or −1 if no code has this length. Index 17 holds a sentinel. */
   readonly largest: Int32Array;
-  /** Indexed by code length: the number to add to a code to get the index of the code's value. */
+  /** For each code length: the number to add to a code to get the index of the code's value. */
   readonly offset: Int32Array;
   readonly values: Uint8Array;
 }
@@ -92,7 +97,8 @@ export class ScanBits {
   }
 
   /**
-   * Makes the next block of the file available, as if Pillow read it. Returns false at the end of the file.
+   * Makes the next block of the file available, as Pillow does when libjpeg needs more bytes. Returns false
+   * at the end of the file.
    */
   more(): boolean {
     if (this.#limit >= this.#bytes.length) return false;
@@ -124,7 +130,7 @@ export class ScanBits {
     this.lastDc.set(this.#savedDc);
   }
 
-  /** Empties the bit buffer, as at a restart. */
+  /** Empties the bit buffer, as libjpeg does at a restart marker. */
   discard(): void {
     this.#left = 0;
   }

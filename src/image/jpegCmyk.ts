@@ -22,8 +22,8 @@ interface Channel {
   /** The quantization table that was current at the component's first scan. */
   quantization?: Uint16Array | undefined;
   /**
-   * For each of the first ten coefficients: the lowest bit that the scans have given so far, or −1 if no scan
-   * contains the coefficient.
+   * For each of the first ten coefficients: the position of the lowest bit that the scans have contained so
+   * far, or −1 if no scan has contained the coefficient.
    */
   readonly known: Int8Array;
 }
@@ -100,7 +100,7 @@ async function decode(bytes: Uint8Array, signal: AbortSignal | undefined): Promi
     channels.some(({ known }) => known.some((bit, k) => k > 0 && bit !== 0));
   if (smooths) return undefined;
   const planes: Plane[] = [];
-  const zeros = new Uint16Array(64); // for a component without a scan
+  const zeros = new Uint16Array(64); // the table of a component without a scan
   for (const { component, blocksAcross, coefficients, quantization = zeros } of channels)
     planes.push(await samplesOf(component, blocksAcross, coefficients, quantization, signal));
   return pixelsOf(frame, planes, segments.adobeTransform, signal);

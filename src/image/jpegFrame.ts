@@ -2,7 +2,8 @@
 import { huffmanTable, type HuffmanTable } from './jpegBits.js';
 
 /**
- * A colour component of the frame. An MCU is the unit of an interleaved scan: some blocks of each component.
+ * A colour component of the frame. An MCU (minimum coded unit) is the group of blocks, some of each
+ * component, that an interleaved scan stores together.
  */
 export interface Component {
   readonly id: number;
@@ -31,7 +32,7 @@ export interface Frame {
   readonly mcusDown: number;
 }
 
-/** A block of an MCU, the unit of an interleaved scan. */
+/** A block of an MCU (minimum coded unit: the group of blocks that an interleaved scan stores together). */
 export interface ScanBlock {
   readonly component: Component;
   /** Index of the component in the scan. */
@@ -39,7 +40,9 @@ export interface ScanBlock {
   /** Column and row of the block among the blocks that its component has in the MCU. */
   readonly x: number;
   readonly y: number;
-  /** Huffman tables. Undefined if the file lacks the table; not every scan needs both. */
+  /**
+   * The block's Huffman tables. A table is undefined if the file lacks it; not every scan needs both tables.
+   */
   readonly dc: HuffmanTable | undefined;
   readonly ac: HuffmanTable | undefined;
 }
@@ -52,9 +55,12 @@ export interface Scan {
   readonly blocks: readonly ScanBlock[];
   readonly mcusAcross: number;
   readonly mcusDown: number;
-  /** MCUs between two restart markers; 0 if there are none. */
+  /** Number of MCUs between two restart markers; 0 for a scan without restart markers. */
   readonly restartInterval: number;
-  /** First and last coefficient of the scan (Ss, Se), and the bit positions (Ah, Al). */
+  /**
+   * First and last coefficient that the scan contains (Ss, Se), and the bit positions of a progressive scan
+   * (Ah, Al).
+   */
   readonly from: number;
   readonly to: number;
   readonly high: number;

@@ -5,11 +5,11 @@ import { extended } from './jpegScan.js';
 
 /** Decodes the blocks of one scan. */
 export interface ProgressiveReader {
-  /** Adds the scan's bits to the block at offset `at` of `coefficients`. False if the file ends. */
+  /** Adds the scan's bits to the block at offset `at` of `coefficients`. Returns false if the file ends. */
   readonly read: (block: ScanBlock, coefficients: Int16Array, at: number) => boolean;
   /** Must be called at each restart marker. */
   readonly onRestart: () => void;
-  /** True if blocks must be read even if the file lacks their data. */
+  /** True if every block must be read, as libjpeg does, even if the file lacks the block's data. */
   readonly always: boolean;
 }
 
@@ -48,7 +48,7 @@ export function progressiveReader(
           };
     return { read, onRestart: () => undefined, always: high > 0 };
   }
-  /** Number of following blocks without further coefficients in this scan (EOBRUN). */
+  /** Number of following blocks for which this scan contains no further new coefficients (EOBRUN). */
   let emptyBlocks = 0;
   const onRestart = (): void => void (emptyBlocks = 0);
   /** Reads the length of a run of empty blocks; −1 if the file ends. */

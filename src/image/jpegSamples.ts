@@ -6,7 +6,7 @@ import type { Component } from './jpegFrame.js';
 /** The samples of a component, in rows. */
 export interface Plane {
   readonly samples: Uint8Array;
-  /** Samples from the start of a row to the start of the next. */
+  /** Number of samples from the start of a row to the start of the next row. */
   readonly stride: number;
   /** Size of the component in samples, without the padding of edge blocks. */
   readonly width: number;
@@ -15,7 +15,7 @@ export interface Plane {
 
 /**
  * Transforms the coefficients of a component to samples.
-
+ *
  * @throws `signal.reason` after an abort
  */
 export async function samplesOf(
@@ -125,8 +125,9 @@ function pass(
 }
 
 /**
- * Creates a function that returns the samples of pixel row `y`. The array that the function returns is valid
- * until its next call. Returns undefined if the sampling factors do not divide each other.
+ * Creates a function that returns the samples of pixel row `y`. The array that this function returns is valid
+ * until its next call. The result is undefined instead of a function if the sampling factors do not divide
+ * each other, because libjpeg refuses such a file.
  */
 export function upsampled(
   { samples, stride, width, height }: Plane,

@@ -9,9 +9,9 @@ import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 
 /**
- * Returns the offset at which the data of the first scan end, if they contain every block. Returns undefined
- * if libjpeg would need more bytes, if the frame is not sequential, or if the first scan lacks a component.
- * The segments before the scan must be complete.
+ * Returns the offset at which the data of the first scan end, if the data contain every block of the image.
+ * Returns undefined if libjpeg would need more bytes, if the frame is not sequential, or if the first scan
+ * lacks a component. The segments before the scan must be complete.
  *
  * @throws `signal.reason` after an abort
  */
@@ -29,15 +29,18 @@ export async function endOfBlocks(bytes: Uint8Array, signal?: AbortSignal): Prom
 }
 
 /**
- * Reads one block of the MCU at `column` and `row`. False if the available bytes end. `fast` selects
- * libjpeg's path without bounds checks.
+ * Reads one block of the MCU (minimum coded unit) at `column` and `row`. Returns false if the available bytes
+ * end. `fast` selects libjpeg's path without bounds checks.
  */
 export type ReadBlock = (block: ScanBlock, column: number, row: number, fast: boolean) => boolean;
 
 export interface ReadScanOptions {
-  /** Disables the fast path, which progressive scans do not have. Default false. */
+  /**
+   * True to read all blocks by the slow path (with bounds checks), as libjpeg reads progressive scans.
+   * Default false.
+   */
   readonly slow?: boolean;
-  /** Reads blocks even if their data are missing. Default false. */
+  /** True to read blocks even if their data are missing. Default false. */
   readonly always?: boolean;
   /** Called at each restart marker. */
   readonly onRestart?: () => void;
@@ -45,7 +48,7 @@ export interface ReadScanOptions {
 }
 
 /**
- * Reads all MCUs of a scan in time slices. Returns false if the file ends first.
+ * Reads all MCUs (minimum coded units) of a scan in time slices. Returns false if the file ends first.
  *
  * @throws `signal.reason` after an abort
  */
@@ -113,7 +116,7 @@ export function readBlock(
   for (let k = 1; k < 64; k++) {
     const symbol = bits.symbol(ac!, fast);
     if (symbol < 0) return false;
-    k += symbol >> 4; // number of zero coefficients
+    k += symbol >> 4; // skips this number of zero coefficients
     const length = symbol & 15;
     if (length > 0) {
       const value = bits.receive(length, fast);
@@ -143,10 +146,10 @@ function restart(bits: ScanBits, expected: number): boolean {
   for (;;) {
     const { marker } = bits;
     const away = marker >= 0xd0 && marker <= 0xd7 ? (marker - expected) & 7 : undefined;
-    // One of the next two restart markers, or a marker of a different kind: the data up to this marker are
-    // missing.
+    // If the marker is one of the next two restart markers, or a marker of a different kind, the data up to
+    // this marker are missing.
     if (away === 1 || away === 2 || (away === undefined && marker >= 0xc0)) return true;
-    // One of the last two restart markers, or an invalid marker: skipped.
+    // A marker that is one of the last two restart markers, or invalid, is skipped.
     if (away === undefined || away === 6 || away === 7) {
       if (!bits.nextMarker()) return false;
       continue;

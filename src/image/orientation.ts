@@ -27,8 +27,8 @@ export const TURNS: readonly number[] = [
 export const swapsSides = (orientation: number): boolean => orientation >= 5;
 
 /**
- * Size in bytes of each numeric TIFF type. Pillow does not read numbers from BYTE, ASCII and UNDEFINED (1, 2,
- * 7).
+ * Size in bytes of each numeric TIFF type. The types BYTE, ASCII and UNDEFINED (1, 2, 7) are absent, because
+ * Pillow reads no numbers from them.
  */
 const NUMBER_BYTES: Record<number, number> = {
   3: 2,
@@ -45,7 +45,7 @@ const NUMBER_BYTES: Record<number, number> = {
 
 /**
  * Reads the orientation (tag 274) from the first directory of a TIFF. As in Pillow, the value may have any
- * numeric type, only the first value counts, and of repeated tags the last one.
+ * numeric type, and only the first value of the tag counts. If the tag is repeated, the last one counts.
  *
  * @returns 1 to 8; 1 for an invalid value; undefined if the tag is absent
  */

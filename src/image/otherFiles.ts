@@ -1,4 +1,4 @@
-/** Identifies files that are not images, or not decodable by browsers, for error messages. */
+/** Identifies files that are not images, and images that browsers cannot decode, for error messages. */
 import { ImageError } from '../errors.js';
 import { latin1 } from './orientation.js';
 
@@ -122,7 +122,7 @@ function isUtf8(bytes: Uint8Array, whole: number): boolean {
 /**
  * Refuses a file that Pillow does not read, even if the browser could decode it.
  *
- * @throws ImageError IMAGE_DECODE
+ * @throws ImageError IMAGE_DECODE, if the file is of a kind that Pillow does not read
  */
 export function refuseNonImage(bytes: Uint8Array, name: string): void {
   const other = identifyFile(bytes);

@@ -7,7 +7,7 @@ export interface Pixels {
   readonly height: number;
 }
 
-/** A larger black image, and the position of a picture on it. Sizes and offsets in pixels. */
+/** A black image, and the position of a smaller picture on it. Sizes and offsets are in pixels. */
 export interface Canvas {
   readonly left: number;
   readonly top: number;

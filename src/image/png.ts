@@ -68,7 +68,7 @@ export async function decodePng(
     );
   }
   const write = pixelWriter(header, palette, data);
-  const distance = Math.max(1, bitsPerPixel(header) / 8); // to the byte of the pixel to the left
+  const distance = Math.max(1, bitsPerPixel(header) / 8); // in bytes, to the pixel on the left
   /**
    * Decodes all rows. Calls `fill` for each row, which must write the bytes of the row. Returns false as soon
    * as `fill` returns false.
@@ -103,7 +103,7 @@ export async function decodePng(
     for (let at = 0; at < row.length;) {
       if (chunk.length === 0) {
         signal?.throwIfAborted();
-        const read = await reader.read().catch(() => undefined); // inflate() below recovers what it can
+        const read = await reader.read().catch(() => undefined); // inflate() below recovers the readable part
         if (!read || read.done) return false;
         chunk = read.value;
       }
@@ -125,15 +125,17 @@ export async function decodePng(
     return true;
   };
   try {
-    // The stream's end may still fail, for example at its checksum. inflate() then decides as Pillow does.
+    // After the last row, the end of the stream may still be invalid, for example its checksum. `inflate`
+    // below then decides, as Pillow does, whether the file is refused.
     if ((await rowsOf(fromChunk)) && (chunk.length > 0 || (await reader.read().catch(() => undefined))))
       return { data, width, height };
   } finally {
     await reader.cancel().catch(() => undefined); // the stream may have failed already
   }
   signal?.throwIfAborted();
-  // The stream is truncated or broken. Pillow refuses such a file, with two exceptions: all rows are present;
-  // or the stream is valid but ends after fewer complete rows, and the missing rows are 0.
+  // The stream is truncated or broken. Pillow refuses such a file, with two exceptions. A file that holds all
+  // rows is read. A file whose stream is valid but ends after fewer complete rows is read with zeros in the
+  // missing rows.
   const { inflate } = await import('./inflate.js');
   const { bytes: inflated, length, end } = await inflate(joined(pieces, packed), needed, slices);
   if (end === 'broken') fail('valid compressed data', `an error after ${length} of ${needed} bytes`);
@@ -152,7 +154,7 @@ export async function decodePng(
   return { data, width, height };
 }
 
-/** Bytes unfiltered, or pixels written, between two checks whether to pause for other tasks. */
+/** Number of bytes unfiltered, or of pixels written, before the decoder checks whether to pause. */
 const PER_STEP = 2 ** 16;
 
 /** Undoes the filter of bytes [begin, end) of a row in place. Byte 0 of both rows is the filter type. */
@@ -199,8 +201,8 @@ function pixelWriter(
     return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
   };
   /**
-   * Converts a sample to a byte as Pillow does: black for an index beyond the palette; 16-bit grey is clamped
-   * to 255; of other 16-bit samples, the high byte.
+   * Converts a sample to a byte as Pillow does: a palette index beyond the palette gives black, a 16-bit grey
+   * value is clamped to 255, and any other 16-bit sample keeps its high byte.
    */
   const byteOf = (sample: number, c: number): number => {
     if (colourType === PALETTE) return palette[sample * 3 + c] ?? 0;

@@ -1,6 +1,6 @@
 /**
- * Reads the chunks of a PNG as Pillow does, and prepares the file for a browser's decoder: pixel data only,
- * orientation, and a check that the file is complete.
+ * Reads the chunks of a PNG as Pillow does. Prepares the file for a browser's decoder: removes everything
+ * except the pixel data, reads the orientation, and checks that the file is complete.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -155,7 +155,7 @@ export async function readChunks(
     // The checksum of a chunk after the image data is not read, so it may be missing.
     if (!image && kind !== 'IEND' && end + (over ? 0 : 4) > bytes.length)
       throw endsTooEarly(name, 'PNG', `at byte ${bytes.length}, within the chunk ${kind} of byte ${at}`);
-    const rest = slices.rest(); // a file may have any number of chunks
+    const rest = slices.rest(); // once per chunk: a file may have any number of chunks
     if (rest) await rest;
     const rightSum = async (): Promise<boolean> =>
       view.getUint32(end) === (await crc32(bytes.subarray(at + 4, end), slices));
@@ -310,7 +310,7 @@ async function orientationIn(metadata: Chunks['metadata'], slices: Slices): Prom
   return (xmp && orientationOfXmp(Uint8Array.from(xmp, (each) => each.charCodeAt(0)))) || 1;
 }
 
-/** Returns the content of the last text chunk with this key, one character per byte. */
+/** Returns the content of the last text chunk with the keyword `key`, one character per byte. */
 async function textOf(
   metadata: Chunks['metadata'],
   key: string,
@@ -366,7 +366,7 @@ function readHeader(content: Uint8Array, fail: Fail): Header {
 
 let table: Uint32Array | undefined;
 
-/** Bytes checksummed between two checks whether to pause for other tasks; less than a millisecond of work. */
+/** Number of bytes checksummed, in less than a millisecond, before the code checks whether to pause. */
 const CRC_BYTES = 2 ** 17;
 
 /** Computes PNG's CRC-32 (ISO 3309). `from` is the CRC of the preceding bytes. */

@@ -7,9 +7,9 @@ import type { Geometry, ResolvedPreprocessing } from './geometry.js';
 import type { Normalization } from './normalization.js';
 
 /**
- * An image after the first pass of its resize. Holds 4 bytes for each output column of each source row that
- * the second pass reads. `Preprocessor.write` runs the second pass and releases the buffer; otherwise call
- * `dispose`.
+ * An image after the first pass of its resize. Its buffer holds pixels of 4 bytes: one for each output column
+ * of each source row that the second pass reads. `Preprocessor.write` runs the second pass and releases the
+ * buffer; otherwise call `dispose`.
  */
 export class PreparedImage {
   readonly geometry: Geometry;

@@ -59,8 +59,8 @@ const STRIPS_AT_ONCE = 4;
 /** Images up to this size are uploaded without waiting for the GPU. */
 const SMALL_BYTES = 2 ** 22;
 /**
- * Number of cached tap tables (source pixels and weights of a resize). A video needs two, photographs of a
- * few cameras a few more.
+ * Number of cached tap tables (source pixels and weights of a resize). A video needs two tables; photographs
+ * from a few cameras need a few more.
  */
 const CACHED_TAPS = 16;
 
@@ -112,15 +112,17 @@ export class Preprocessor {
    *
    * @param remainder true to keep the incomplete patches at the right and bottom, which Python's pixels
    *   include and the model ignores
-   * @throws OptionError, if the options contradict each other; ImageError, as `decodeSource`, and IMAGE_SIZE,
-   *   if the image or the output is empty or too large; DeviceError
+   * @throws OptionError, if the options contradict each other; ImageError as thrown by `decodeSource`, and
+   *   with the code IMAGE_SIZE if the image or the output is empty or too large; DeviceError, if the GPU
+   *   fails
    * @throws `signal.reason` after an abort
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
     this.#checkNotDisposed();
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // bad options fail before decoding
     const decoding = decodeSource(this.#gpu, source, options);
-    const image = 'then' in decoding ? await decoding : decoding; // no await: a live frame could change
+    // Awaits `decoding` only if it is a promise, because a video or canvas could change in a wait.
+    const image = 'then' in decoding ? await decoding : decoding;
     try {
       return await this.prepareDecoded(image, options, remainder);
     } finally {
@@ -184,8 +186,8 @@ export class Preprocessor {
         between: burst.storage('resize between', rows * along.length * 4),
       }));
       for (const [index, strip] of strips.entries()) {
-        // Pictures that may change have no `load`. They must be copied without waiting, because a video goes
-        // on playing.
+        // The upload of a picture that may change has no `load` method. Such a picture must be copied without
+        // waiting, because a video continues to play during a wait.
         if (load) {
           if (index > 0 && index % STRIPS_AT_ONCE === 0) await task.computed(true);
           // Copying a strip takes as long as uploading it, so other tasks of the page get a turn before and
@@ -226,10 +228,11 @@ export class Preprocessor {
           burst.free(source);
         });
       }
-      // A large image occupies GPU memory until it is resized. Waiting here bounds the number of such images.
+      // A large image occupies GPU memory until it is resized. Waiting here limits how many large images
+      // occupy memory at the same time.
       if (isLarge) await task.computed(true);
-      // For a picture that may change, nothing is awaited: the next task that uses the kept buffer throws the
-      // GPU's errors.
+      // For a picture that may change, nothing is awaited here. If the GPU reports an error, the next task
+      // that uses the image's buffer throws this error.
       else if (load) await task.settled();
       return task.keep(between);
     });
@@ -278,7 +281,8 @@ export class Preprocessor {
    * Preprocesses several images, one after the other, into one buffer of the task: (batch, 3, height, width).
    *
    * @param remainder as for `prepare`
-   * @throws ImageError INPUT_SHAPE, if there is no image or if output sizes differ; and as `prepare`
+   * @throws ImageError INPUT_SHAPE, if there is no image or if output sizes differ; also every error that
+   *   `prepare` throws
    */
   async batch(
     task: Task,
@@ -319,7 +323,7 @@ export class Preprocessor {
    * Preprocesses images and reads the pixels back, including incomplete patches. The result equals the output
    * of Python's image processor.
    *
-   * @throws as `batch`
+   * @throws the same errors as `batch`
    */
   read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     return this.#gpu.task('pixels', options.signal, async (task) => {

@@ -22,13 +22,19 @@ export type ResizeRule =
       readonly width: number;
     }
   | {
-      /** Largest height. The image gets the largest size within the limits; the aspect ratio is kept. */
+      /**
+       * Largest height. The image gets the largest size within `maxHeight` and `maxWidth`; the aspect ratio
+       * is kept.
+       */
       readonly maxHeight: number;
       /** Largest width. */
       readonly maxWidth: number;
     }
   | {
-      /** Smallest height (timm only). The image gets the smallest size that covers it; the aspect ratio is kept. */
+      /**
+       * Smallest height (timm only). The image gets the smallest size that is not below `minHeight` and
+       * `minWidth`; the aspect ratio is kept.
+       */
       readonly minHeight: number;
       /** Smallest width. */
       readonly minWidth: number;
@@ -41,8 +47,9 @@ export type ResizeRule =
       /** Each side is rounded to a multiple of this length. */
       readonly multipleOf: number;
       /**
-       * True: both sides are first scaled by the same factor. Of the factor for the height and that for the
-       * width, it is the one nearer to 1.
+       * True: both sides are scaled by the same factor before they are rounded. This factor is the factor for
+       * the height or the factor for the width, whichever is nearer to 1. False: each side is scaled by its
+       * own factor.
        */
       readonly keepAspectRatio: boolean;
     };
@@ -73,7 +80,7 @@ export interface Preprocessing {
   /** Rescale factor, mean and standard deviation. */
   readonly normalization: Normalization;
   /**
-   * The implementation whose rounding of sizes and crop offsets is reproduced: the image processors of
+   * The Python code whose rounding of sizes and crop offsets is reproduced: the image processors of
    * transformers, or timm's `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';
@@ -90,9 +97,9 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
 };
 
 /**
- * Describes every part of a preprocessing that changes pixels, for comparing model identities. Two
- * preprocessings with equal pixels have equal texts, even if their `source` differs. The default
- * preprocessing has an empty text.
+ * Returns a text that describes every part of a preprocessing that changes pixels. Model identities are
+ * compared by this text. Two preprocessings that give equal pixels have equal texts, even if their `source`
+ * differs. The text of the default preprocessing is empty.
  */
 export function preprocessingText(preprocessing: Preprocessing): string {
   const text = textOf(preprocessing);

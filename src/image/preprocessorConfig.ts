@@ -25,8 +25,8 @@ const CLIP = {
 const HALF = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
 
 /**
- * The defaults of absent fields in each image processor class. `BASE` holds the defaults that all classes
- * share.
+ * The values that each image processor class gives to absent fields. `BASE` holds the defaults that all
+ * classes share.
  */
 const PROCESSORS: Readonly<Record<string, Json>> = {
   BitImageProcessor: CLIP,
@@ -160,12 +160,13 @@ const isSide = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
 
 /**
- * Converts a parsed config.json of timm: `pretrained_cfg`, or in the older form the file itself. Fields for
- * training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as timm does by
- * default.
+ * Converts a parsed config.json of timm. Reads the object `pretrained_cfg`, or the whole file in timm's older
+ * form. Fields for training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as
+ * timm does by default.
  *
  * @returns undefined, if config.json is not in one of timm's forms
- * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED
+ * @throws ConfigError CONFIG_FIELD, if a field has the wrong type or is out of range; CONFIG_UNSUPPORTED, if
+ *   the settings are not supported
  */
 export function timmPreprocessing(configJson: unknown): Preprocessing | undefined {
   if (typeof configJson !== 'object' || configJson === null) return undefined;
@@ -205,8 +206,8 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   const crop = { height, width };
   switch (fields.value('crop_mode')) {
     case 'center':
-      // For a non-square crop, timm uses a resize class of its own, with the default filter of this class
-      // instead of the checkpoint's filter.
+      // For a non-square crop, timm resizes with its own class. It does not pass the checkpoint's filter to
+      // this class, so the class uses its default filter, which is bilinear.
       return scaledHeight === scaledWidth
         ? { ...common, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
         : {
@@ -311,8 +312,8 @@ class Fields {
   }
 
   /**
-   * Returns a resampling filter, which the field gives as Pillow's number. The only accepted name is
-   * `bilinear`: Python resizes bilinearly for every name.
+   * Returns the resampling filter. The field contains Pillow's number for the filter. The only accepted name
+   * is `bilinear`, because Python resizes bilinearly for every name.
    */
   resample(): Resample {
     const value = this.#json['resample'];

@@ -237,8 +237,8 @@ async function decodeUrl(
 
 /**
  * Reads a local file in Node, by path or `file:` URL.
-
- * @throws ImageError IMAGE_FETCH
+ *
+ * @throws ImageError IMAGE_FETCH, if the file cannot be read
  */
 async function readPath(path: string, signal: AbortSignal | undefined): Promise<Blob> {
   const { readFile } = nodeModule('node:fs/promises') as {
@@ -325,7 +325,8 @@ async function decodeElement(
     signal?.throwIfAborted();
   }
   const bytes = element.naturalWidth * element.naturalHeight * 4;
-  // Takes a free slot synchronously: during a wait, the page could put a different image into the element.
+  // Takes a decode slot without waiting if a slot is free: during a wait, the page could put a different
+  // image into the element.
   let slot = decodeSlots().takeNow(bytes);
   if (!slot) {
     slot = await decodeSlots().take(signal);

@@ -31,8 +31,8 @@ export interface StripPlan {
   /** Number of columns of `between`, the first pass's output. */
   readonly width: number;
   /**
-   * Rows [firstRow, firstRow + rows) of the upright image that `between` holds; columns if the second pass
-   * runs along rows.
+   * Range of rows [firstRow, firstRow + rows) of the upright image that `between` holds. If the second pass
+   * runs along rows, this range counts columns of the upright image instead.
    */
   readonly firstRow: number;
   readonly rows: number;
@@ -78,7 +78,7 @@ function stripsOfColumns({ storedRows, flipped, taps, width, rows, mostRows }: S
       if (high - low > mostRows && to > 0) break;
       [from, to] = [low, high];
     }
-    if (to === 0) [from, to] = [taps.begin, taps.begin + 1]; // only padding: any row will do
+    if (to === 0) [from, to] = [taps.begin, taps.begin + 1]; // only padding: reads any one row
     const [begin, end] = flipped ? [storedRows - to, storedRows - from] : [from, to];
     strips.push({ begin, end, x0, x1, y0: 0, y1: rows });
     x0 = x1;

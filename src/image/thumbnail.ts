@@ -14,8 +14,8 @@ export interface Thumbnail {
 }
 
 /**
- * Number of bytes read from the beginning of a file. They contain the image's size if the metadata before it
- * are shorter than this.
+ * Number of bytes read from the beginning of a file. These bytes contain the image's size, unless longer
+ * metadata precede the size.
  */
 const HEADER_BYTES = 2 ** 18;
 

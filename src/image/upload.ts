@@ -15,11 +15,11 @@ export interface Upload {
   /** True if a pixel's bytes are in the order blue, green, red. */
   readonly swap: boolean;
   /**
-   * Prepares rows [begin, end) for `fill`. Absent for a picture that may change: all its rows are uploaded
-   * synchronously.
+   * Prepares rows [begin, end) for `fill`. Absent for a picture that may change, because all rows of such a
+   * picture are uploaded synchronously.
    */
   readonly load?: (begin: number, end: number) => Promise<void>;
-  /** Copies rows [begin, end) to the buffer, so that the burst's dispatches can read them. */
+  /** Copies rows [begin, end) to the buffer, so that the dispatches of `burst` can read the rows. */
   fill(burst: Burst, buffer: GPUBuffer, begin: number, end: number): void;
   close(): void;
 }

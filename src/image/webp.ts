@@ -53,7 +53,7 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
     } else if (kind === 'VP8L') {
       withoutAlpha(content);
     } else if (kind === 'ANMF' && animated && canvas) {
-      const each = frameOf(content, canvas, name); // every frame is checked: Pillow refuses a broken one
+      const each = frameOf(content, canvas, name); // checks every frame: Pillow refuses a broken one
       frame ??= each;
     }
     if (kind === 'EXIF' || kind === 'ALPH') bytes[at] = 0x58; // 'X…', a name that decoders ignore

@@ -40,17 +40,17 @@ export interface TokenLayout {
 }
 
 /**
- * Bytes of attention rows computed per submit. They take about half a GFLOP, which keeps a submit short on
- * any adapter.
+ * Number of bytes of attention rows that are computed per submit. Computing these rows takes about half a
+ * GFLOP, which keeps a submit short on any adapter.
  */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the
- * mean) drops the axis of heads, a single query the axis of queries.
+ * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). The axis of heads is
+ * absent for a single head and for the mean over heads. The axis of queries is absent for a single query.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
  * @param lease lease of the owner of `qkv`
- * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError
+ * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError, if the GPU fails
  */
 export async function attentionOf(
   gpu: Gpu,

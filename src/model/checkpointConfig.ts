@@ -15,12 +15,14 @@ export const POS_EMBED = 'dinov2-webgpu pos_embed';
 export const HIDDEN_FEATURES = 'dinov2-webgpu hidden_features';
 
 /**
- * Beginning of the sentence in `assumed` about the interpolation of position embeddings. An explicit
- * `posEmbed` replaces this sentence.
+ * Beginning of the sentence in `SettledConfig.assumed` about the interpolation of position embeddings. An
+ * explicit `posEmbed` replaces this sentence.
  */
 export const INTERPOLATED = 'Position embeddings are interpolated';
 
-/** A configuration, and a sentence for each value in it that no file states. */
+/**
+ * A configuration, and one sentence for each of its values that is an assumption because no file states it.
+ */
 export interface SettledConfig {
   readonly config: DINOv2Config;
   readonly assumed: readonly string[];

@@ -118,7 +118,7 @@ export function hiddenFeaturesOf(embedDim: number, mlpRatio: number, ffn: 'mlp' 
   return ffn === 'mlp' ? hidden : Math.trunc((Math.trunc((hidden * 2) / 3) + 7) / 8) * 8;
 }
 
-/** Smallest and largest accepted `layer_norm_eps`. */
+/** Smallest and largest accepted value of `layer_norm_eps`. */
 export const epsRange: readonly [number, number] = [1e-12, 1e-2];
 
 /**

@@ -19,7 +19,7 @@ export class Fields {
     this.#refused.push({ code, field, text: `${field}: expected ${expected}, found ${found}` });
   }
 
-  /** Returns true if none of these fields has been refused. */
+  /** Returns true if none of `fields` has been refused so far. */
   sound(...fields: string[]): boolean {
     return !this.#refused.some(({ field }) => fields.includes(field));
   }

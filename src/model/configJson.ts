@@ -8,7 +8,8 @@ import { checkConfig, epsRange, hiddenFeaturesOf, limits, show, type DINOv2Confi
 import { Fields } from './configFields.js';
 
 /**
- * The part of a configuration that a config.json states if the tensors' names and shapes determine the rest.
+ * Values from a config.json that does not contain a complete configuration. The tensors' names and shapes
+ * determine the other values.
  */
 export interface ConfigHints {
   /** Program that wrote config.json, for error messages. */
@@ -37,7 +38,8 @@ type Json = Readonly<Record<string, unknown>>;
 /**
  * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's. A config.json of timm names an
  * architecture, whose dimensions are in timm's code.
- * @throws {ConfigError} CONFIG_JSON, CONFIG_UNSUPPORTED, CONFIG_FIELD
+ * @throws {ConfigError} CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, for an unsupported
+ *   model; CONFIG_FIELD, if a field is invalid
  */
 export function readConfigFile(json: unknown): ConfigFile {
   const object = asObject(json);
@@ -78,7 +80,7 @@ function timmHints(json: Json, architecture: string): ConfigHints {
   ] as const)
     if (Array.isArray(size) && size[0] !== size[1]) refuse(what, 'a square', size);
   const { embed_dim: embedDim, num_heads: numHeads, no_embed_class: patchPositions } = args;
-  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // older form without pretrained_cfg
+  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // timm's older form
   const side: unknown = [args['img_size'] ?? inputSize].flat().at(-1);
   return {
     activation: computed[String(activation)],
@@ -120,7 +122,7 @@ function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
 /**
  * Finds the object that describes the DINOv2 model: `json` itself, or an object nested in it.
  *
- * @throws {ConfigError} CONFIG_UNSUPPORTED
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if there is no such object, or if several objects differ
  */
 function dinov2In(json: Json): Json {
   if (isDinov2(json)) return json;
@@ -234,12 +236,13 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 /**
  * Returns the `mlp_ratio` for which Hugging Face computes an MLP width of `hiddenFeatures`. It is 4 in the
  * published models.
- * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds the width of a SwiGLU up to a
- *   multiple of 8, so other widths are impossible
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio gives this width: Hugging Face rounds the width of a
+ *   SwiGLU up to a multiple of 8, so other widths are impossible
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;
-  // The third candidate adds half a hidden feature, because rounding the exact ratio may lose one feature.
+  // Three ratios are tried. The third is larger by half a hidden feature, because rounding errors in the
+  // exact ratio may make the width too small by one feature.
   const ratio = [Math.round(exact), exact, exact + 0.5 / embedDim].find(
     (each) => hiddenFeaturesOf(embedDim, each, ffn) === hiddenFeatures,
   );

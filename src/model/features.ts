@@ -17,11 +17,11 @@ const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispos
 
 /** The output buffers of a forward pass. `Features` takes ownership of them. */
 export interface ForwardBuffers {
-  /** (batch · numTokens, embedDim), after the final norm. */
+  /** The last hidden state, after the final norm: (batch · numTokens, embedDim). */
   readonly lastHiddenState: GPUBuffer;
-  /** Layer → (batch · numTokens, embedDim), before the final norm. */
+  /** Stored hidden states by layer, before the final norm: (batch · numTokens, embedDim) each. */
   readonly hiddenStates: ReadonlyMap<number, GPUBuffer>;
-  /** Block → (batch · numTokens, 3 · embedDim): queries, keys, values. */
+  /** Stored queries, keys and values by block: (batch · numTokens, 3 · embedDim) each. */
   readonly qkv: ReadonlyMap<number, GPUBuffer>;
   /** Parameters of the final norm. Undefined if no hidden states are stored. */
   readonly norm: FinalNorm | undefined;
@@ -83,7 +83,8 @@ export class Features {
    */
   readonly gpu: Gpu;
   /**
-   * Lease for tasks that use the buffers: `dispose()` frees the buffers when these tasks have ended.
+   * Lease that tasks hold while they use the buffers. After `dispose()`, the buffers are freed when all these
+   * tasks have ended.
    * @internal
    */
   readonly lease: OwnedBuffers;
@@ -211,8 +212,9 @@ export class Features {
   /**
    * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is
    * the attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The
-   * shape is (heads, queries, numTokens). A single head (or the mean over heads) drops the axis of heads, a
-   * single query the axis of queries: `{ head: 0, query: 'cls' }` gives (numTokens).
+   * shape is (heads, queries, numTokens). The axis of heads is absent for a single head and for the mean over
+   * heads. The axis of queries is absent for a single query. For example, `{ head: 0, query: 'cls' }` gives
+   * (numTokens).
    * @throws OptionError OPTION_VALUE, if a head or query is out of range, or if the forward pass did not
    *   store the block: pass `{ attentions: [layer] }` to `features()` or `forward()`
    * @example
@@ -242,7 +244,8 @@ export class Features {
   }
 
   /**
-   * Sorts block indices. facebookresearch treats a list as a set, so results are in the order of the blocks.
+   * Returns block indices in ascending order. facebookresearch treats a list of blocks as a set, so its
+   * results are in the order of the blocks.
    */
   #blocks(n: number | readonly number[]): number[] {
     const { depth } = this;
@@ -364,8 +367,8 @@ export class Features {
 }
 
 /**
- * Checks an index against the model. Must be called before `#checkStored`, which advises to pass the layer as
- * an option. That advice does not help if the model has no such layer.
+ * Checks that an index exists in the model. Must be called before `#checkStored`, whose error advises to pass
+ * the layer as an option. This advice would be useless for a layer that the model does not have.
  */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;

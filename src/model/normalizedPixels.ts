@@ -38,7 +38,8 @@ export function gridOf(where: string, { height, width, batch = 1 }: PixelSize, p
  * caller may refill its array before the forward pass starts.
  * @param pixels float32 (batch, 3, height, width)
  * @returns float32 (batch, 3, rows · patchSize, cols · patchSize)
- * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE
+ * @throws ImageError INPUT_SHAPE, if `pixels` is not a Float32Array of the stated size; INPUT_NOT_FINITE, if
+ *   a value is NaN or infinite
  */
 export function croppedPixels(
   pixels: Float32Array,

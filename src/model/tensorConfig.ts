@@ -124,7 +124,7 @@ function headsOf(embedDim: number, hints: ConfigHints | undefined, assumed: stri
   const { writer, numHeads } = hints ?? {};
   if (hints?.embedDim !== undefined && hints.embedDim !== embedDim)
     throw refusal(`embed_dim: expected ${hints.embedDim} (from ${writer}), found tensors of ${embedDim}`);
-  if (numHeads !== undefined) return numHeads; // checkConfig validates it
+  if (numHeads !== undefined) return numHeads; // checkConfig validates this value
   const other = otherHeads[embedDim] ?? (embedDim > WIDEST_SURE ? 'heads of 128' : undefined);
   if (other !== undefined)
     throw refusal(

@@ -17,22 +17,27 @@ export interface Grid {
 
 /** Variants of a forward pass: additional outputs, and masking. */
 export interface ForwardVariant {
-  /** Hidden states to store: 0 is the input of the first block, `i` the output of the i-th, up to `depth`. */
+  /**
+   * Hidden states to store. 0 is the input of the first block; `i` is the output of the `i`-th block, at most
+   * `depth`.
+   */
   readonly layers?: readonly number[] | undefined;
   /** Blocks, 0 to `depth` - 1, whose queries and keys are stored, for `Features.attention`. */
   readonly attentions?: readonly number[] | undefined;
-  /** True if patches are masked. The graph then has an input `mask`: (batch · rows · cols) of u32. */
+  /**
+   * True if patches are masked. The graph then has one more input, `mask`: (batch · rows · cols) of u32.
+   */
   readonly masked?: boolean | undefined;
 }
 
 /** The graph of a forward pass and its outputs. */
 export interface Forward {
   readonly graph: Graph;
-  /** (batch · numTokens, embedDim), after the final norm. */
+  /** The last hidden state, after the final norm: (batch · numTokens, embedDim). */
   readonly lastHiddenState: Value;
-  /** Requested layer → (batch · numTokens, embedDim), before the final norm. */
+  /** Requested hidden states by layer, before the final norm: (batch · numTokens, embedDim) each. */
   readonly hiddenStates: ReadonlyMap<number, Value>;
-  /** Requested block → (batch · numTokens, 3 · embedDim): queries, keys, values. */
+  /** Requested queries, keys and values by block: (batch · numTokens, 3 · embedDim) each. */
   readonly qkv: ReadonlyMap<number, Value>;
 }
 

@@ -29,7 +29,10 @@ export interface BatchSteps<Image, Prepared, Results> {
 
 export interface BatchOptions {
   readonly batchSize: number;
-  /** True to wait until a batch is full. False to start a batch with the images that are prepared. */
+  /**
+   * True to start a batch only when it is full. False to start a batch as soon as some of its images are
+   * prepared.
+   */
   readonly full: boolean;
   readonly signal?: AbortSignal | undefined;
 }
@@ -47,7 +50,9 @@ export interface Batch<Prepared, Results> {
 
 /** Number of batches that run at the same time: while one batch is read back, the GPU computes the next. */
 const MOST_RUNNING = 2;
-/** Minimum number of images in progress. With small batches, this number keeps all decoders busy. */
+/**
+ * Smallest limit on the number of images in progress. With small batches, this limit keeps all decoders busy.
+ */
 const LEAST_AHEAD = 8;
 
 interface PendingItem<Prepared> {
@@ -60,10 +65,10 @@ interface PendingItem<Prepared> {
 }
 
 /**
- * Yields the batches of `images` in order. An ImageError concerns one image, and the other images are still
- * processed. Any other error (device, iterable, abort) is thrown after the results of the preceding images.
- * At most two batches of images are in progress, or 8 images if that is more. Leaving the loop early releases
- * the images in progress and closes the iterable.
+ * Yields the batches of `images` in order. After an ImageError, which concerns one image only, the other
+ * images are still processed. Any other error (device, iterable, abort) is thrown after the results of the
+ * preceding images. The number of images in progress is at most two batches or 8 images, whichever is larger.
+ * If the caller leaves the loop early, the images in progress are released and the iterable is closed.
  */
 export async function* inBatches<Image, Prepared, Results>(
   images: Iterable<Image> | AsyncIterable<Image>,

@@ -35,14 +35,15 @@ export interface ClassifierFiles {
    */
   readonly weights: ByteSource;
   /**
-   * Class names. Default: ImageNet's names, as in Meta's models on the hub, for a head of 1,000 classes with
-   * the tensor names of Meta's published heads (`linear_head.…`, or bare `weight` and `bias`). Default for
-   * any other head: `LABEL_0`, `LABEL_1`, …
+   * Class names. A head of 1,000 classes whose tensors are named as in Meta's published heads
+   * (`linear_head.…`, or bare `weight` and `bias`) has ImageNet's names by default. Default for any other
+   * head: `LABEL_0`, `LABEL_1`, …
    */
   readonly labels?: ClassLabels | undefined;
   /**
-   * The task that the classifier was trained for, which determines the score function. Default: a single
-   * label; for a classifier with one output, the score function is a sigmoid.
+   * The task that the classifier was trained for, which determines the score function. Default:
+   * classification with a single label per image. The score function is then softmax, or sigmoid for a
+   * classifier with only one output.
    */
   readonly problemType?: ProblemType | undefined;
 }
@@ -76,7 +77,8 @@ export interface Classification {
  * - concat(cls of the last four blocks, mean of the last block's patches): facebookresearch's 4-layer head
  * - cls: `head` of a timm model
  *
- * A classifier owns no GPU memory. Logits are float64 sums on the CPU, a few million products.
+ * A classifier owns no GPU memory. The CPU computes the logits as float64 sums, which takes a few million
+ * multiplications.
  */
 export class ImageClassifier {
   /** Class names, by index. */

@@ -13,9 +13,9 @@ function clipped(values: Float64Array): Float64Array {
 
 /**
  * Computes Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the
- * two classes. All values are candidates, so the result does not depend on histogram bins. Values are first
- * clamped to the 1st and 99th percentile, so that a few outliers do not form a class: large models have
- * patches with extreme features.
+ * two classes. Every value is tried as the threshold, so the result does not depend on histogram bins. Values
+ * are first clamped to the 1st and 99th percentile, so that a few outliers do not form a class: large models
+ * have patches with extreme features.
  * @returns undefined, if all values are equal
  */
 export function otsuThreshold(values: Float64Array): number | undefined {

@@ -113,7 +113,7 @@ export class PatchMap {
 
   /**
    * Returns the map as colours: RGBA, (height, width, 4), for `new ImageData(pixels, width, height)`.
-   * @throws OptionError OPTION_VALUE, OPTION_NAME
+   * @throws OptionError OPTION_VALUE, if an option has an invalid value; OPTION_NAME, if an option is unknown
    */
   rgba(options: PatchMapColorOptions = {}): Uint8ClampedArray<ArrayBuffer> {
     const {

@@ -28,8 +28,8 @@ export interface PatchFeatures {
    */
   readonly buffer: GPUBuffer;
   /**
-   * Lease of the buffer's owner, which delays freeing the buffer until the call has ended. Needed if the
-   * owner may be disposed during the call.
+   * Lease of the buffer's owner. A lease delays the release of the buffer until the call has ended. The lease
+   * is needed only if the owner may be disposed during the call.
    * @internal
    */
   readonly lease?: Lease | undefined;
@@ -62,13 +62,13 @@ export interface Component {
   readonly variance: number;
   /** Unit vector (embedDim). */
   readonly vector: Float64Array;
-  /** Score of every patch in the matrix. The scores of patches that were not selected are meaningless. */
+  /** Score of every patch in the matrix. The score of a patch that was not selected has no meaning. */
   readonly scores: Float64Array;
   /** Estimated angular error of the vector in radians, from the convergence of the iteration. */
   readonly error: number;
 }
 
-/** Number of groups of patches. Each group has its own partial sums. */
+/** Number of groups into which the patches are divided. Each group has its own partial sums. */
 export const CHUNKS = 16;
 /**
  * Number of iterations of the power iteration per round. After each round, the result is read back and
@@ -208,7 +208,8 @@ export class PatchMatrix {
    * Finds the directions of largest variance of the selected patches. Overwrites the matrix: selected patches
    * are centred on their mean, the other patches become zero.
    * @param chosen mask: 1 for a selected patch, else 0
-   * @param numComponents number of components, less than BLOCK. Fewer components converge sooner
+   * @param numComponents number of components, less than BLOCK. The iteration needs fewer steps for fewer
+   *   components
    */
   async analyse(chosen: Uint32Array<ArrayBuffer>, numComponents: number): Promise<Analysis> {
     const chosenCount = countOf(chosen);
@@ -220,7 +221,7 @@ export class PatchMatrix {
     });
 
     const power = [this.#orthonormalize, ...this.#multiply];
-    const flops = 4 * BLOCK * this.count * this.#embedDim; // per step
+    const flops = 4 * BLOCK * this.count * this.#embedDim; // per step of the iteration
     const together = Math.max(
       1,
       Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000)) / flops)),

@@ -98,7 +98,8 @@ export class PatchSimilarity {
   /**
    * Reads the patch tokens of an image.
    * @param features features of 'dinov2-webgpu' or of 'dinov2-webgpu/worker'
-   * @throws OptionError OPTION_VALUE, OPTION_NAME; ImageError INPUT_NOT_FINITE; DeviceError
+   * @throws OptionError OPTION_VALUE, if `batchIndex` is out of range; OPTION_NAME, if an option is unknown;
+   *   ImageError INPUT_NOT_FINITE, if a token contains NaN or infinity; DeviceError, if the GPU fails
    */
   static async read(
     features: PatchTokenReader,
@@ -134,8 +135,8 @@ export class PatchSimilarity {
   }
 
   /**
-   * Returns the patch that is most similar to the query. Of patches with equal similarity, returns the first
-   * in reading order.
+   * Returns the patch that is most similar to the query. If several patches are equally similar, returns the
+   * first of them in reading order.
    * @throws as `map`
    */
   nearest(query: SimilarityQuery): PatchMatch {

@@ -1,10 +1,10 @@
 /**
  * Fits a PCA basis to patches, by the method of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1
  * and 9). The first component of a PCA of all patches separates subject and background. The first three
- * components of a second PCA, of the subject's patches only, become red, green and blue. Rules replace the
- * choices that the paper makes by eye: Otsu's threshold splits the patches; the subject is the side with
- * fewer patches at the images' borders; each colour spans the 1st to the 99th percentile instead of minimum
- * to maximum.
+ * components of a second PCA, of the subject's patches only, become red, green and blue. The paper makes some
+ * choices by eye; this file replaces them with rules: Otsu's threshold splits the patches; the subject is the
+ * side with fewer patches at the images' borders; each colour spans the 1st to the 99th percentile instead of
+ * minimum to maximum.
  */
 import { OptionError } from '../errors.js';
 import { dot } from '../numerics/eigen.js';

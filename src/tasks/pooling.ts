@@ -16,7 +16,7 @@ const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 /**
  * Checks the option `pooling` before a forward pass runs.
  *
- * @throws OptionError OPTION_VALUE
+ * @throws OptionError OPTION_VALUE, if `pooling` is not one of the values of `Pooling`
  */
 export function checkPooling(pooling: Pooling | undefined): void {
   if (pooling === undefined || poolings.includes(pooling)) return;
