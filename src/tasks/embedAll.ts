@@ -17,7 +17,7 @@ export interface EmbeddedPatches {
 export interface Embedding {
   /** The image's vector. */
   readonly embedding: Float32Array<ArrayBuffer>;
-  /** The patch tokens. Set with the option `patches`. */
+  /** The patch tokens. Present only if the option `patches` is set. */
   readonly patches?: EmbeddedPatches | undefined;
   /** The thumbnail. Set with the option `thumbnailPx`, for files that the browser decodes. */
   readonly thumbnail?: Thumbnail | undefined;
