@@ -155,7 +155,8 @@ export class PatchMap {
 const isIndex = (value: number, count: number): boolean =>
   Number.isInteger(value) && value >= 0 && value < count;
 
-const wrong = (where: string, expected: string, found: unknown): OptionError =>
+/** The error for an argument with a value that a call cannot use. */
+export const wrong = (where: string, expected: string, found: unknown): OptionError =>
   new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${String(found)}.`);
 
 const mix = (a: number, b: number, weight: number): number => a + (b - a) * weight;

@@ -1,7 +1,7 @@
 /** Similarity of patches, computed in memory: fast enough to follow a pointer. */
-import { ImageError, OptionError } from '../errors.js';
+import { ImageError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
-import { PatchMap } from './patchMap.js';
+import { PatchMap, wrong } from './patchMap.js';
 
 /** A patch of an image, counted from the top left. */
 export interface PatchPosition {
@@ -201,9 +201,6 @@ export class PatchSimilarity {
     }));
   }
 }
-
-const wrong = (where: string, expected: string, found: unknown): OptionError =>
-  new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${String(found)}.`);
 
 /** Scales a vector to length 1 in place. The sum of squares is float64, so it cannot overflow. */
 function scaleToUnit(vector: Float32Array<ArrayBuffer>, where: string): Float32Array<ArrayBuffer> {
