@@ -8,7 +8,7 @@ import type { PcaJSON } from '../tasks/pcaBasis.js';
  * Version of the message format. Increase it with every change of the format, so that a page and a worker of
  * different versions reject each other.
  */
-export const PROTOCOL = 6;
+export const PROTOCOL = 7;
 
 /** The key that marks an object as a stand-in. The value under this key is the kind of stand-in. */
 export const KIND = 'dinov2-webgpu';
@@ -86,6 +86,11 @@ export type SentValue =
    */
   | { readonly [KIND]: 'function'; readonly run: number; readonly oneWay: boolean }
   | { readonly [KIND]: 'fetch'; readonly run: number }
+  /**
+   * A canvas that the page handed over to the worker. The first message has the canvas; later messages have
+   * only its number.
+   */
+  | { readonly [KIND]: 'canvas'; readonly id: number; readonly canvas?: OffscreenCanvas | undefined }
   | SentIterator
   | SentImage;
 
