@@ -22,6 +22,7 @@ import { checkId, headerOf, jsonCopy } from './checks.js';
 import { encodedBytes, encodedFault } from './codec.js';
 import type { Items } from './items.js';
 import type { EncodedPatches, IndexHeader, StoredItem, VectorStorage } from './journal.js';
+import { show } from '../platform/json.js';
 import { Slices } from '../platform/pause.js';
 
 const FORMAT = 'dinov2-webgpu/index';
@@ -320,7 +321,7 @@ function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unkno
   const seen = new Set<string>();
   return list.map((item: unknown, i) => {
     if (!Array.isArray(item) || item.length !== 2)
-      throw fileError(`[id, metadata] for item ${i}`, JSON.stringify(item)?.slice(0, 80) ?? 'nothing');
+      throw fileError(`[id, metadata] for item ${i}`, show(item));
     const [id, metadata] = item as [unknown, unknown];
     checkId(id, `${WHERE}, item ${i}`);
     if (seen.has(id))
