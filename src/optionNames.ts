@@ -71,6 +71,7 @@ export const OPTION_NAMES = [
   'filter',
   'format',
   'id',
+  'ids',
   'maxIterations',
   'metadata',
   'metric',
@@ -82,6 +83,7 @@ export const OPTION_NAMES = [
   'storage',
   'threshold',
   'thumbnailPx',
+  'thumbnails',
   'under',
 ] as const;
 

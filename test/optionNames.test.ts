@@ -29,6 +29,7 @@ import type {
   ClusterOptions,
   DescribeOptions,
   DuplicateOptions,
+  ExportOptions,
   IdentityOptions,
   IndexHeader,
   IngestOptions,
@@ -67,6 +68,7 @@ type AllNames = KeysOf<
   | OpenOptions
   | SearchOptions
   | DuplicateOptions
+  | ExportOptions
   | ClusterOptions
   | IdentityOptions
   | DescribeOptions
