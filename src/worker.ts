@@ -11,6 +11,7 @@ export { checkForUpdate, checkSupport, listCached, removeCached } from './worker
 export { type WorkerOptions } from './worker/start.js';
 export { PatchMap } from './tasks/patchMap.js';
 export { PatchSimilarity } from './tasks/patchSimilarity.js';
+export { type LiveVideo } from './tasks/live.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {
