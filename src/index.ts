@@ -7,6 +7,7 @@ export {
   type FeatureOptions,
   type ForwardOptions,
   type JsonSource,
+  type LiveOptions,
   type LoadOptions,
   type LoadProgress,
   type LoadReport,
@@ -78,6 +79,8 @@ export {
   type ScoreFunction,
 } from './tasks/classifier.js';
 export { type ProblemType } from './tasks/classLabels.js';
+export { type LiveFrame, type LiveVideo } from './tasks/live.js';
+export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
 export {
   Features,

@@ -13,6 +13,7 @@ import type {
   FeatureOptions,
   HiddenStateOptions,
   IntermediateLayerOptions,
+  LiveOptions,
   LoadOptions,
   ModelFiles,
   PcaDrawOptions,
@@ -50,6 +51,7 @@ type AllNames = KeysOf<
   | PixelOptions
   | PreprocessingOptions
   | EmbedAllOptions
+  | LiveOptions
   | PixelSize
   | TuneOptions
   | HiddenStateOptions

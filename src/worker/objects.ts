@@ -13,6 +13,7 @@ import {
 } from '../index.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
+import { computed } from './computed.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
@@ -29,8 +30,9 @@ export const classes: Readonly<Record<string, object>> = {
       checkOptions('removeCached', options),
       removeCached(id)
     ),
-    /** Reports an unknown option name if the options themselves could not be sent. */
+    /** Reports an unknown option name if the options themselves are not sent. */
     checkNames,
+    computed,
   },
 };
 
