@@ -57,6 +57,8 @@ export {
   type PatchTokenReader,
   type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
+export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

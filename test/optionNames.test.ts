@@ -8,6 +8,7 @@ import type {
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
+  CorrespondenceOptions,
   DINOv2,
   EmbedAllOptions,
   FeatureOptions,
@@ -59,6 +60,7 @@ type AllNames = KeysOf<
   | PcaFitOptions
   | PcaDrawOptions
   | PatchSimilarityOptions
+  | CorrespondenceOptions
   | PatchMapColorOptions
   | AskOptions
   | WorkerOptions

@@ -11,6 +11,7 @@ import {
   Profile,
   removeCached,
 } from '../index.js';
+import { correspondenceData } from '../tasks/correspondences.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
@@ -24,6 +25,7 @@ export const classes: Readonly<Record<string, object>> = {
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
+    correspondences: correspondenceData,
     listCached: (options: object) => (checkOptions('listCached', options), listCached()),
     removeCached: (id: string | undefined, options: object) => (
       checkOptions('removeCached', options),

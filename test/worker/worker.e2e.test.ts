@@ -51,6 +51,7 @@ describe('the same as in the page', () => {
       const results = async ({
         DINOv2,
         PCA,
+        correspondences,
         cosineSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -67,6 +68,10 @@ describe('the same as in the page', () => {
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
         await pca.draw(features, canvas);
+        const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
+          batchIndexB: 1,
+          topK: 20,
+        });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -121,6 +126,7 @@ describe('the same as in the page', () => {
           again: await (PCA as unknown as Globals['library']['PCA'])
             .fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>)
             .rgb(features),
+          correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
