@@ -8,6 +8,7 @@ import type {
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
+  CorrespondenceOptions,
   DINOv2,
   EmbedAllOptions,
   FeatureOptions,
@@ -64,6 +65,7 @@ type AllNames = KeysOf<
   | PcaFitOptions
   | PcaDrawOptions
   | PatchSimilarityOptions
+  | CorrespondenceOptions
   | PatchMapColorOptions
   | SegmenterFitOptions
   | SegmenterMapOptions

@@ -14,6 +14,7 @@ import {
   Profile,
   removeCached,
 } from '../index.js';
+import { correspondenceData } from '../tasks/correspondences.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
 import { computed } from './computed.js';
@@ -29,6 +30,7 @@ export const classes: Readonly<Record<string, object>> = {
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
+    correspondences: correspondenceData,
     listCached: (options: object) => (checkOptions('listCached', options), listCached()),
     removeCached: (id: string | undefined, options: object) => (
       checkOptions('removeCached', options),

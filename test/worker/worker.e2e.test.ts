@@ -52,6 +52,7 @@ describe('the same as in the page', () => {
         DINOv2,
         PatchSegmenter,
         PCA,
+        correspondences,
         cosineSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -73,6 +74,10 @@ describe('the same as in the page', () => {
           { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
         );
         const segments = await segmenter.map(features);
+        const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
+          batchIndexB: 1,
+          topK: 20,
+        });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -129,6 +134,7 @@ describe('the same as in the page', () => {
             .rgb(features),
           segmenter: segmenter.toJSON(),
           segments: await segments.read(),
+          correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
