@@ -52,9 +52,11 @@ export const OPTION_NAMES = [
   'longestSide',
   'maskedPatches',
   'mutual',
+  'maxInFlight',
   'norm',
   'normalization',
   'normalize',
+  'onFrame',
   'orientation',
   'pooling',
   'query',
@@ -75,6 +77,7 @@ export const OPTION_NAMES = [
   'filter',
   'format',
   'id',
+  'ids',
   'maxIterations',
   'metadata',
   'metric',
@@ -86,6 +89,7 @@ export const OPTION_NAMES = [
   'storage',
   'threshold',
   'thumbnailPx',
+  'thumbnails',
   'under',
 ] as const;
 

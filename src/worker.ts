@@ -13,6 +13,8 @@ export { PatchMap } from './tasks/patchMap.js';
 export { PatchSimilarity } from './tasks/patchSimilarity.js';
 export { correspondences } from './worker/correspondences.js';
 export { Correspondences } from './tasks/correspondenceData.js';
+export { patchArea, patchAt } from './tasks/placement.js';
+export { type LiveVideo } from './tasks/live.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

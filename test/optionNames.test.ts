@@ -14,6 +14,7 @@ import type {
   FeatureOptions,
   HiddenStateOptions,
   IntermediateLayerOptions,
+  LiveOptions,
   LoadOptions,
   ModelFiles,
   PcaDrawOptions,
@@ -30,6 +31,7 @@ import type {
   ClusterOptions,
   DescribeOptions,
   DuplicateOptions,
+  ExportOptions,
   IdentityOptions,
   IndexHeader,
   IngestOptions,
@@ -50,6 +52,7 @@ type AllNames = KeysOf<
   | PixelOptions
   | PreprocessingOptions
   | EmbedAllOptions
+  | LiveOptions
   | PixelSize
   | TuneOptions
   | HiddenStateOptions
@@ -69,6 +72,7 @@ type AllNames = KeysOf<
   | OpenOptions
   | SearchOptions
   | DuplicateOptions
+  | ExportOptions
   | ClusterOptions
   | IdentityOptions
   | DescribeOptions
