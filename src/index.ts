@@ -58,8 +58,6 @@ export {
   type PatchTokenReader,
   type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
-export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
-export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export {
   patchArea,
   patchAt,
@@ -69,6 +67,17 @@ export {
   type PlacementOptions,
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
+export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export {
+  PatchSegmenter,
+  type SegmenterFitOptions,
+  type SegmenterJSON,
+  type SegmenterMapOptions,
+  type SegmenterPoint,
+} from './tasks/segmentation.js';
+export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
+export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

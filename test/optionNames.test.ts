@@ -25,6 +25,8 @@ import type {
   PixelOptions,
   PixelSize,
   PretrainedOptions,
+  SegmenterFitOptions,
+  SegmenterMapOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -67,6 +69,8 @@ type AllNames = KeysOf<
   | PatchSimilarityOptions
   | CorrespondenceOptions
   | PatchMapColorOptions
+  | SegmenterFitOptions
+  | SegmenterMapOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.
