@@ -66,6 +66,13 @@ export {
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export {
+  PatchTracker,
+  type LabelMap,
+  type TrackerMask,
+  type TrackerNextOptions,
+  type TrackerOptions,
+} from './tasks/tracking.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

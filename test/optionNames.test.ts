@@ -24,6 +24,8 @@ import type {
   PretrainedOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
+  TrackerNextOptions,
+  TrackerOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -64,6 +66,8 @@ type AllNames = KeysOf<
   | PatchMapColorOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
+  | TrackerOptions
+  | TrackerNextOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.
