@@ -7,6 +7,7 @@ export {
   type FeatureOptions,
   type ForwardOptions,
   type JsonSource,
+  type LiveOptions,
   type LoadOptions,
   type LoadProgress,
   type LoadReport,
@@ -57,6 +58,15 @@ export {
   type PatchTokenReader,
   type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export {
+  patchArea,
+  patchAt,
+  type ImageArea,
+  type ImagePoint,
+  type PlacedPatches,
+  type PlacementOptions,
+} from './tasks/placement.js';
+export { type ImagePlacement } from './image/placement.js';
 export { GpuPatchMap } from './tasks/gpuPatchMap.js';
 export {
   PatchSegmenter,
@@ -73,6 +83,8 @@ export {
   type TrackerNextOptions,
   type TrackerOptions,
 } from './tasks/tracking.js';
+export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
+export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {
@@ -85,6 +97,8 @@ export {
   type ScoreFunction,
 } from './tasks/classifier.js';
 export { type ProblemType } from './tasks/classLabels.js';
+export { type LiveFrame, type LiveVideo } from './tasks/live.js';
+export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
 export {
   Features,

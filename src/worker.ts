@@ -14,6 +14,10 @@ export { checkForUpdate, checkSupport, listCached, removeCached } from './worker
 export { type WorkerOptions } from './worker/start.js';
 export { PatchMap } from './tasks/patchMap.js';
 export { PatchSimilarity } from './tasks/patchSimilarity.js';
+export { patchArea, patchAt } from './tasks/placement.js';
+export { type LiveVideo } from './tasks/live.js';
+export { correspondences } from './worker/correspondences.js';
+export { Correspondences } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

@@ -8,11 +8,13 @@ import type {
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
+  CorrespondenceOptions,
   DINOv2,
   EmbedAllOptions,
   FeatureOptions,
   HiddenStateOptions,
   IntermediateLayerOptions,
+  LiveOptions,
   LoadOptions,
   ModelFiles,
   PcaDrawOptions,
@@ -33,6 +35,7 @@ import type {
   ClusterOptions,
   DescribeOptions,
   DuplicateOptions,
+  ExportOptions,
   IdentityOptions,
   IndexHeader,
   IngestOptions,
@@ -53,6 +56,7 @@ type AllNames = KeysOf<
   | PixelOptions
   | PreprocessingOptions
   | EmbedAllOptions
+  | LiveOptions
   | PixelSize
   | TuneOptions
   | HiddenStateOptions
@@ -63,6 +67,7 @@ type AllNames = KeysOf<
   | PcaFitOptions
   | PcaDrawOptions
   | PatchSimilarityOptions
+  | CorrespondenceOptions
   | PatchMapColorOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
@@ -75,6 +80,7 @@ type AllNames = KeysOf<
   | OpenOptions
   | SearchOptions
   | DuplicateOptions
+  | ExportOptions
   | ClusterOptions
   | IdentityOptions
   | DescribeOptions

@@ -15,8 +15,10 @@ import {
   Profile,
   removeCached,
 } from '../index.js';
+import { correspondenceData } from '../tasks/correspondences.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
+import { computed } from './computed.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
@@ -30,13 +32,15 @@ export const classes: Readonly<Record<string, object>> = {
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
+    correspondences: correspondenceData,
     listCached: (options: object) => (checkOptions('listCached', options), listCached()),
     removeCached: (id: string | undefined, options: object) => (
       checkOptions('removeCached', options),
       removeCached(id)
     ),
-    /** Reports an unknown option name if the options themselves could not be sent. */
+    /** Reports an unknown option name if the options themselves are not sent. */
     checkNames,
+    computed,
   },
 };
 
@@ -60,7 +64,17 @@ const REMOTE_CLASSES = {
   ],
   Features: [
     Features,
-    ['batch', 'rows', 'cols', 'embedDim', 'numHeads', 'depth', 'numRegisterTokens', 'numTokens'],
+    [
+      'batch',
+      'rows',
+      'cols',
+      'embedDim',
+      'numHeads',
+      'depth',
+      'numRegisterTokens',
+      'numTokens',
+      'placements',
+    ],
     'These features are disposed. Read values before dispose(), or compute the features again.',
   ],
   ImageClassifier: [

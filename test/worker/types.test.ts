@@ -34,11 +34,15 @@ type Swapped<Thing> = {
 };
 
 test('DINOv2: all but device, and gpuBytes as a promise', () => {
-  type Same = Omit<Public<Page.DINOv2>, 'device' | 'gpuBytes' | 'embed'>;
+  type Same = Omit<Public<Page.DINOv2>, 'device' | 'gpuBytes' | 'embed' | 'live'>;
   expectTypeOf<Public<InWorker.DINOv2>>().toExtend<Swapped<Same>>();
   expectTypeOf<InWorker.DINOv2['gpuBytes']>().toEqualTypeOf<Promise<number>>();
   expectTypeOf<InWorker.DINOv2['embed']>().toEqualTypeOf<Page.DINOv2['embed']>();
   expectTypeOf<InWorker.DINOv2['embedAll']>().toEqualTypeOf<Page.DINOv2['embedAll']>();
+  expectTypeOf<Parameters<InWorker.DINOv2['live']>>().toEqualTypeOf<
+    [source: Page.LiveSource, options: Page.LiveOptions<InWorker.Features>]
+  >();
+  expectTypeOf<ReturnType<InWorker.DINOv2['live']>>().toEqualTypeOf<ReturnType<Page.DINOv2['live']>>();
   expectTypeOf<Exclude<keyof Page.DINOv2, keyof InWorker.DINOv2>>().toEqualTypeOf<'device'>();
 });
 

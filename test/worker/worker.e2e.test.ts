@@ -53,6 +53,7 @@ describe('the same as in the page', () => {
         PatchSegmenter,
         PatchTracker,
         PCA,
+        correspondences,
         cosineSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -83,6 +84,10 @@ describe('the same as in the page', () => {
           await tracker.next(features),
           await ofMap.next(features),
         ];
+        const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
+          batchIndexB: 1,
+          topK: 20,
+        });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -141,6 +146,7 @@ describe('the same as in the page', () => {
           segments: await segments.read(),
           tracked: await Promise.all(tracked.map((each) => each.read())),
           tracker: [tracker.rows, tracker.cols, tracker.embedDim],
+          correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
