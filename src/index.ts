@@ -76,6 +76,13 @@ export {
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export {
+  PatchTracker,
+  type LabelMap,
+  type TrackerMask,
+  type TrackerNextOptions,
+  type TrackerOptions,
+} from './tasks/tracking.js';
 export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
 export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';

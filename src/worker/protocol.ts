@@ -15,7 +15,7 @@ export const PROTOCOL = 7;
 export const KIND = 'dinov2-webgpu';
 
 /** Classes whose objects stay in the worker. */
-export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier' | 'GpuPatchMap';
+export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier' | 'GpuPatchMap' | 'PatchTracker';
 
 /** An error thrown in the page, described for the worker. */
 export interface PageErrorData {

@@ -83,6 +83,15 @@ test('PatchSegmenter and GpuPatchMap', () => {
   >();
 });
 
+test('PatchTracker', () => {
+  expectTypeOf<keyof Page.PatchTracker>().toEqualTypeOf<keyof InWorker.PatchTracker>();
+  expectTypeOf<ReturnType<InWorker.PatchTracker['next']>>().toEqualTypeOf<Promise<InWorker.GpuPatchMap>>();
+  type Options = Parameters<(typeof InWorker.PatchTracker)['start']>[1];
+  expectTypeOf<Omit<Options, 'mask'>>().toEqualTypeOf<Omit<Page.TrackerOptions, 'mask'>>();
+  expectTypeOf<Page.PatchMap | InWorker.GpuPatchMap | Page.PatchRegion>().toExtend<Options['mask']>();
+  expectTypeOf<Page.GpuPatchMap>().not.toExtend<Options['mask']>();
+});
+
 test('options of a load: all but a device', () => {
   expectTypeOf<Omit<Page.PretrainedOptions, 'device'>>().toExtend<
     InWorker.WorkerLoadOptions<Page.PretrainedOptions>
