@@ -43,10 +43,15 @@ export {
   type ForegroundRule,
   type PatchFeatures,
   type PcaBasis,
+  type PcaColorOptions,
+  type PcaColorRule,
   type PcaDrawOptions,
   type PcaFitOptions,
   type PcaJSON,
+  type PcaRecipe,
+  type PictureSize,
 } from './tasks/pca.js';
+export { type DrawTarget } from './tasks/drawTarget.js';
 export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
