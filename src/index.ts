@@ -7,6 +7,7 @@ export {
   type FeatureOptions,
   type ForwardOptions,
   type JsonSource,
+  type LiveOptions,
   type LoadOptions,
   type LoadProgress,
   type LoadReport,
@@ -66,6 +67,17 @@ export {
   type PlacementOptions,
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
+export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export {
+  PatchSegmenter,
+  type SegmenterFitOptions,
+  type SegmenterJSON,
+  type SegmenterMapOptions,
+  type SegmenterPoint,
+} from './tasks/segmentation.js';
+export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
+export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {
@@ -78,6 +90,8 @@ export {
   type ScoreFunction,
 } from './tasks/classifier.js';
 export { type ProblemType } from './tasks/classLabels.js';
+export { type LiveFrame, type LiveVideo } from './tasks/live.js';
+export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
 export {
   Features,

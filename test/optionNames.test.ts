@@ -8,11 +8,13 @@ import type {
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
+  CorrespondenceOptions,
   DINOv2,
   EmbedAllOptions,
   FeatureOptions,
   HiddenStateOptions,
   IntermediateLayerOptions,
+  LiveOptions,
   LoadOptions,
   ModelFiles,
   PcaDrawOptions,
@@ -22,6 +24,8 @@ import type {
   PixelOptions,
   PixelSize,
   PretrainedOptions,
+  SegmenterFitOptions,
+  SegmenterMapOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -50,6 +54,7 @@ type AllNames = KeysOf<
   | PixelOptions
   | PreprocessingOptions
   | EmbedAllOptions
+  | LiveOptions
   | PixelSize
   | TuneOptions
   | HiddenStateOptions
@@ -60,7 +65,10 @@ type AllNames = KeysOf<
   | PcaFitOptions
   | PcaDrawOptions
   | PatchSimilarityOptions
+  | CorrespondenceOptions
   | PatchMapColorOptions
+  | SegmenterFitOptions
+  | SegmenterMapOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.
