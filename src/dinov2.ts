@@ -7,12 +7,13 @@ import type { Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
 import type { AdapterDescription } from './gpu/adapter.js';
 import type { Profile } from './gpu/measure/profile.js';
+import { placementOfPixels } from './image/placement.js';
 import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
 import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
-import type { Features } from './model/features.js';
+import type { Features } from './features.js';
 import { croppedPixels, gridOf } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
 import { checkOptions } from './optionNames.js';
@@ -25,6 +26,7 @@ import type {
   FeatureGroup,
   FeatureOptions,
   ForwardOptions,
+  LiveOptions,
   LoadOptions,
   LoadReport,
   ModelFiles,
@@ -35,6 +37,8 @@ import type {
 } from './options.js';
 import type { ImageClassifier } from './tasks/classifier.js';
 import type { Embedded } from './tasks/embedAll.js';
+import type { LiveVideo } from './tasks/live.js';
+import type { LiveSource } from './tasks/liveSource.js';
 
 /**
  * A DINOv2 vision transformer on the GPU. Make a model with `fromPretrained`, `fromFiles` or `synthetic`, and
@@ -234,7 +238,7 @@ export class DINOv2 {
       const { patchSize } = this.config;
       // The task keeps the buffer, so the task ends without waiting for the GPU. If the task failed on the
       // GPU, the forward pass or the first read of the features throws the error.
-      const { buffer, batch, height, width } = await this.#gpu.task(
+      const { buffer, batch, height, width, placements } = await this.#gpu.task(
         'features',
         options.signal,
         async (task) => {
@@ -246,6 +250,7 @@ export class DINOv2 {
       try {
         return await this.#forwards.run(
           { batch, rows: height / patchSize, cols: width / patchSize },
+          placements,
           options,
           (burst, pixels) => burst.copy(buffer, 0, pixels, 0, buffer.size),
         );
@@ -326,6 +331,34 @@ export class DINOv2 {
   }
 
   /**
+   * Computes features of a video continuously. The newest frame wins: while two frames are in flight, a new
+   * frame replaces the frame that waits. The pixels stay on the GPU, and nothing is read back.
+   * @param source a <video>, a camera (`MediaStream` or track), or a stream of `VideoFrame`s
+   * @returns the running live video. Errors reject its promise `finished`
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError DISPOSED; the signal's reason
+   * @example
+   * ```js
+   * const live = await model.live(video, {
+   *   resize: 'fit',
+   *   longestSide: 224,
+   *   onFrame: (features) => pca.draw(features, canvas),
+   * });
+   * live.finished.catch(showError);
+   * stopButton.onclick = () => live.stop();
+   * ```
+   */
+  async live(source: LiveSource, options: LiveOptions): Promise<LiveVideo> {
+    checkOptions('live', options ?? null);
+    this.#alive();
+    const { startLive } = await loadPart(import('./tasks/live.js'));
+    return startLive(source, options, {
+      features: (frame, signal) => this.features(frame, { ...options, signal }),
+      computed: (signal) =>
+        this.#whileAlive(() => this.#gpu.task('live', signal, (task) => task.computed(true))),
+    });
+  }
+
+  /**
    * Prepares images without running the model. Returns normalised pixels, float32 (batch, 3, height, width),
    * with the same bits as Hugging Face's `BitImageProcessor` with Pillow.
    * @throws ImageError; OptionError OPTION_VALUE, OPTION_NAME; DeviceError
@@ -349,7 +382,9 @@ export class DINOv2 {
     const { patchSize } = this.config;
     const grid = gridOf('forward', size, patchSize);
     const cropped = croppedPixels(pixels, size, grid, patchSize);
-    return this.#forwards.run(grid, options, (burst, buffer) => burst.write(buffer, 0, cropped));
+    const placement = placementOfPixels(size.width, size.height, patchSize);
+    const placements = Array.from({ length: grid.batch }, () => placement);
+    return this.#forwards.run(grid, placements, options, (burst, buffer) => burst.write(buffer, 0, cropped));
   }
 
   /**

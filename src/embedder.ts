@@ -13,7 +13,7 @@ import type { Preprocessing } from './image/preprocessing.js';
 import { decodeSource, keepsItsPixels, type ImageSource } from './image/source.js';
 import type { Thumbnail } from './image/thumbnail.js';
 import { isBlob } from './optionObject.js';
-import type { Features } from './model/features.js';
+import type { Features } from './features.js';
 import type {
   BySizeOptions,
   EmbedAllOptions,
@@ -212,6 +212,7 @@ export class Embedder {
     const { height, width } = images[0]!;
     return this.#forwards.run(
       { batch: images.length, rows: height / patchSize, cols: width / patchSize },
+      images.map((image) => image.placement(patchSize)),
       options,
       (burst, pixels) =>
         images.forEach((image, i) => this.#preprocessor.write(burst, image, pixels, i * image.bytes)),

@@ -5,14 +5,17 @@ import { OptionError } from '../src/errors.ts';
 import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
 import type {
   AskOptions,
+  AttentionMapOptions,
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
+  CorrespondenceOptions,
   DINOv2,
   EmbedAllOptions,
   FeatureOptions,
   HiddenStateOptions,
   IntermediateLayerOptions,
+  LiveOptions,
   LoadOptions,
   ModelFiles,
   PcaDrawOptions,
@@ -22,6 +25,10 @@ import type {
   PixelOptions,
   PixelSize,
   PretrainedOptions,
+  SegmenterFitOptions,
+  SegmenterMapOptions,
+  TrackerNextOptions,
+  TrackerOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -29,6 +36,7 @@ import type {
   ClusterOptions,
   DescribeOptions,
   DuplicateOptions,
+  ExportOptions,
   IdentityOptions,
   IndexHeader,
   IngestOptions,
@@ -49,17 +57,24 @@ type AllNames = KeysOf<
   | PixelOptions
   | PreprocessingOptions
   | EmbedAllOptions
+  | LiveOptions
   | PixelSize
   | TuneOptions
   | HiddenStateOptions
   | IntermediateLayerOptions
   | AttentionOptions
+  | AttentionMapOptions
   | ClassifierFiles
   | ClassifyOptions
   | PcaFitOptions
   | PcaDrawOptions
   | PatchSimilarityOptions
+  | CorrespondenceOptions
   | PatchMapColorOptions
+  | SegmenterFitOptions
+  | SegmenterMapOptions
+  | TrackerOptions
+  | TrackerNextOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.
@@ -67,6 +82,7 @@ type AllNames = KeysOf<
   | OpenOptions
   | SearchOptions
   | DuplicateOptions
+  | ExportOptions
   | ClusterOptions
   | IdentityOptions
   | DescribeOptions

@@ -1,7 +1,7 @@
 /** Reads the Exif orientation of an image. The first pass of the resize (shaders/resize.wgsl) applies it. */
 
 /** Bit masks of `turn` in shaders/resize.wgsl. */
-const FLIP_X = 1;
+export const TURN_FLIP_X = 1;
 export const TURN_FLIP_Y = 2;
 export const TURN_TRANSPOSE = 4;
 
@@ -12,13 +12,13 @@ export const TURN_TRANSPOSE = 4;
 export const TURNS: readonly number[] = [
   0,
   0,
-  FLIP_X,
-  FLIP_X | TURN_FLIP_Y,
+  TURN_FLIP_X,
+  TURN_FLIP_X | TURN_FLIP_Y,
   TURN_FLIP_Y,
   TURN_TRANSPOSE,
   TURN_TRANSPOSE | TURN_FLIP_Y,
-  TURN_TRANSPOSE | FLIP_X | TURN_FLIP_Y,
-  TURN_TRANSPOSE | FLIP_X,
+  TURN_TRANSPOSE | TURN_FLIP_X | TURN_FLIP_Y,
+  TURN_TRANSPOSE | TURN_FLIP_X,
 ];
 
 /**
@@ -102,7 +102,7 @@ function numberAt(view: DataView, at: number, type: number, little: boolean): nu
  * `tiff:Orientation`.
  */
 export function orientationOfXmp(xmp: Uint8Array): number | undefined {
-  const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(latin1(xmp)) ?? [];
+  const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(new TextDecoder('latin1').decode(xmp)) ?? [];
   if (digit === undefined) return undefined;
   return digit >= '1' && digit <= '8' ? Number(digit) : 1;
 }

@@ -5,13 +5,15 @@ import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
 import type { Profile } from '../gpu/measure/profile.js';
 import type { Burst } from '../gpu/task.js';
+import type { ImagePlacement } from '../image/placement.js';
 import type { TuningStore } from '../gpu/measure/tuningStore.js';
 import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { elementCount, type Value } from '../graph/graph.js';
 import type { DINOv2Config } from '../model/config.js';
-import { Features, type ForwardBuffers } from '../model/features.js';
+import { Features, type ForwardBuffers } from '../features.js';
 import type { FinalNorm } from '../model/finalNorm.js';
+import { layerSet } from '../model/layers.js';
 import { countTokens, type Grid } from '../model/vit.js';
 import type { ForwardOptions, TuningReport } from '../options.js';
 import { ProgramCache } from './programCache.js';
@@ -46,17 +48,20 @@ export class Forwards {
   /**
    * Runs one forward pass.
    *
+   * @param placements how the pixels of each image map to patches
    * @param fill writes the pixels, (batch, 3, rows · patchSize, cols · patchSize), into their buffer
    * @throws OptionError, CheckpointError CHECKPOINT_TENSORS, DeviceError; the signal's reason
    */
   run(
     grid: Grid,
-    { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions,
+    placements: readonly ImagePlacement[],
+    options: ForwardOptions,
     fill: (burst: Burst, pixels: GPUBuffer) => void,
   ): Promise<Features> {
     const { depth, layerNormEps: eps } = this.#config;
-    checkLayers('layers', layers, depth);
-    checkLayers('attentions', attentions, depth - 1);
+    const { maskedPatches, signal } = options;
+    const layers = layerSet('layers', options.layers ?? [], depth + 1);
+    const attentions = layerSet('attentions', options.attentions ?? [], depth);
     const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
     const numTokens = countTokens(this.#config, grid);
     if (numTokens > MAX_TOKENS) {
@@ -91,7 +96,7 @@ export class Forwards {
         await program.run(task, (output) => buffers.get(output)!);
         const buffersOf = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
-        return new Features(this.#gpu, this.#config, grid, {
+        return new Features(this.#gpu, this.#config, grid, placements, {
           lastHiddenState: buffers.get(forward.lastHiddenState)!,
           hiddenStates: buffersOf(forward.hiddenStates),
           qkv: buffersOf(forward.qkv),
@@ -181,13 +186,4 @@ export class Forwards {
     await this.#queue.close();
     await this.#programs.dispose();
   }
-}
-
-function checkLayers(option: string, layers: readonly number[], last: number): void {
-  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
-  if (wrong !== undefined)
-    throw new OptionError(
-      'OPTION_VALUE',
-      `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`,
-    );
 }
