@@ -2,8 +2,9 @@
 import type { PatchPosition } from '../../src/index.js';
 import type { Size } from '../shared/modelChoice.js';
 import type { InputSize } from '../shared/picture.js';
+import type { Point } from './segments.js';
 
-export const tabs = ['pca', 'similarity', 'attention'] as const;
+export const tabs = ['pca', 'similarity', 'attention', 'segments'] as const;
 export type TabName = (typeof tabs)[number];
 
 export interface Address {
@@ -15,12 +16,21 @@ export interface Address {
   /** The chosen patch, counted from 0. */
   readonly patch?: PatchPosition | undefined;
   readonly query?: 'cls' | 'patch' | undefined;
+  /** Clicked patches that belong to the object, or do not. */
+  readonly points?: readonly Point[] | undefined;
   /** A head counted from 0, or the mean of all heads. */
   readonly head?: number | 'mean' | undefined;
 }
 
 const among = <T extends string>(text: string | null, all: readonly T[]): T | undefined =>
   all.find((each) => each === text);
+
+const pointsIn = (text: string | null, on: boolean): Point[] =>
+  Array.from((text ?? '').matchAll(/(\d{1,3}),(\d{1,3})/g), ([, row, col]) => ({
+    row: Number(row),
+    col: Number(col),
+    on,
+  })).slice(0, 100);
 
 /** Reads the address. What the page does not know is left out. */
 export function readAddress(search = location.search): Address {
@@ -36,11 +46,17 @@ export function readAddress(search = location.search): Address {
     patch: row === undefined ? undefined : { row: Number(row), col: Number(col) },
     query: among(given.get('query'), ['cls', 'patch']),
     head: head === undefined ? undefined : Number(head),
+    points: [...pointsIn(given.get('on'), true), ...pointsIn(given.get('off'), false)],
   };
 }
 
 /** Writes the state into the address, without a new entry in the browser's history. */
-export function writeAddress({ photo, tab, size, input, patch, query, head }: Address): void {
+export function writeAddress({ photo, tab, size, input, patch, query, head, points = [] }: Address): void {
+  const pointsOf = (side: boolean): string | undefined =>
+    points
+      .filter(({ on }) => on === side)
+      .map(({ row, col }) => `${row},${col}`)
+      .join(';') || undefined;
   const parts = Object.entries({
     photo,
     tab,
@@ -49,7 +65,12 @@ export function writeAddress({ photo, tab, size, input, patch, query, head }: Ad
     patch: patch && `${patch.row},${patch.col}`,
     query: query === 'cls' ? undefined : query,
     head: head === 'mean' ? undefined : head,
+    on: pointsOf(true),
+    off: pointsOf(false),
   }).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]));
-  const search = parts.length > 0 ? `?${parts.join('&').replaceAll('%2C', ',')}` : location.pathname;
+  const search =
+    parts.length > 0
+      ? `?${parts.join('&').replaceAll('%2C', ',').replaceAll('%3B', ';')}`
+      : location.pathname;
   if (search !== location.search) history.replaceState(history.state, '', search);
 }

@@ -4,6 +4,7 @@ import { hubId, type ModelChoice } from '../shared/modelChoice.js';
 import type { InputSize } from '../shared/picture.js';
 import type { TabName } from './address.js';
 import type { AttentionChoice } from './attention.js';
+import type { Point } from './segments.js';
 
 export interface CodeState {
   readonly choice: ModelChoice;
@@ -12,9 +13,10 @@ export interface CodeState {
   readonly foreground: boolean;
   readonly patch: PatchPosition;
   readonly attention: AttentionChoice;
+  readonly points: readonly Point[];
 }
 
-export function code({ choice, input, tab, foreground, patch, attention }: CodeState): string {
+export function code({ choice, input, tab, foreground, patch, attention, points }: CodeState): string {
   const options = [
     input === 'crop' ? '' : `resize: 'fit', longestSide: ${input}`,
     tab === 'attention' ? 'attentions: [last]' : '',
@@ -34,8 +36,22 @@ export function code({ choice, input, tab, foreground, patch, attention }: CodeS
       `const patches = row.slice(1 + features.numRegisterTokens); // after the class token and the registers`,
       `new PatchMap(features.rows, features.cols, patches).draw(canvas);`,
     ],
+    segments: [
+      `const segmenter = await PatchSegmenter.fit(features, {`,
+      `  positive: [${pointsText(points, true)}],`,
+      `  negative: [${pointsText(points, false)}],`,
+      `});`,
+      `const map = await segmenter.map(features); // on the GPU: the probability of each patch`,
+      `(await map.read()).draw(canvas, { range: [0, 1] });`,
+      `map.dispose();`,
+    ],
   }[tab];
-  const imported = { pca: 'PCA', similarity: 'PatchSimilarity', attention: 'PatchMap' }[tab];
+  const imported = {
+    pca: 'PCA',
+    similarity: 'PatchSimilarity',
+    attention: 'PatchMap',
+    segments: 'PatchSegmenter',
+  }[tab];
   return [
     `import { DINOv2, ${imported} } from 'dinov2-webgpu';`,
     ``,
@@ -47,6 +63,12 @@ export function code({ choice, input, tab, foreground, patch, attention }: CodeS
     `features.dispose(); // frees its GPU memory`,
   ].join('\n');
 }
+
+const pointsText = (points: readonly Point[], side: boolean): string =>
+  points
+    .filter(({ on }) => on === side)
+    .map(({ row, col }) => `{ row: ${row}, col: ${col} }`)
+    .join(', ');
 
 const queryText = ({ query }: AttentionChoice): string =>
   query === 'cls' ? `'cls'` : `{ row: ${query.row}, col: ${query.col} }`;

@@ -1,4 +1,5 @@
 /** Connects the controls of the page with their actions, and starts the page. */
+import type { PatchPosition } from '../../src/index.js';
 import { startCamera } from '../shared/camera.js';
 import { byId, choose, chosen } from '../shared/dom.js';
 import { openFilesWith, startFiles } from '../shared/files.js';
@@ -20,11 +21,12 @@ import {
   point,
   pointedPatch,
   remember,
-  setFirstPatch,
+  setFirst,
   take,
   whenModel,
 } from './page.js';
 import { isSample, readPhoto } from './photos.js';
+import { clearSegments, segmenterData, withPoint } from './segments.js';
 import { showTab, startTabs } from './tabs.js';
 
 const input = byId('input', HTMLSelectElement);
@@ -54,6 +56,7 @@ startFrames({
     const same = before?.row === patch.row && before.col === patch.col;
     if (tab === 'attention') change({ patch, query: same && choices.query === 'patch' ? 'cls' : 'patch' });
     else if (tab === 'similarity') change({ patch: same ? undefined : patch });
+    else if (tab === 'segments') addPoint(patch);
     else change({ tab: 'similarity', patch });
     showControls();
   },
@@ -63,16 +66,25 @@ startFrames({
   },
   onEnter() {
     const patch = pointedPatch();
-    if (choices.tab !== 'pca' || !patch) return;
-    change({ tab: 'similarity', patch });
+    if (!patch) return;
+    if (choices.tab === 'segments') addPoint(patch);
+    else if (choices.tab === 'pca') change({ tab: 'similarity', patch });
     showControls();
   },
   onEscape: release,
 });
 
+/** Adds a click, or takes it out. After the first click, the next one is of the other kind. */
+function addPoint(patch: PatchPosition): void {
+  const on = chosen('click') === 'on';
+  const points = withPoint(choices.points, patch, on);
+  if (points.length === 1 && points[0]!.on === on) choose('click', on ? 'off' : 'on');
+  change({ points });
+}
+
 function release(): void {
   point(undefined);
-  if (choices.tab !== 'pca') change({ patch: undefined, query: 'cls' });
+  if (choices.tab === 'similarity' || choices.tab === 'attention') change({ patch: undefined, query: 'cls' });
   showControls();
 }
 
@@ -95,6 +107,21 @@ byId('foreground', HTMLInputElement).addEventListener('change', ({ target }) =>
   change({ foreground: (target as HTMLInputElement).checked }),
 );
 byId('release', HTMLButtonElement).addEventListener('click', release);
+byId('clear', HTMLButtonElement).addEventListener('click', () => {
+  clearSegments();
+  choose('click', 'on');
+  change({ points: [] });
+});
+byId('segmenter', HTMLButtonElement).addEventListener('click', () => {
+  const data = segmenterData();
+  if (data) download('segmenter.json', new Blob([JSON.stringify(data)], { type: 'application/json' }));
+  else
+    showError(
+      'segmenter',
+      'There is no segmenter yet.',
+      new Error('Click a part of an object, and a part beside it.'),
+    );
+});
 byId('save', HTMLButtonElement).addEventListener('click', () => void save());
 byId('copy', HTMLButtonElement).addEventListener('click', () => void copy());
 
@@ -109,19 +136,21 @@ whenModel((next) => {
 
 async function save(): Promise<void> {
   try {
-    const url = URL.createObjectURL(await toPng());
-    const link = document.createElement('a');
     const by = model.loaded ? modelName(model.loaded.choice) : '';
-    link.download = `${[pictureName().replace(/\.\w+$/, ''), by, choices.tab]
-      .join('-')
-      .replace(/[^\w-]+/g, '-')
-      .toLowerCase()}.png`;
-    link.href = url;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    const name = [pictureName().replace(/\.\w+$/, ''), by, choices.tab].join('-');
+    download(`${name.replace(/[^\w-]+/g, '-').toLowerCase()}.png`, await toPng());
   } catch (error) {
     showError('save', 'The picture could not be saved.', error);
   }
+}
+
+function download(name: string, blob: Blob): void {
+  const url = URL.createObjectURL(blob);
+  const link = document.createElement('a');
+  link.download = name;
+  link.href = url;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 async function copy(): Promise<void> {
@@ -138,14 +167,14 @@ async function copy(): Promise<void> {
 
 /** Sets what the address says, and the size of the input, which depends on the speed of the adapter. */
 function applyAddress(software: boolean): void {
-  const { photo, tab, input: size, patch, query, head: which } = address;
+  const { photo, tab, input: size, patch, query, head: which, points } = address;
   Object.assign(choices, {
     tab: tab ?? 'pca',
     input: size ?? (software ? 'crop' : 518),
     query: query ?? 'cls',
     head: which ?? 'mean',
   });
-  setFirstPatch(patch);
+  setFirst({ patch, points: points ?? [] });
   if (photo !== undefined && isSample(photo)) choose('sample', photo);
   showControls();
 }

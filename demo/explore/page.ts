@@ -20,6 +20,7 @@ import { drawPhoto, present, setBusy, setEmpty, type Drawn } from './frame.js';
 import { drawPca, hasPca, preparePca } from './pca.js';
 import { keepOwn } from './photos.js';
 import { middle, within, type Result } from './result.js';
+import { drawSegments, hasSegments, prepareSegments, type Point } from './segments.js';
 import { drawSimilarity } from './similarity.js';
 
 /** What the visitor has chosen. */
@@ -31,6 +32,8 @@ export interface Choices {
   query: 'cls' | 'patch';
   head: number | 'mean';
   foreground: boolean;
+  /** The clicks of the tab Segments. */
+  points: readonly Point[];
 }
 
 export const choices: Choices = {
@@ -40,6 +43,7 @@ export const choices: Choices = {
   query: 'cls',
   head: 'mean',
   foreground: false,
+  points: [],
 };
 
 /** If a forward pass of a new size takes less than this time in ms, the page measures warm ones. */
@@ -87,8 +91,8 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
     if (choice === 'own') keepOwn(blob, name);
     picture?.bitmap.close();
     picture = { name, bitmap, choice };
-    choices.patch = picturesPatch;
-    picturesPatch = undefined;
+    Object.assign(choices, { patch: undefined, points: [], ...first });
+    first = {};
     pointed = undefined;
     dismiss('picture');
   } catch (error) {
@@ -98,15 +102,18 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
   }
   await show();
 }
-/** The patch in the page's address, which belongs to the first picture. */
-let picturesPatch: PatchPosition | undefined;
-export const setFirstPatch = (patch: PatchPosition | undefined): void => void (picturesPatch = patch);
+/** The choices in the page's address that belong to the first picture. */
+let first: Partial<Choices> = {};
+export const setFirst = (given: Partial<Choices>): void => void (first = given);
 
 /** Changes what is shown. */
 export function change(changes: Partial<Choices>): void {
   const size = choices.input;
   Object.assign(choices, changes);
-  if (choices.input !== size) choices.patch = pointed = undefined;
+  if (choices.input !== size) {
+    choices.patch = pointed = undefined;
+    choices.points = [];
+  }
   remember();
   void show();
 }
@@ -123,9 +130,10 @@ export const pointedPatch = (): PatchPosition | undefined => pointed;
 /** Moves the chosen patch, or the one in the middle. */
 export function move(down: number, right: number): void {
   if (!result) return;
-  const { row, col } = (choices.tab === 'pca' ? pointed : choices.patch) ?? middle(result);
+  const pointing = choices.tab === 'pca' || choices.tab === 'segments';
+  const { row, col } = (pointing ? pointed : choices.patch) ?? middle(result);
   const patch = within(result, { row: row + down, col: col + right });
-  if (choices.tab === 'pca') point(patch);
+  if (pointing) point(patch);
   else {
     pointed = undefined;
     change({ patch, ...(choices.tab === 'attention' && { query: 'patch' }) });
@@ -151,6 +159,9 @@ function drawnOf(shown: Result): Drawn | undefined {
   if (tab === 'attention') {
     const choice = attentionChoice(shown);
     return hasAttention(shown, choice) ? drawAttention(shown, choice) : undefined;
+  }
+  if (tab === 'segments') {
+    return hasSegments(shown, choices.points) ? drawSegments(shown, choices.points, pointed) : undefined;
   }
   if (pointed) return drawSimilarity(shown, within(shown, pointed));
   if (tab === 'similarity') return drawSimilarity(shown, patchOf(shown));
@@ -194,7 +205,10 @@ export async function show(): Promise<void> {
     await runs.start(async (signal) => {
       const forwardMs = isNew ? await compute(by, now, input, signal) : undefined;
       const shown = result!;
+      const { rows, cols } = shown.features;
+      choices.points = choices.points.filter(({ row, col }) => row < rows && col < cols); // those of an address
       if (choices.tab === 'attention') await prepareAttention(shown, attentionChoice(shown), signal);
+      else if (choices.tab === 'segments') await prepareSegments(shown, choices.points, signal);
       else if (choices.tab === 'pca') await preparePca(shown, choices.foreground, signal);
       signal.throwIfAborted();
       clearTimeout(late);
@@ -273,7 +287,7 @@ function showCode(): void {
 
 /** Writes the state into the page's address. */
 export function remember(): void {
-  const { tab, input, patch, query, head } = choices;
+  const { tab, input, patch, query, head, points } = choices;
   const choice = model.choice;
   writeAddress({
     photo: picture?.choice === 'own' ? undefined : picture?.choice,
@@ -282,5 +296,6 @@ export function remember(): void {
     input,
     patch,
     ...(tab === 'attention' && { query, head }),
+    ...(tab === 'segments' && { points }),
   });
 }
