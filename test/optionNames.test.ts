@@ -5,6 +5,7 @@ import { OptionError } from '../src/errors.ts';
 import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
 import type {
   AskOptions,
+  AttentionMapOptions,
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
@@ -26,6 +27,8 @@ import type {
   PretrainedOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
+  TrackerNextOptions,
+  TrackerOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -60,6 +63,7 @@ type AllNames = KeysOf<
   | HiddenStateOptions
   | IntermediateLayerOptions
   | AttentionOptions
+  | AttentionMapOptions
   | ClassifierFiles
   | ClassifyOptions
   | PcaFitOptions
@@ -69,6 +73,8 @@ type AllNames = KeysOf<
   | PatchMapColorOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
+  | TrackerOptions
+  | TrackerNextOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.
