@@ -20,6 +20,8 @@ export interface Address {
   readonly points?: readonly Point[] | undefined;
   /** A head counted from 0, or the mean of all heads. */
   readonly head?: number | 'mean' | undefined;
+  /** A block counted from 0. */
+  readonly block?: number | undefined;
 }
 
 const among = <T extends string>(text: string | null, all: readonly T[]): T | undefined =>
@@ -37,7 +39,10 @@ export function readAddress(search = location.search): Address {
   const given = new URLSearchParams(search);
   const input = among(given.get('input'), ['crop', '224', '322', '448', '518']);
   const [, row, col] = /^(\d{1,3}),(\d{1,3})$/.exec(given.get('patch') ?? '') ?? [];
-  const head = /^\d{1,2}$/.exec(given.get('head') ?? '')?.[0];
+  const index = (name: string): number | undefined => {
+    const text = given.get(name) ?? '';
+    return /^\d{1,2}$/.test(text) ? Number(text) : undefined;
+  };
   return {
     photo: given.get('photo') ?? undefined,
     tab: among(given.get('tab'), tabs),
@@ -45,13 +50,24 @@ export function readAddress(search = location.search): Address {
     input: input === undefined || input === 'crop' ? input : (Number(input) as InputSize),
     patch: row === undefined ? undefined : { row: Number(row), col: Number(col) },
     query: among(given.get('query'), ['cls', 'patch']),
-    head: head === undefined ? undefined : Number(head),
+    head: index('head'),
+    block: index('block'),
     points: [...pointsIn(given.get('on'), true), ...pointsIn(given.get('off'), false)],
   };
 }
 
 /** Writes the state into the address, without a new entry in the browser's history. */
-export function writeAddress({ photo, tab, size, input, patch, query, head, points = [] }: Address): void {
+export function writeAddress({
+  photo,
+  tab,
+  size,
+  input,
+  patch,
+  query,
+  head,
+  block,
+  points = [],
+}: Address): void {
   const pointsOf = (side: boolean): string | undefined =>
     points
       .filter(({ on }) => on === side)
@@ -65,6 +81,7 @@ export function writeAddress({ photo, tab, size, input, patch, query, head, poin
     patch: patch && `${patch.row},${patch.col}`,
     query: query === 'cls' ? undefined : query,
     head: head === 'mean' ? undefined : head,
+    block,
     on: pointsOf(true),
     off: pointsOf(false),
   }).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]));

@@ -13,13 +13,14 @@ export interface CodeState {
   readonly foreground: boolean;
   readonly patch: PatchPosition;
   readonly attention: AttentionChoice;
+  readonly block: number;
   readonly points: readonly Point[];
 }
 
-export function code({ choice, input, tab, foreground, patch, attention, points }: CodeState): string {
+export function code({ choice, input, tab, foreground, patch, attention, block, points }: CodeState): string {
   const options = [
     input === 'crop' ? '' : `resize: 'fit', longestSide: ${input}`,
-    tab === 'attention' ? 'attentions: [last]' : '',
+    tab === 'attention' ? `attentions: [${block}]` : '',
     `orientation: 'respect'`,
   ];
   const body = {
@@ -32,9 +33,8 @@ export function code({ choice, input, tab, foreground, patch, attention, points 
       `similarity.map({ row: ${patch.row}, col: ${patch.col} }).draw(canvas);`,
     ],
     attention: [
-      `const row = await features.attention(last, { query: ${queryText(attention)}, head: ${headText(attention)} });`,
-      `const patches = row.slice(1 + features.numRegisterTokens); // after the class token and the registers`,
-      `new PatchMap(features.rows, features.cols, patches).draw(canvas);`,
+      `const map = await features.attentionMap(${block}, { query: ${queryText(attention)}, head: ${headText(attention)} });`,
+      `map.draw(canvas); // blocks and heads count from 0, the last block is -1`,
     ],
     segments: [
       `const segmenter = await PatchSegmenter.fit(features, {`,
@@ -53,10 +53,9 @@ export function code({ choice, input, tab, foreground, patch, attention, points 
     segments: 'PatchSegmenter',
   }[tab];
   return [
-    `import { DINOv2, ${imported} } from 'dinov2-webgpu';`,
+    `import { DINOv2${imported} } from 'dinov2-webgpu';`,
     ``,
     `const model = await ${loadCall(choice)};`,
-    ...(tab === 'attention' ? [`const last = model.config.depth - 1; // blocks count from 0`] : []),
     `// image: a Blob, <img>, canvas, video, URL …`,
     `const features = await model.features(image, { ${options.filter(Boolean).join(', ')} });`,
     ...body,

@@ -31,6 +31,7 @@ import { showTab, startTabs } from './tabs.js';
 
 const input = byId('input', HTMLSelectElement);
 const head = byId('head', HTMLSelectElement);
+const block = byId('block', HTMLSelectElement);
 const address = readAddress();
 
 startShell('./');
@@ -94,6 +95,7 @@ function showControls(): void {
   choose('query', choices.query);
   input.value = String(choices.input);
   head.value = String(choices.head);
+  block.value = String(choices.block);
   byId('release', HTMLButtonElement).disabled = choices.patch === undefined;
 }
 
@@ -101,6 +103,7 @@ input.addEventListener('change', () =>
   change({ input: input.value === 'crop' ? 'crop' : (Number(input.value) as InputSize) }),
 );
 head.addEventListener('change', () => change({ head: head.value === 'mean' ? 'mean' : Number(head.value) }));
+block.addEventListener('change', () => change({ block: Number(block.value) }));
 for (const radio of document.querySelectorAll<HTMLInputElement>('input[name="query"]'))
   radio.addEventListener('change', () => change({ query: radio.value === 'cls' ? 'cls' : 'patch' }));
 byId('foreground', HTMLInputElement).addEventListener('change', ({ target }) =>
@@ -131,6 +134,15 @@ whenModel((next) => {
     new Option(`mean of ${heads}`, 'mean'),
     ...Array.from({ length: heads }, (_, i) => new Option(`${i + 1} of ${heads}`, String(i))),
   );
+  const depth = next?.model.config.depth ?? 0;
+  block.replaceChildren(
+    ...Array.from({ length: depth }, (_, i) => {
+      const isLast = i === depth - 1;
+      return new Option(isLast ? `${depth}, the last` : String(i + 1), isLast ? '-1' : String(i));
+    }),
+  );
+  if (choices.block >= depth - 1) choices.block = -1;
+  if (choices.head !== 'mean' && choices.head >= heads) choices.head = 'mean';
   showControls();
 });
 
@@ -167,12 +179,13 @@ async function copy(): Promise<void> {
 
 /** Sets what the address says, and the size of the input, which depends on the speed of the adapter. */
 function applyAddress(software: boolean): void {
-  const { photo, tab, input: size, patch, query, head: which, points } = address;
+  const { photo, tab, input: size, patch, query, head: which, block: layer, points } = address;
   Object.assign(choices, {
     tab: tab ?? 'pca',
     input: size ?? (software ? 'crop' : 518),
     query: query ?? 'cls',
     head: which ?? 'mean',
+    block: layer ?? -1,
   });
   setFirst({ patch, points: points ?? [] });
   if (photo !== undefined && isSample(photo)) choose('sample', photo);

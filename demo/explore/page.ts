@@ -31,6 +31,8 @@ export interface Choices {
   patch: PatchPosition | undefined;
   query: 'cls' | 'patch';
   head: number | 'mean';
+  /** The block whose attention is shown, counted from 0; -1 is the last. */
+  block: number;
   foreground: boolean;
   /** The clicks of the tab Segments. */
   points: readonly Point[];
@@ -42,6 +44,7 @@ export const choices: Choices = {
   patch: undefined,
   query: 'cls',
   head: 'mean',
+  block: -1,
   foreground: false,
   points: [],
 };
@@ -146,9 +149,17 @@ const attentionChoice = (shown: Result): AttentionChoice => ({
 });
 const patchOf = (shown: Result): PatchPosition => within(shown, choices.patch ?? middle(shown));
 
+/** True if the result is of the current picture, model and choices. */
+const isCurrent = (): boolean =>
+  result !== undefined &&
+  result.loaded === model.loaded &&
+  result.picture === picture &&
+  result.input === choices.input &&
+  (result.block === choices.block || choices.tab !== 'attention');
+
 /** Draws what the tab shows. Returns false if something must be computed first. */
 function draw(): boolean {
-  if (!result || result.picture !== picture || result.input !== choices.input) return false;
+  if (!result || !isCurrent()) return false;
   const drawn = drawnOf(result);
   if (drawn) present(drawn);
   return drawn !== undefined;
@@ -174,7 +185,7 @@ export async function show(): Promise<void> {
   const [now, by, input] = [picture, model.loaded, choices.input];
   const { width, height } = now.bitmap;
   const { preprocessing, config } = by?.model ?? {};
-  const isNew = !result || result.loaded !== by || result.picture !== now || result.input !== input;
+  const isNew = !isCurrent();
   if (isNew)
     drawPhoto(
       now,
@@ -241,12 +252,13 @@ async function compute(
   input: InputSize,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const { features, forwardMs } = await run(by.model, now, input, signal);
+  const { block } = choices;
+  const { features, forwardMs } = await run(by.model, now, input, block, signal);
   try {
     const similarity = await PatchSimilarity.read(features);
     signal.throwIfAborted();
     result?.features.dispose();
-    result = { features, similarity, loaded: by, picture: now, input };
+    result = { features, similarity, loaded: by, picture: now, input, block };
   } catch (error) {
     features.dispose();
     throw error;
@@ -287,7 +299,7 @@ function showCode(): void {
 
 /** Writes the state into the page's address. */
 export function remember(): void {
-  const { tab, input, patch, query, head, points } = choices;
+  const { tab, input, patch, query, head, block, points } = choices;
   const choice = model.choice;
   writeAddress({
     photo: picture?.choice === 'own' ? undefined : picture?.choice,
@@ -295,7 +307,7 @@ export function remember(): void {
     size: choice.weights === 'file' ? undefined : choice.size,
     input,
     patch,
-    ...(tab === 'attention' && { query, head }),
+    ...(tab === 'attention' && { query, head, block: block < 0 ? undefined : block }),
     ...(tab === 'segments' && { points }),
   });
 }

@@ -242,6 +242,11 @@ describe('the page', () => {
     const mean = await colours(page, 'map');
     expect(mean.distinct).toBeGreaterThan(50);
     expect(await text(page, 'map-caption')).toMatch(/mean of \d heads/);
+    await page.locator('#block').selectOption('0');
+    await done(page, 'block 1 of');
+    expect((await colours(page, 'map')).text).not.toBe(mean.text);
+    expect(query(page)['block']).toBe('0');
+    await page.locator('#block').selectOption('-1');
     await page.locator('#head').selectOption('1');
     await done(page, 'head 2 of');
     expect((await colours(page, 'map')).text).not.toBe(mean.text);
