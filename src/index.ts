@@ -49,14 +49,18 @@ export {
 export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
-  type PatchExamples,
   type PatchMatch,
-  type PatchPosition,
-  type PatchRegion,
   type PatchSimilarityOptions,
   type PatchTokenReader,
-  type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export {
+  type PatchExamples,
+  type PatchPosition,
+  type PatchRegion,
+  type SimilarityQuery,
+} from './tasks/similarityQuery.js';
+export { type SimilarityFeatures, type SimilarityOptions } from './tasks/similarity.js';
+export { GpuPatchMap } from './tasks/gpuPatchMap.js';
 export {
   patchArea,
   patchAt,
@@ -79,8 +83,8 @@ export {
 } from './tasks/classifier.js';
 export { type ProblemType } from './tasks/classLabels.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
+export { Features } from './tasks/features.js';
 export {
-  Features,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
   type LayerWithClassToken,

@@ -22,6 +22,7 @@ import type {
   PixelOptions,
   PixelSize,
   PretrainedOptions,
+  SimilarityOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -61,6 +62,7 @@ type AllNames = KeysOf<
   | PcaDrawOptions
   | PatchSimilarityOptions
   | PatchMapColorOptions
+  | SimilarityOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

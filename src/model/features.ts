@@ -56,12 +56,8 @@ export type LayerWithClassToken = readonly [
   clsToken: Float32Array<ArrayBuffer>,
 ];
 
-/**
- * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from
- * the top left. Values are after the final norm unless stated otherwise. `dispose()` frees the GPU memory; a
- * `using` declaration calls it at the end of the block.
- */
-export class Features {
+/** The tokens of one batch of images: the base class of `Features`, which adds the methods that make maps. */
+export class TokenFeatures {
   /** Number of images in the batch. */
   readonly batch: number;
   /** Number of patch rows in an image. */

@@ -5,7 +5,7 @@ import { CheckpointError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
-import type { Features } from '../model/features.js';
+import type { Features } from './features.js';
 import { checkOptions } from '../optionNames.js';
 import { isBatch } from '../optionObject.js';
 import { loadPart } from '../platform/part.js';
