@@ -7,6 +7,7 @@ export {
   type FeatureOptions,
   type ForwardOptions,
   type JsonSource,
+  type LiveOptions,
   type LoadOptions,
   type LoadProgress,
   type LoadReport,
@@ -46,21 +47,15 @@ export {
   type PcaFitOptions,
   type PcaJSON,
 } from './tasks/pca.js';
-export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
+export { PatchMap, type PatchMapColorOptions, type PatchPosition } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
   type PatchMatch,
   type PatchSimilarityOptions,
   type PatchTokenReader,
 } from './tasks/patchSimilarity.js';
-export {
-  type PatchExamples,
-  type PatchPosition,
-  type PatchRegion,
-  type SimilarityQuery,
-} from './tasks/similarityQuery.js';
+export { type PatchExamples, type PatchRegion, type SimilarityQuery } from './tasks/similarityQuery.js';
 export { type SimilarityFeatures, type SimilarityOptions } from './tasks/similarity.js';
-export { GpuPatchMap } from './tasks/gpuPatchMap.js';
 export {
   patchArea,
   patchAt,
@@ -70,6 +65,17 @@ export {
   type PlacementOptions,
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
+export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export {
+  PatchSegmenter,
+  type SegmenterFitOptions,
+  type SegmenterJSON,
+  type SegmenterMapOptions,
+  type SegmenterPoint,
+} from './tasks/segmentation.js';
+export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
+export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {
@@ -82,6 +88,8 @@ export {
   type ScoreFunction,
 } from './tasks/classifier.js';
 export { type ProblemType } from './tasks/classLabels.js';
+export { type LiveFrame, type LiveVideo } from './tasks/live.js';
+export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
 export { Features } from './tasks/features.js';
 export {

@@ -10,6 +10,7 @@ import type { TuningStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
 import type { Features } from './tasks/features.js';
 import type { PosEmbedConvention } from './model/config.js';
+import type { LiveFrame } from './tasks/live.js';
 import type { Pooling } from './tasks/pooling.js';
 
 export type { PixelSize } from './model/normalizedPixels.js';
@@ -225,6 +226,21 @@ export interface EmbedAllOptions extends EmbedOptions {
    * made only of files (Blob), and only in browsers. Default: 0.
    */
   readonly thumbnailPx?: number | undefined;
+}
+
+/** Options of `live`: what to do with the features of each frame, and the options of `features`. */
+export interface LiveOptions<FrameFeatures = Features> extends FeatureOptions {
+  /**
+   * Called with the features of each frame, in the order of the frames. If it returns a promise, the next call
+   * waits for the promise. Afterwards the features are disposed of, unless `info.keep()` was called. An error
+   * ends the live video.
+   */
+  readonly onFrame: (features: FrameFeatures, info: LiveFrame) => unknown;
+  /**
+   * Maximum number of frames that are computed or delivered at the same time. With 2, the GPU does not wait
+   * for the page between frames. With 1, a picture is shown sooner after its frame. Default: 2.
+   */
+  readonly maxInFlight?: 1 | 2 | undefined;
 }
 
 /** Options of `tune`. */

@@ -8,11 +8,13 @@ import type {
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
+  CorrespondenceOptions,
   DINOv2,
   EmbedAllOptions,
   FeatureOptions,
   HiddenStateOptions,
   IntermediateLayerOptions,
+  LiveOptions,
   LoadOptions,
   ModelFiles,
   PcaDrawOptions,
@@ -23,6 +25,8 @@ import type {
   PixelSize,
   PretrainedOptions,
   SimilarityOptions,
+  SegmenterFitOptions,
+  SegmenterMapOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -51,6 +55,7 @@ type AllNames = KeysOf<
   | PixelOptions
   | PreprocessingOptions
   | EmbedAllOptions
+  | LiveOptions
   | PixelSize
   | TuneOptions
   | HiddenStateOptions
@@ -61,8 +66,11 @@ type AllNames = KeysOf<
   | PcaFitOptions
   | PcaDrawOptions
   | PatchSimilarityOptions
+  | CorrespondenceOptions
   | PatchMapColorOptions
   | SimilarityOptions
+  | SegmenterFitOptions
+  | SegmenterMapOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

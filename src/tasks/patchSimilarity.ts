@@ -1,13 +1,12 @@
 /** Similarity of patches, computed in memory: fast enough to follow a pointer. */
 import type { ImagePlacement } from '../image/placement.js';
 import { checkOptions } from '../optionNames.js';
-import { PatchMap, wrong } from './patchMap.js';
+import { PatchMap, wrong, type PatchPosition } from './patchMap.js';
 import {
   isVector,
   scaleToUnit,
   unitOf,
   weightsOf,
-  type PatchPosition,
   type QueryImage,
   type SimilarityQuery,
 } from './similarityQuery.js';

@@ -1,16 +1,8 @@
 /** The query of a similarity: which patches it consists of, with which weights. */
 import { ImageError, type OptionError } from '../errors.js';
 import type { ImagePlacement } from '../image/placement.js';
-import { wrong } from './patchMap.js';
+import { wrong, type PatchPosition } from './patchMap.js';
 import { patchCoordinates, patchOfPoint, type ImageArea, type ImagePoint } from './placement.js';
-
-/** A patch of an image, counted from the top left. */
-export interface PatchPosition {
-  /** Row of the patch, counted from 0 at the top. */
-  readonly row: number;
-  /** Column of the patch, counted from 0 at the left. */
-  readonly col: number;
-}
 
 /** A rectangle of patches. */
 export interface PatchRegion extends PatchPosition {

@@ -46,6 +46,8 @@ const otherConstants: KernelVariant['constants'] = {
   WORKGROUP: 64,
   SIDE: 8,
   IGNORED_BITS: 8,
+  COLUMNS: 1152,
+  PARTS: 16,
 };
 
 /**

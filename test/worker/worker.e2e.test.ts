@@ -50,8 +50,12 @@ describe('the same as in the page', () => {
       const pixels = Float32Array.from({ length: 2 * 3 * 28 * 42 }, (_, i) => Math.sin(i));
       const results = async ({
         DINOv2,
+        PatchSegmenter,
         PCA,
+        correspondences,
         cosineSimilarity,
+        patchAt,
+        PatchSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
@@ -67,6 +71,22 @@ describe('the same as in the page', () => {
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
         await pca.draw(features, canvas);
+        const segmenter = await (PatchSegmenter as unknown as Globals['library']['PatchSegmenter']).fit(
+          [features, features],
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
+        );
+        const segments = await segmenter.map(features);
+        const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
+          batchIndexB: 1,
+          topK: 20,
+        });
+        const similar = await features.similarity({ x: 150, y: 100 });
+        const several = await features.similarity(
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4 }] },
+          { against: [forwarded, features], againstBatchIndex: 0 },
+        );
+        const map = document.createElement('canvas');
+        await similar.draw(map, { width: 60, height: 40, range: [0, 1] });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -121,6 +141,14 @@ describe('the same as in the page', () => {
           again: await (PCA as unknown as Globals['library']['PCA'])
             .fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>)
             .rgb(features),
+          segmenter: segmenter.toJSON(),
+          segments: await segments.read(),
+          placements: [features.placements, forwarded.placements],
+          patch: (patchAt as Globals['library']['patchAt'])(features, { x: 150, y: 100 }),
+          similarity: [await similar.read(), await several[0]!.read(), await several[1]!.read()],
+          similarInMemory: (await PatchSimilarity.read(features)).map({ x: 150, y: 100 }),
+          map: map.getContext('2d')!.getImageData(0, 0, map.width, map.height).data,
+          correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
@@ -134,8 +162,8 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        for (const each of [features, forwarded, ...groups.map((group) => group.features), model])
-          each.dispose();
+        const owned = [segments, similar, ...several, features, forwarded];
+        for (const each of [...owned, ...groups.map((group) => group.features), model]) each.dispose();
         return found;
       };
       const [first, second] = [await results(library), await results(worker)];
