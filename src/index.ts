@@ -66,6 +66,8 @@ export {
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
 export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export { type DrawTarget } from './tasks/drawTarget.js';
+export { type MapDrawOptions } from './tasks/drawMap.js';
 export {
   PatchSegmenter,
   type SegmenterFitOptions,

@@ -74,6 +74,7 @@ export const OPTION_NAMES = [
   'shortestEdge',
   'size',
   'sizesPx',
+  'smooth',
   'store',
   'topK',
   'width',

@@ -23,6 +23,7 @@ import type {
   PatchSimilarityOptions,
   PixelOptions,
   PixelSize,
+  MapDrawOptions,
   PretrainedOptions,
   SimilarityOptions,
   SegmenterFitOptions,
@@ -69,6 +70,7 @@ type AllNames = KeysOf<
   | CorrespondenceOptions
   | PatchMapColorOptions
   | SimilarityOptions
+  | MapDrawOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
   | AskOptions

@@ -7,10 +7,10 @@ import { expectObject, options } from './packs.js';
 import { classes, remote, type PublicClass } from './remote.js';
 
 /**
- * A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer` and `gpu`. `read` and `draw` need one
- * message to the worker and back.
+ * A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer`, `gpu` and `drawTo`, because the page
+ * cannot use the worker's GPU. `read` and `draw` need one message to the worker and back.
  */
-export interface GpuPatchMap extends Handle, Omit<PageGpuPatchMap, 'buffer' | 'gpu' | 'lease'> {}
+export interface GpuPatchMap extends Handle, Omit<PageGpuPatchMap, 'buffer' | 'gpu' | 'lease' | 'drawTo'> {}
 class RemoteMap extends remote<Omit<GpuPatchMap, 'draw'>>(OwnedHandle, { read: [] }) {
   async draw(canvas: HTMLCanvasElement | OffscreenCanvas, given: PatchMapColorOptions = {}): Promise<void> {
     (await this.read()).draw(canvas, given);

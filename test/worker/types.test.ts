@@ -82,7 +82,7 @@ test('PatchSegmenter and GpuPatchMap', () => {
     Parameters<(typeof Page.PatchSegmenter)['fit']>[1]
   >();
   expectTypeOf<Exclude<keyof Page.GpuPatchMap, keyof InWorker.GpuPatchMap>>().toEqualTypeOf<
-    'buffer' | 'gpu' | 'lease'
+    'buffer' | 'gpu' | 'lease' | 'drawTo'
   >();
 });
 
