@@ -5,6 +5,7 @@ import { OptionError } from '../src/errors.ts';
 import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
 import type {
   AskOptions,
+  AttentionMapOptions,
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
@@ -28,6 +29,8 @@ import type {
   SimilarityOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
+  TrackerNextOptions,
+  TrackerOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -62,6 +65,7 @@ type AllNames = KeysOf<
   | HiddenStateOptions
   | IntermediateLayerOptions
   | AttentionOptions
+  | AttentionMapOptions
   | ClassifierFiles
   | ClassifyOptions
   | PcaFitOptions
@@ -73,6 +77,8 @@ type AllNames = KeysOf<
   | MapDrawOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
+  | TrackerOptions
+  | TrackerNextOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

@@ -12,7 +12,7 @@ import { checkRange, stopsOf, type PatchMapColorOptions } from './patchMap.js';
 export interface MapDrawOptions extends Pick<PatchMapColorOptions, 'colormap' | 'range'> {
   /**
    * True: the colours are interpolated between the centres of the patches (bilinear). False: each patch is a
-   * rectangle. Default: false.
+   * rectangle. Default: true.
    */
   readonly smooth?: boolean | undefined;
   /** Aborts the call: the promise rejects with `signal.reason`. */
@@ -34,7 +34,7 @@ export interface DrawnMap {
 /** Implements `GpuPatchMap.drawTo`. */
 export async function drawMap(map: DrawnMap, target: DrawTarget, options: MapDrawOptions): Promise<void> {
   const where = 'GpuPatchMap.drawTo';
-  const { colormap = 'viridis', range, smooth = false, signal } = options;
+  const { colormap = 'viridis', range, smooth = true, signal } = options;
   const { gpu, rows, cols, buffer } = map;
   const stops = stopsOf(where, colormap);
   if (range) checkRange(where, range);
