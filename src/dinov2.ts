@@ -13,7 +13,7 @@ import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
-import type { Features } from './model/features.js';
+import type { Features } from './features.js';
 import { croppedPixels, gridOf } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
 import { checkOptions } from './optionNames.js';
@@ -26,6 +26,7 @@ import type {
   FeatureGroup,
   FeatureOptions,
   ForwardOptions,
+  LiveOptions,
   LoadOptions,
   LoadReport,
   ModelFiles,
@@ -36,6 +37,8 @@ import type {
 } from './options.js';
 import type { ImageClassifier } from './tasks/classifier.js';
 import type { Embedded } from './tasks/embedAll.js';
+import type { LiveVideo } from './tasks/live.js';
+import type { LiveSource } from './tasks/liveSource.js';
 
 /**
  * A DINOv2 vision transformer on the GPU. Make a model with `fromPretrained`, `fromFiles` or `synthetic`, and
@@ -325,6 +328,34 @@ export class DINOv2 {
     checkOptions('embedAll', options);
     this.#alive();
     yield* this.#embedder.embedAll(images, options);
+  }
+
+  /**
+   * Computes features of a video continuously. The newest frame wins: while two frames are in flight, a new
+   * frame replaces the frame that waits. The pixels stay on the GPU, and nothing is read back.
+   * @param source a <video>, a camera (`MediaStream` or track), or a stream of `VideoFrame`s
+   * @returns the running live video. Errors reject its promise `finished`
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError DISPOSED; the signal's reason
+   * @example
+   * ```js
+   * const live = await model.live(video, {
+   *   resize: 'fit',
+   *   longestSide: 224,
+   *   onFrame: (features) => pca.draw(features, canvas),
+   * });
+   * live.finished.catch(showError);
+   * stopButton.onclick = () => live.stop();
+   * ```
+   */
+  async live(source: LiveSource, options: LiveOptions): Promise<LiveVideo> {
+    checkOptions('live', options ?? null);
+    this.#alive();
+    const { startLive } = await loadPart(import('./tasks/live.js'));
+    return startLive(source, options, {
+      features: (frame, signal) => this.features(frame, { ...options, signal }),
+      computed: (signal) =>
+        this.#whileAlive(() => this.#gpu.task('live', signal, (task) => task.computed(true))),
+    });
   }
 
   /**

@@ -2,22 +2,30 @@
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';
-import type { Features as PageFeatures } from '../model/features.js';
+import type { Features as PageFeatures } from '../features.js';
 import { expectOptions } from '../optionObject.js';
 import type {
   EmbedAllOptions,
   FeatureGroup as PageFeatureGroup,
+  LiveOptions,
   LoadOptions,
   PretrainedOptions,
 } from '../options.js';
+import { loadPart } from '../platform/part.js';
+import type { AttentionMapOptions } from '../tasks/attentionMap.js';
 import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
 import type { Embedded } from '../tasks/embedAll.js';
+import type { LiveVideo } from '../tasks/live.js';
+import type { LiveSource } from '../tasks/liveSource.js';
+import type { GpuPatchMap as PageGpuPatchMap } from '../tasks/gpuPatchMap.js';
+import { PatchMap } from '../tasks/patchMap.js';
 import type { PCA as PagePCA } from '../tasks/pca.js';
 import type { PatchFeatures } from '../tasks/patchMatrix.js';
 import { Call } from './call.js';
 import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
 import { Handle, keepOwner, OwnedHandle } from './handles.js';
+import { live } from './live.js';
 import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
 import { ask, classes, classOf, remote } from './remote.js';
 import type { WorkerOptions } from './start.js';
@@ -52,13 +60,15 @@ type Swap<Type, PCA> =
         ? ImageClassifier
         : Type extends ClassifierModel
           ? DINOv2
-          : Type extends PatchFeatures
-            ? Features
-            : Type extends readonly PatchFeatures[]
-              ? readonly Features[]
-              : Type extends PageFeatureGroup[]
-                ? FeatureGroup[]
-                : Type;
+          : Type extends PageGpuPatchMap
+            ? GpuPatchMap
+            : Type extends PatchFeatures
+              ? Features
+              : Type extends readonly PatchFeatures[]
+                ? readonly Features[]
+                : Type extends PageFeatureGroup[]
+                  ? FeatureGroup[]
+                  : Type;
 
 /**
  * The members of a class that `Names` lists, with their documentation. In their types, the classes of
@@ -87,8 +97,7 @@ type Loaders = {
 
 /** Features in the worker: `Features` of 'dinov2-webgpu' without `buffer` and `gpu`. */
 export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'> {}
-/** Features in the worker, as the methods of a model return them. */
-export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
+class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle, {
   clsToken: [],
   poolerOutput: [],
   registerTokens: [],
@@ -97,7 +106,27 @@ export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   hiddenState: [value, options],
   getIntermediateLayers: [value, options],
   attention: [value, options],
-});
+}) {
+  /** The worker computes the rows of attention. The page makes the maps. */
+  async attentionMap(layer: number, given: AttentionMapOptions = {}): Promise<never> {
+    const { attentionMap } = await loadPart(import('../tasks/attentionMap.js'));
+    return (await attentionMap(this, layer, given)) as never; // the overloads of `Features` tell which result
+  }
+}
+/** Features in the worker, as the methods of a model return them. */
+export const Features: PublicClass<Features> = RemoteFeatures;
+
+/** A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer` and `gpu`. */
+export interface GpuPatchMap extends Handle, Omit<PageGpuPatchMap, 'buffer' | 'gpu' | 'lease'> {}
+/** A map in the worker, as methods of other classes return it. */
+export const GpuPatchMap: PublicClass<GpuPatchMap> = remote<GpuPatchMap>(OwnedHandle, { read: [] });
+
+/** Restores a map in memory. */
+class ReceivedPatchMap {
+  constructor({ rows, cols, values }: PatchMap) {
+    return new PatchMap(rows, cols, values);
+  }
+}
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
@@ -139,15 +168,25 @@ export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageCl
 export interface DINOv2
   extends
     Handle,
-    Omit<PageDINOv2, 'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward'>,
+    Omit<
+      PageDINOv2,
+      'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward' | 'live'
+    >,
     Moved<PageDINOv2, 'classifier' | 'features' | 'featuresBySize' | 'forward'> {
   /**
    * Size in bytes of the buffers that the library holds on the worker's device.
    * @throws DeviceError DISPOSED
    */
   readonly gpuBytes: Promise<number>;
+  /**
+   * Computes features of a video continuously, as `live` of 'dinov2-webgpu'. The loop runs in the page, and
+   * sends references to frames to the worker, without copying pixels. `onFrame` receives features in the
+   * worker.
+   * @throws the errors of `live` of 'dinov2-webgpu'; DeviceError WORKER_LOST
+   */
+  live(source: LiveSource, options: LiveOptions<Features>): Promise<LiveVideo>;
 }
-class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll'>>(OwnedHandle, {
+class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll' | 'live'>>(OwnedHandle, {
   features: [images, options],
   featuresBySize: [images, options],
   embed: [images, options],
@@ -167,6 +206,10 @@ class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll'>>(OwnedHan
     given: EmbedAllOptions = {},
   ): AsyncGenerator<Embedded, void, undefined> {
     return embedAll(this, sources, given);
+  }
+
+  live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
+    return live(this, source, given);
   }
 }
 
@@ -194,4 +237,11 @@ export const DINOv2: PublicClass<DINOv2> & Loaders = Object.assign(RemoteModel, 
 });
 
 // One statement for all classes, so that a bundler does not drop a class of which the page uses no export.
-Object.assign(classes, { DINOv2, Features, ImageClassifier, Profile });
+Object.assign(classes, {
+  DINOv2,
+  Features,
+  GpuPatchMap,
+  ImageClassifier,
+  PatchMap: ReceivedPatchMap,
+  Profile,
+});

@@ -5,14 +5,20 @@ import {
   DeviceError,
   DINOv2,
   Features,
+  GpuPatchMap,
   ImageClassifier,
   listCached,
+  PatchMap,
+  PatchSegmenter,
+  PatchTracker,
   PCA,
   Profile,
   removeCached,
 } from '../index.js';
+import { correspondenceData } from '../tasks/correspondences.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
+import { computed } from './computed.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
@@ -21,16 +27,20 @@ export const classes: Readonly<Record<string, object>> = {
   DINOv2,
   ImageClassifier,
   PCA,
+  PatchSegmenter,
+  PatchTracker,
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
+    correspondences: correspondenceData,
     listCached: (options: object) => (checkOptions('listCached', options), listCached()),
     removeCached: (id: string | undefined, options: object) => (
       checkOptions('removeCached', options),
       removeCached(id)
     ),
-    /** Reports an unknown option name if the options themselves could not be sent. */
+    /** Reports an unknown option name if the options themselves are not sent. */
     checkNames,
+    computed,
   },
 };
 
@@ -38,6 +48,8 @@ interface ObjectOf {
   readonly DINOv2: DINOv2;
   readonly Features: Features;
   readonly ImageClassifier: ImageClassifier;
+  readonly GpuPatchMap: GpuPatchMap;
+  readonly PatchTracker: PatchTracker;
 }
 
 /**
@@ -70,9 +82,18 @@ const REMOTE_CLASSES = {
     ['labels', 'numClasses', 'blocks', 'problemType', 'scoreFunction', 'layers'],
     'The model of this classifier is disposed. Load it again.',
   ],
+  GpuPatchMap: [
+    GpuPatchMap,
+    ['rows', 'cols'],
+    'This map is disposed. Read it before dispose(), or compute it again.',
+  ],
+  PatchTracker: [PatchTracker, ['rows', 'cols', 'embedDim'], 'This tracker is disposed. Start a new one.'],
 } as const satisfies {
   readonly [Kind in ObjectKind]: readonly [unknown, readonly (keyof ObjectOf[Kind])[], string];
 };
+
+/** Classes whose objects are plain data, of which the page gets a copy. */
+const DATA_CLASSES = { PCA, Profile, PatchMap, PatchSegmenter } as const;
 
 const objects = new Map<number, object>();
 let lastId = 0;
@@ -105,10 +126,12 @@ export function sendResult(result: unknown, transfer: Set<Transferable>): unknow
         objects.set(++lastId, each);
         return { [KIND]: kind as ObjectKind, id: lastId, state: state(each, names) } satisfies SentResult;
       }
-    if (each instanceof PCA || each instanceof Profile) {
-      const kind = each instanceof PCA ? 'PCA' : 'Profile';
-      return { [KIND]: kind, state: state(each, Object.keys(each)), text: String(each) } satisfies SentResult;
-    }
+    for (const [kind, Class] of Object.entries(DATA_CLASSES))
+      if (each instanceof Class) {
+        const named = kind as keyof typeof DATA_CLASSES;
+        const sent = { [KIND]: named, state: state(each, Object.keys(each)), text: String(each) };
+        return sent satisfies SentResult;
+      }
     return each instanceof Error ? sendError(each) : each;
   };
   return convert(result, stand);

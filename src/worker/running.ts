@@ -2,10 +2,11 @@
  * Provides the worker's side of a call: the received arguments, and the functions of the page that the call
  * may run.
  */
-import { PCA, type ImageSource } from '../index.js';
+import { PatchSegmenter, PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
 import { arrive, close } from './arrivals.js';
 import { classes, objectOf } from './objects.js';
+import { canvasOf } from './canvases.js';
 import {
   convert,
   KIND,
@@ -83,6 +84,8 @@ export class RunningCall {
         return classes[sent.name];
       case 'PCA':
         return PCA.fromJSON(sent.json);
+      case 'PatchSegmenter':
+        return PatchSegmenter.fromJSON(sent.json);
       case 'options':
         return { ...(this.receive(sent.options) as object), signal: this.#abort.signal };
       case 'function':
@@ -93,6 +96,8 @@ export class RunningCall {
         return this.#stream(sent);
       case 'iterable':
         return this.#iterable(sent);
+      case 'canvas':
+        return canvasOf(sent.id, sent.canvas);
       case 'image': {
         const image = arrive(sent);
         this.#images.add(image);

@@ -34,11 +34,15 @@ type Swapped<Thing> = {
 };
 
 test('DINOv2: all but device, and gpuBytes as a promise', () => {
-  type Same = Omit<Public<Page.DINOv2>, 'device' | 'gpuBytes' | 'embed'>;
+  type Same = Omit<Public<Page.DINOv2>, 'device' | 'gpuBytes' | 'embed' | 'live'>;
   expectTypeOf<Public<InWorker.DINOv2>>().toExtend<Swapped<Same>>();
   expectTypeOf<InWorker.DINOv2['gpuBytes']>().toEqualTypeOf<Promise<number>>();
   expectTypeOf<InWorker.DINOv2['embed']>().toEqualTypeOf<Page.DINOv2['embed']>();
   expectTypeOf<InWorker.DINOv2['embedAll']>().toEqualTypeOf<Page.DINOv2['embedAll']>();
+  expectTypeOf<Parameters<InWorker.DINOv2['live']>>().toEqualTypeOf<
+    [source: Page.LiveSource, options: Page.LiveOptions<InWorker.Features>]
+  >();
+  expectTypeOf<ReturnType<InWorker.DINOv2['live']>>().toEqualTypeOf<ReturnType<Page.DINOv2['live']>>();
   expectTypeOf<Exclude<keyof Page.DINOv2, keyof InWorker.DINOv2>>().toEqualTypeOf<'device'>();
 });
 
@@ -57,12 +61,35 @@ test('ImageClassifier and PCA', () => {
   expectTypeOf<ReturnType<InWorker.ImageClassifier['logits']>>().toEqualTypeOf<
     ReturnType<Page.ImageClassifier['logits']>
   >();
-  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'rgb'>>>().toExtend<
-    Omit<Public<Page.PCA>, 'draw' | 'rgb'>
+  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'drawTo' | 'png' | 'rgb'>>>().toExtend<
+    Omit<Public<Page.PCA>, 'draw' | 'drawTo' | 'png' | 'rgb'>
   >();
   expectTypeOf<keyof InWorker.PCA>().toEqualTypeOf<keyof Page.PCA>();
   expectTypeOf<Parameters<InWorker.PCA['draw']>[1]>().toEqualTypeOf<Parameters<Page.PCA['draw']>[1]>();
   expectTypeOf<Parameters<InWorker.PCA['rgb']>[1]>().toEqualTypeOf<Parameters<Page.PCA['rgb']>[1]>();
+});
+
+test('PatchSegmenter and GpuPatchMap', () => {
+  expectTypeOf<keyof InWorker.PatchSegmenter>().toEqualTypeOf<keyof Page.PatchSegmenter>();
+  expectTypeOf<Public<Omit<InWorker.PatchSegmenter, 'map'>>>().toExtend<
+    Omit<Public<Page.PatchSegmenter>, 'map'>
+  >();
+  expectTypeOf<ReturnType<InWorker.PatchSegmenter['map']>>().toEqualTypeOf<Promise<InWorker.GpuPatchMap>>();
+  expectTypeOf<Parameters<(typeof InWorker.PatchSegmenter)['fit']>[1]>().toEqualTypeOf<
+    Parameters<(typeof Page.PatchSegmenter)['fit']>[1]
+  >();
+  expectTypeOf<Exclude<keyof Page.GpuPatchMap, keyof InWorker.GpuPatchMap>>().toEqualTypeOf<
+    'buffer' | 'gpu' | 'lease'
+  >();
+});
+
+test('PatchTracker', () => {
+  expectTypeOf<keyof Page.PatchTracker>().toEqualTypeOf<keyof InWorker.PatchTracker>();
+  expectTypeOf<ReturnType<InWorker.PatchTracker['next']>>().toEqualTypeOf<Promise<InWorker.GpuPatchMap>>();
+  type Options = Parameters<(typeof InWorker.PatchTracker)['start']>[1];
+  expectTypeOf<Omit<Options, 'mask'>>().toEqualTypeOf<Omit<Page.TrackerOptions, 'mask'>>();
+  expectTypeOf<Page.PatchMap | InWorker.GpuPatchMap | Page.PatchRegion>().toExtend<Options['mask']>();
+  expectTypeOf<Page.GpuPatchMap>().not.toExtend<Options['mask']>();
 });
 
 test('options of a load: all but a device', () => {

@@ -1,0 +1,94 @@
+/** Returns example code that computes what the page shows. */
+import type { PatchPosition } from '../../src/index.js';
+import { hubId, type ModelChoice } from '../shared/modelChoice.js';
+import type { InputSize } from '../shared/picture.js';
+import type { TabName } from './address.js';
+import type { AttentionChoice } from './attention.js';
+import type { Point } from './segments.js';
+
+export interface CodeState {
+  readonly choice: ModelChoice;
+  readonly input: InputSize;
+  readonly tab: TabName;
+  readonly foreground: boolean;
+  readonly patch: PatchPosition;
+  readonly attention: AttentionChoice;
+  readonly block: number;
+  readonly points: readonly Point[];
+}
+
+export function code({ choice, input, tab, foreground, patch, attention, block, points }: CodeState): string {
+  const options = [
+    input === 'crop' ? '' : `resize: 'fit', longestSide: ${input}`,
+    tab === 'attention' ? `attentions: [${block}]` : '',
+    `orientation: 'respect'`,
+  ];
+  const body = {
+    pca: [
+      `const pca = await PCA.fit(features, { foreground: '${foreground ? 'auto' : 'none'}' });`,
+      `await pca.draw(features, canvas${foreground ? `, { background: 'transparent' }` : ''});`,
+    ],
+    similarity: [
+      `const similarity = await PatchSimilarity.read(features);`,
+      `similarity.map({ row: ${patch.row}, col: ${patch.col} }).draw(canvas);`,
+    ],
+    attention: [
+      `const map = await features.attentionMap(${block}, { query: ${queryText(attention)}, head: ${headText(attention)} });`,
+      `map.draw(canvas); // blocks and heads count from 0, the last block is -1`,
+    ],
+    segments: [
+      `const segmenter = await PatchSegmenter.fit(features, {`,
+      `  positive: [${pointsText(points, true)}],`,
+      `  negative: [${pointsText(points, false)}],`,
+      `});`,
+      `const map = await segmenter.map(features); // on the GPU: the probability of each patch`,
+      `(await map.read()).draw(canvas, { range: [0, 1] });`,
+      `map.dispose();`,
+    ],
+  }[tab];
+  const imported = {
+    pca: 'PCA',
+    similarity: 'PatchSimilarity',
+    attention: 'PatchMap',
+    segments: 'PatchSegmenter',
+  }[tab];
+  return [
+    `import { DINOv2${imported} } from 'dinov2-webgpu';`,
+    ``,
+    `const model = await ${loadCall(choice)};`,
+    `// image: a Blob, <img>, canvas, video, URL …`,
+    `const features = await model.features(image, { ${options.filter(Boolean).join(', ')} });`,
+    ...body,
+    `features.dispose(); // frees its GPU memory`,
+  ].join('\n');
+}
+
+const pointsText = (points: readonly Point[], side: boolean): string =>
+  points
+    .filter(({ on }) => on === side)
+    .map(({ row, col }) => `{ row: ${row}, col: ${col} }`)
+    .join(', ');
+
+const queryText = ({ query }: AttentionChoice): string =>
+  query === 'cls' ? `'cls'` : `{ row: ${query.row}, col: ${query.col} }`;
+const headText = ({ head }: AttentionChoice): string => (head === 'mean' ? `'mean'` : String(head));
+
+const files = ({ config, preprocessor }: ModelChoice): string =>
+  ['weights: file', config ? 'config' : '', preprocessor ? 'preprocessor' : ''].filter(Boolean).join(', ');
+
+function loadCall(choice: ModelChoice): string {
+  const dtype = choice.dtype === 'fp32' ? '' : `dtype: '${choice.dtype}'`;
+  const registers = choice.registers ? 'registers: true' : '';
+  const options = (...parts: string[]): string => {
+    const given = parts.filter((part) => part !== '').join(', ');
+    return given && `, { ${given} }`;
+  };
+  switch (choice.weights) {
+    case 'hub':
+      return `DINOv2.fromPretrained('${hubId(choice)}'${options(dtype)})`;
+    case 'file':
+      return `DINOv2.fromFiles({ ${files(choice)} }${options(dtype)})`;
+    case 'synthetic':
+      return `DINOv2.synthetic('${choice.size}'${options(registers, dtype)})`;
+  }
+}
