@@ -147,7 +147,8 @@ export class PatchSegmenter implements SegmenterModel {
 
   /**
    * Computes the probability of every patch of an image to belong to the object: 0 to 1, (rows, cols). The
-   * map stays on the GPU: `map.read()` reads it, and `map.dispose()` frees it.
+   * map stays on the GPU: `map.read()` reads it, and `map.dispose()` frees it. A patch whose token contains NaN
+   * or infinity has the value NaN.
    * @throws OptionError OPTION_VALUE, if the features have a different `embedDim` than the segmenter, or if
    *   `batchIndex` is out of range; DeviceError, if the GPU fails
    */

@@ -49,7 +49,9 @@ export interface TrackerOptions {
   readonly minSimilarity?: number | undefined;
   /**
    * Smallest label that counts as the object, 0 to 1. Lower labels are 0 in the results of `next`; the
-   * tracker itself goes on with the exact labels. Default: 0.5.
+   * tracker itself goes on with the exact labels. Default: 0.5. If the labels of the mask sum to less than
+   * `topK` (a mask of one patch, for instance), the default is 0.5 · sum / topK, because a patch of the next
+   * frame then also takes labels of patches that the mask leaves out.
    */
   readonly threshold?: number | undefined;
   /** Aborts the call: the promise rejects with `signal.reason`. */
@@ -68,15 +70,19 @@ export interface TrackerSettings {
 
 const WHERE = 'PatchTracker.start';
 
-/** Checks the options that are numbers. @throws OptionError OPTION_VALUE */
-export function settingsOf(options: TrackerOptions): TrackerSettings {
+/**
+ * Checks the options that are numbers.
+ * @param labels the labels of the mask, if they are not on the GPU
+ * @throws OptionError OPTION_VALUE
+ */
+export function settingsOf(options: Partial<TrackerOptions>, labels?: Float32Array): TrackerSettings {
   const {
     contextFrames = 7,
     topK = 5,
     radius = 12,
     temperature = 0.1,
     minSimilarity = 0,
-    threshold = 0.5,
+    threshold = 0.5 * Math.min(1, labels ? sumOf(labels) / topK : 1),
   } = options;
   integer('contextFrames', contextFrames, 0, 64);
   integer('topK', topK, 1, 32);
@@ -153,6 +159,8 @@ export function checkSize(
   if (mask.rows !== rows || mask.cols !== cols)
     throw wrong(`${WHERE}: mask`, `a map of ${rows} × ${cols} patches`, `${mask.rows} × ${mask.cols}`);
 }
+
+const sumOf = (labels: Float32Array): number => labels.reduce((sum, label) => sum + label, 0);
 
 function integer(name: string, value: number, least: number, most: number): void {
   if (!Number.isInteger(value) || value < least || value > most)
