@@ -5,6 +5,7 @@ import { OptionError } from '../src/errors.ts';
 import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
 import type {
   AskOptions,
+  AttentionMapOptions,
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
@@ -62,6 +63,7 @@ type AllNames = KeysOf<
   | HiddenStateOptions
   | IntermediateLayerOptions
   | AttentionOptions
+  | AttentionMapOptions
   | ClassifierFiles
   | ClassifyOptions
   | PcaFitOptions

@@ -26,7 +26,8 @@ export async function prepareAttention(
   const { features, loaded } = result;
   const row = await features.attention(lastBlock(loaded.model), { ...choice, signal });
   if (kept?.result !== result) kept = { result, maps: new Map() };
-  const patches = row.slice(row.length - features.rows * features.cols);
+  // In multiples of the average over all tokens, because the weights themselves are tiny.
+  const patches = row.slice(row.length - features.rows * features.cols).map((weight) => weight * row.length);
   kept.maps.set(textOf(choice), new PatchMap(features.rows, features.cols, patches));
 }
 
@@ -38,7 +39,7 @@ export function drawAttention({ loaded }: Result, choice: AttentionChoice): Draw
   const who = query === 'cls' ? 'the class token' : `the patch in ${patchName(query)}`;
   const heads = head === 'mean' ? `mean of ${numHeads} heads` : `head ${head + 1} of ${numHeads}`;
   return {
-    caption: `Attention of ${who} to each patch: block ${depth} of ${depth}, ${heads}.`,
+    caption: `Attention of ${who}, block ${depth} of ${depth}, ${heads}; 1 is the average.`,
     mark: query === 'cls' ? undefined : query,
     range: [Math.min(...attention.values), Math.max(...attention.values)],
   };

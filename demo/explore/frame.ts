@@ -89,9 +89,12 @@ export function present({ caption, label = caption, mark: patch, range }: Drawn)
   map.setAttribute('aria-label', label);
   if (byId('map-caption', HTMLElement).textContent !== caption) setText('map-caption', caption);
   byId('legend', HTMLElement).hidden = !range;
-  for (const [i, end] of ['low', 'high'].entries()) setText(`legend-${end}`, range?.[i]!.toFixed(2) ?? '');
+  for (const [i, end] of ['low', 'high'].entries()) setText(`legend-${end}`, range ? decimal(range[i]!) : '');
   mark(patch);
 }
+
+const decimal = (value: number): string =>
+  value.toFixed(Math.abs(value) < 10 ? 2 : 0).replace('-', '\u2212');
 
 export const isSmooth = (): boolean => !map.classList.contains('crisp');
 export const opacityNow = (): number => Number(opacity.value) / 100;

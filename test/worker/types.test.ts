@@ -61,8 +61,8 @@ test('ImageClassifier and PCA', () => {
   expectTypeOf<ReturnType<InWorker.ImageClassifier['logits']>>().toEqualTypeOf<
     ReturnType<Page.ImageClassifier['logits']>
   >();
-  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'rgb'>>>().toExtend<
-    Omit<Public<Page.PCA>, 'draw' | 'rgb'>
+  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'drawTo' | 'png' | 'rgb'>>>().toExtend<
+    Omit<Public<Page.PCA>, 'draw' | 'drawTo' | 'png' | 'rgb'>
   >();
   expectTypeOf<keyof InWorker.PCA>().toEqualTypeOf<keyof Page.PCA>();
   expectTypeOf<Parameters<InWorker.PCA['draw']>[1]>().toEqualTypeOf<Parameters<Page.PCA['draw']>[1]>();
