@@ -76,11 +76,13 @@ export { GpuPatchMap } from './tasks/gpuPatchMap.js';
 export {
   PatchSegmenter,
   type SegmenterFitOptions,
+  type SegmenterImage,
   type SegmenterJSON,
   type SegmenterMapOptions,
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { type ClickableFeatures } from './tasks/clickedPatch.js';
 export {
   PatchTracker,
   type LabelMap,

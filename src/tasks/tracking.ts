@@ -12,6 +12,7 @@ import { SUBMIT_MS } from '../gpu/submits.js';
 import type { Task } from '../gpu/task.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
+import type { ClickableFeatures } from './clickedPatch.js';
 import { GpuPatchMap } from './gpuPatchMap.js';
 import { wrong } from './patchMap.js';
 import type { PatchFeatures } from './patchMatrix.js';
@@ -113,7 +114,7 @@ export class PatchTracker {
    *   option is out of range; DeviceError DEVICE_LIMIT, if the device allows no buffer for the patches of
    *   2 + `contextFrames` frames; DeviceError, if the GPU fails
    */
-  static async start(features: PatchFeatures, options: TrackerOptions): Promise<PatchTracker> {
+  static async start(features: ClickableFeatures, options: TrackerOptions): Promise<PatchTracker> {
     const where = 'PatchTracker.start';
     const given: Partial<TrackerOptions> = checkOptions(where, options) ?? {};
     const { mask, batchIndex = 0, signal } = given;
@@ -125,7 +126,7 @@ export class PatchTracker {
     if (onGpu) checkSize(onGpu, rows, cols);
     if (onGpu && onGpu.gpu !== gpu)
       throw wrong(`${where}: mask`, 'a map on the device of the features', 'another device');
-    const labels = mask instanceof GpuPatchMap ? undefined : labelsOf(mask, rows, cols);
+    const labels = mask instanceof GpuPatchMap ? undefined : labelsOf(features, batchIndex, mask);
     const settings = settingsOf(given, labels);
 
     const constants = { EMBED_DIM: embedDim, TOP_K: settings.topK };

@@ -159,7 +159,12 @@ describe('a square that moves over a texture, in pictures through a model with s
     const model = await load();
     const begin = await featuresOf(model, first);
     const ofMask = await start(begin, { mask: onFirst.map(positionOf) });
-    const ofPatch = await start(begin, { mask: positionOf(onFirst[4]!) });
+    // The picked patch, by a pixel in it.
+    const pick = {
+      x: ((onFirst[4]! % grid) + 0.4) * patchSize,
+      y: (Math.floor(onFirst[4]! / grid) + 0.7) * patchSize,
+    };
+    const ofPatch = await start(begin, { mask: pick });
     begin.dispose(); // the trackers have copies
     for (const place of others) {
       using features = await featuresOf(model, place);
@@ -250,7 +255,11 @@ describe('masks', () => {
     ],
     ['too few values', { mask: { rows: 3, cols: 4, values: new Float32Array(3) } }, /3 × 4 labels, found 3/],
     ['a patch outside', { mask: { row: 3, col: 0 } }, /3 × 4 grid.*row 3/],
-    ['a rectangle that leaves the frame', { mask: { row: 1, col: 1, rows: 1, cols: 4 } }, /1 × 4 patches/],
+    [
+      'a rectangle that leaves the frame',
+      { mask: { row: 1, col: 1, rows: 1, cols: 4 } },
+      /within the 3 × 4 grid.*1 × 4 patches/,
+    ],
     ['half a patch', { mask: [{ row: 0.5, col: 0 }] }, /row 0.5/],
     ['a text', { mask: 'square' }, /found string/],
     ['another object', { mask: {} }, /found another object/],
