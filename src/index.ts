@@ -75,11 +75,13 @@ export { type MapDrawOptions } from './tasks/drawMap.js';
 export {
   PatchSegmenter,
   type SegmenterFitOptions,
+  type SegmenterImage,
   type SegmenterJSON,
   type SegmenterMapOptions,
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { type ClickableFeatures } from './tasks/clickedPatch.js';
 export {
   PatchTracker,
   type LabelMap,

@@ -75,7 +75,13 @@ describe('the same as in the page', () => {
         await pca.draw(features, canvas);
         const segmenter = await (PatchSegmenter as unknown as Globals['library']['PatchSegmenter']).fit(
           [features, features],
-          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
+          {
+            positive: [
+              { row: 1, col: 1 },
+              { x: 300, y: 200, image: 1 },
+            ],
+            negative: [{ row: 3, col: 4 }],
+          },
         );
         const segments = await segmenter.map(features);
         const Tracker = PatchTracker as unknown as Globals['library']['PatchTracker'];
