@@ -876,7 +876,7 @@ describe('the worker', () => {
         'WORKER_LOST',
         expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/),
       ]);
-    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 6')]);
+    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 7')]);
     expect(found.support).toMatchObject({ ok: false, code: 'WORKER_LOST' });
   });
 });
