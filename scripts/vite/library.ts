@@ -20,7 +20,7 @@ const sharedChunks = [
   { name: 'options', test: /src\/option(Names|Object)\.ts$/ },
   {
     name: 'dinov2',
-    test: /src\/(dinov2|gpu\/lease|graph\/graph|model\/(config|features|normalizedPixels|parameters|vit))\.ts$/,
+    test: /src\/(dinov2|features|gpu\/lease|graph\/graph|model\/(config|layers|normalizedPixels|parameters|vit))\.ts$/,
   },
   { name: 'classifier', test: /src\/tasks\/classifier\.ts$/ },
   { name: 'synthetic', test: /src\/weights\/synthetic\.ts$/ },
@@ -28,7 +28,32 @@ const sharedChunks = [
   { name: 'integrity', test: /src\/(io\/integrity|numerics\/hex)\.ts$/ },
   { name: 'revalidate', test: /src\/cache\/revalidate\.ts$/ },
   { name: 'storage', test: /src\/(storage\/|platform\/storageGlobal)/ },
-  { name: 'patch-similarity', test: /src\/tasks\/(patchSimilarity|patchMap)\.ts$/ },
+  { name: 'placement', test: /src\/image\/(placement|orientation)\.ts$/ },
+  {
+    name: 'patch-similarity',
+    test: /src\/tasks\/(patchSimilarity|similarityQuery|placement)\.ts$/,
+  },
+  { name: 'patch-map', test: /src\/tasks\/patchMap\.ts$/ },
+  { name: 'lowering', test: /src\/gpu\/lowering\.ts$/ },
+  { name: 'segmenter-model', test: /src\/tasks\/segmenterModel\.ts$/ },
+  { name: 'tracking-options', test: /src\/tasks\/trackingOptions\.ts$/ },
+  { name: 'correspondence-data', test: /src\/tasks\/correspondenceData\.ts$/ },
+  {
+    name: 'draw-map',
+    test: /src\/(tasks\/(gpuPatchMap|drawMap|drawTarget)|gpu\/(renderPipelines|kernels\/(map|draw)Kernels))\.ts$|shaders\/(map_colors|draw_patches)\.wgsl$/,
+  },
+  {
+    name: 'segmentation',
+    test: /src\/(tasks\/segmentation|numerics\/logistic|gpu\/kernels\/segmentKernels)\.ts$|shaders\/segment_\w+\.wgsl$/,
+  },
+  {
+    name: 'tracking',
+    test: /src\/(tasks\/tracking|gpu\/kernels\/trackKernels)\.ts$|shaders\/propagate_labels\.wgsl$/,
+  },
+  {
+    name: 'correspondences',
+    test: /src\/(tasks\/(correspondences|nearestPatches)|gpu\/kernels\/correspondenceKernels)\.ts$|shaders\/(nearest_patch|patch_directions)\.wgsl$/,
+  },
   { name: 'canvas', test: /src\/tasks\/canvas\.ts$/ },
   { name: 'abort', test: /src\/platform\/(abort|pause)\.ts$/ },
   { name: 'base-url', test: /src\/platform\/baseUrl\.ts$/ },
