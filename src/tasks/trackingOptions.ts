@@ -1,7 +1,7 @@
 /** Options of `PatchTracker`, and their checks. */
 import type { GpuPatchMap } from './gpuPatchMap.js';
-import { wrong } from './patchMap.js';
-import type { PatchPosition, PatchRegion } from './patchSimilarity.js';
+import { wrong, type PatchPosition } from './patchMap.js';
+import type { PatchRegion } from './similarityQuery.js';
 
 /** A map of labels in memory, such as a `PatchMap`. */
 export interface LabelMap {

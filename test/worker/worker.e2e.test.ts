@@ -55,6 +55,8 @@ describe('the same as in the page', () => {
         PCA,
         correspondences,
         cosineSimilarity,
+        patchAt,
+        PatchSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
@@ -88,6 +90,13 @@ describe('the same as in the page', () => {
           batchIndexB: 1,
           topK: 20,
         });
+        const similar = await features.similarity({ x: 150, y: 100 });
+        const several = await features.similarity(
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4 }] },
+          { against: [forwarded, features], againstBatchIndex: 0 },
+        );
+        const map = document.createElement('canvas');
+        await similar.draw(map, { width: 60, height: 40, range: [0, 1] });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -149,6 +158,11 @@ describe('the same as in the page', () => {
             .rgb(features),
           segmenter: segmenter.toJSON(),
           segments: await segments.read(),
+          placements: [features.placements, forwarded.placements],
+          patch: (patchAt as Globals['library']['patchAt'])(features, { x: 150, y: 100 }),
+          similarity: [await similar.read(), await several[0]!.read(), await several[1]!.read()],
+          similarInMemory: (await PatchSimilarity.read(features)).map({ x: 150, y: 100 }),
+          map: map.getContext('2d')!.getImageData(0, 0, map.width, map.height).data,
           tracked: await Promise.all(tracked.map((each) => each.read())),
           tracker: [tracker.rows, tracker.cols, tracker.embedDim],
           correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
@@ -167,6 +181,8 @@ describe('the same as in the page', () => {
         };
         for (const each of [
           segments,
+          similar,
+          ...several,
           tracker,
           ofMap,
           ...tracked,
