@@ -7,7 +7,7 @@ export const tabs = ['matches', 'similarity', 'pca'] as const;
 export type TabName = (typeof tabs)[number];
 
 /** The longer side of a picture in pixels for the model. */
-export const inputs = [224, 322, 448, 518] as const;
+export const inputs = [224, 336, 448, 518] as const;
 export type Input = (typeof inputs)[number];
 
 /** A patch of one of the pictures. */

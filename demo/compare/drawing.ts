@@ -10,6 +10,8 @@ export interface Wanted extends Selection {
   readonly tab: TabName;
   /** The patch at which the visitor points, or which is kept. */
   readonly patch: SidePatch | undefined;
+  /** What the visitor should look for in these two pictures. */
+  readonly about: string;
 }
 
 /** Draws a tab. The tab PCA needs `compared.colours`. */
@@ -51,7 +53,7 @@ function drawMatches(compared: Compared, wanted: Wanted): void {
   say(
     found?.text ??
       (best && worst
-        ? `${matches.length} of ${total} ${kind}, cosine ${decimal(worst.score)} to ${decimal(best.score)}.`
+        ? `${matches.length} of ${total} ${kind}, cosine ${decimal(worst.score)} to ${decimal(best.score)}. ${wanted.about}`.trim()
         : `None of the ${kind} has this score. Lower the score to see lines.`),
   );
   showRange(undefined);

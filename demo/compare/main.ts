@@ -139,7 +139,7 @@ model.subscribe(() => {
   const { tab, count: most, least: score, mutual: both, patch, region } = address;
   setFirst({
     tab: tab ?? 'matches',
-    input: address.input ?? (support.adapter?.software ? 224 : 518),
+    input: address.input ?? (support.adapter?.software ? 224 : 448),
     count: Math.min(200, Math.max(1, most ?? 30)),
     least: score ?? 0,
     mutual: both ?? true,

@@ -15,6 +15,7 @@ import { code } from './code.js';
 import { compare, paint, see, type Compared, type Seen, type Selection } from './compute.js';
 import { clearDrawing, decimal, draw } from './drawing.js';
 import { frames, otherSide, sides, within, type Side } from './frame.js';
+import { pairs } from './photos.js';
 
 /** What the visitor has chosen. */
 export interface Choices extends Selection {
@@ -135,6 +136,24 @@ export function move(side: Side, down: number, right: number): void {
   change({ patch: { side, ...within(grid, { row: from.row + down, col: from.col + right }) } });
 }
 
+/** Moves the lower right corner of the region in picture A. */
+export function grow(down: number, right: number): void {
+  if (!isCurrent() || choices.tab !== 'matches') return;
+  const { grid } = frames.a;
+  const patch = choices.patch?.side === 'a' ? choices.patch : middle('a');
+  const { row, col, rows, cols } = choices.region ?? { row: patch.row, col: patch.col, rows: 1, cols: 1 };
+  pointed = undefined;
+  change({
+    patch: undefined,
+    region: {
+      row,
+      col,
+      rows: Math.min(grid.rows - row, Math.max(1, rows + down)),
+      cols: Math.min(grid.cols - col, Math.max(1, cols + right)),
+    },
+  });
+}
+
 const middle = (side: Side): SidePatch => {
   const { rows, cols } = frames[side].grid;
   return { side, row: rows >> 1, col: cols >> 1 };
@@ -152,8 +171,10 @@ const isCurrent = (): boolean =>
 function drawNow(): boolean {
   if (!isCurrent() || (choices.tab === 'pca' && !compared!.colours)) return false;
   const patch = pointed ?? choices.patch ?? (choices.tab === 'similarity' ? middle('a') : undefined);
+  const about = pairs.find(({ a, b }) => a === pictures.a?.choice && b === pictures.b?.choice)?.about ?? '';
   draw(compared!, {
     ...choices,
+    about,
     patch: patch && { side: patch.side, ...within(frames[patch.side].grid, patch) },
   });
   return true;

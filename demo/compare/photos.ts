@@ -4,8 +4,17 @@ import { decode } from '../shared/picture.js';
 interface Sample {
   readonly label: string;
   readonly url: string;
-  /** What the page makes of the picture. */
-  readonly change?: 'closer' | 'mirrored';
+  /** The part of the photograph that the picture shows, in pixels. Default: the whole photograph. */
+  readonly cut?: readonly [left: number, top: number, width: number, height: number];
+}
+
+/** Two pictures to try. */
+export interface Pair {
+  readonly a: string;
+  readonly b: string;
+  readonly label: string;
+  /** What the visitor should look for. */
+  readonly about: string;
 }
 
 const urls = {
@@ -16,23 +25,42 @@ const urls = {
 };
 
 export const samples: Readonly<Record<string, Sample>> = {
+  // At 224, 336 and 448 pixels, these two cuts are a whole number of patches apart.
+  left: { label: 'Cat, left part', url: urls.chelsea, cut: [0, 0, 336, 252] },
+  right: { label: 'Cat, right part', url: urls.chelsea, cut: [84, 42, 336, 252] },
   chelsea: { label: 'Cat', url: urls.chelsea },
-  closer: { label: 'Cat, closer', url: urls.chelsea, change: 'closer' },
-  mirrored: { label: 'Cat, mirrored', url: urls.chelsea, change: 'mirrored' },
+  closer: { label: 'Cat, closer', url: urls.chelsea, cut: [90, 30, 301, 200] },
   astronaut: { label: 'Astronaut', url: urls.astronaut },
   coffee: { label: 'Coffee', url: urls.coffee },
   rocket: { label: 'Rocket', url: urls.rocket },
 };
 
-export const pairs = [
-  { a: 'chelsea', b: 'closer', label: 'A cat, closer' },
-  { a: 'chelsea', b: 'mirrored', label: 'A cat, mirrored' },
-  { a: 'chelsea', b: 'astronaut', label: 'Two faces' },
-  { a: 'coffee', b: 'rocket', label: 'Nothing alike' },
-] as const;
-
-/** What the picture `closer` shows of the other, as shares of its sides. */
-export const CLOSER = { left: 0.2, top: 0.1, size: 2 / 3 } as const;
+export const pairs: readonly [Pair, ...Pair[]] = [
+  {
+    a: 'left',
+    b: 'right',
+    label: 'A cat, moved',
+    about: 'A and B are two parts of one photograph, so true matches give parallel lines.',
+  },
+  {
+    a: 'chelsea',
+    b: 'closer',
+    label: 'A cat, closer',
+    about: 'B is a part of A, enlarged, so true matches spread from one point.',
+  },
+  {
+    a: 'chelsea',
+    b: 'astronaut',
+    label: 'Two faces',
+    about: 'A trained model connects eyes with eyes.',
+  },
+  {
+    a: 'coffee',
+    b: 'rocket',
+    label: 'Nothing alike',
+    about: 'The pictures have nothing in common, so a trained model gives low scores.',
+  },
+];
 
 /** Reads and decodes a sample. */
 export async function readSample(name: string): Promise<{ name: string; bitmap: ImageBitmap }> {
@@ -41,34 +69,22 @@ export async function readSample(name: string): Promise<{ name: string; bitmap: 
   const response = await fetch(sample.url, { cache: 'force-cache' });
   if (!response.ok) throw new Error(`${sample.label}: the server answered ${response.status}.`);
   const bitmap = await decode(await response.blob(), undefined);
-  return { name: sample.label, bitmap: sample.change ? await changed(bitmap, sample.change) : bitmap };
-}
-
-async function changed(bitmap: ImageBitmap, change: 'closer' | 'mirrored'): Promise<ImageBitmap> {
-  const { width, height } = bitmap;
-  const { left, top, size } = CLOSER;
-  const [x, y] = [Math.round(left * width), Math.round(top * height)];
-  const canvas =
-    change === 'closer'
-      ? new OffscreenCanvas(Math.round(size * width), Math.round(size * height))
-      : new OffscreenCanvas(width, height);
-  const context = canvas.getContext('2d')!;
-  if (change === 'mirrored') context.setTransform(-1, 0, 0, 1, width, 0);
-  context.drawImage(bitmap, change === 'closer' ? -x : 0, change === 'closer' ? -y : 0);
+  if (!sample.cut) return { name: sample.label, bitmap };
+  const cut = await createImageBitmap(bitmap, ...sample.cut);
   bitmap.close();
-  return createImageBitmap(canvas);
+  return { name: sample.label, bitmap: cut };
 }
 
 /** A small picture of a sample for a button. */
 export function thumbnail(name: string): HTMLElement {
-  const { url, change } = samples[name]!;
+  const { url, cut } = samples[name]!;
   const frame = document.createElement('span');
   frame.className = 'thumb';
   const image = document.createElement('img');
   image.src = url;
   image.alt = '';
   image.width = image.height = 44;
-  if (change) image.className = change;
+  if (cut) image.className = name;
   frame.append(image);
   return frame;
 }

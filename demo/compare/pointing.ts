@@ -1,7 +1,7 @@
 /** Pointers and keys on the two frames: pointing at a patch, keeping it, and drawing a region in picture A. */
 import type { PatchPosition, PatchRegion } from '../../src/index.js';
 import { frames, sides, type Side } from './frame.js';
-import { change, choices, move, point } from './page.js';
+import { change, choices, grow, move, point } from './page.js';
 
 const MOVES: Readonly<Record<string, readonly [down: number, right: number]>> = {
   ArrowUp: [-1, 0],
@@ -35,10 +35,11 @@ export function startPointing(): void {
       if (patch) keep(side, patch);
     });
     element.addEventListener('keydown', (event) => {
-      const { key, ctrlKey, metaKey, altKey } = event;
+      const { key, shiftKey, ctrlKey, metaKey, altKey } = event;
       if (!frames[side].ready || ctrlKey || metaKey || altKey) return;
       const step = MOVES[key];
-      if (step) move(side, ...step);
+      if (step && shiftKey && side === 'a') grow(...step);
+      else if (step) move(side, ...step);
       else if (key === 'Enter' || key === ' ') move(side, 0, 0);
       else if (key === 'Escape') change({ patch: undefined, region: undefined });
       else return;
