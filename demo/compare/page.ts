@@ -192,7 +192,7 @@ export async function show(): Promise<void> {
   const isNew = !isCurrent();
   clearDrawing();
   if (isNew) {
-    setText('overall', '');
+    setText('overall', '–');
     setText('status', ' ');
     drawPhotos();
   }
@@ -256,7 +256,7 @@ async function compute(signal: AbortSignal): Promise<void> {
   const result = await compare(a!, b!, signal);
   signal.throwIfAborted();
   compared = result;
-  setText('overall', `Overall similarity: ${decimal(compared.overall)}`);
+  setText('overall', decimal(compared.overall));
   const grids = [a!, b!].map(({ features }) => `${features.rows} × ${features.cols}`).join(' and ');
   const { software } = loaded.model.adapter;
   setText(

@@ -40,25 +40,25 @@ export const pairs: readonly [Pair, ...Pair[]] = [
     a: 'left',
     b: 'right',
     label: 'A cat, moved',
-    about: 'A and B are two parts of one photograph, so true matches give parallel lines.',
+    about: 'A and B are parts of one photograph: true lines are parallel.',
   },
   {
     a: 'chelsea',
     b: 'closer',
     label: 'A cat, closer',
-    about: 'B is a part of A, enlarged, so true matches spread from one point.',
+    about: 'B is a part of A, enlarged: true lines spread.',
   },
   {
     a: 'chelsea',
     b: 'astronaut',
     label: 'Two faces',
-    about: 'A trained model connects eyes with eyes.',
+    about: 'With trained weights, see where the eyes lead.',
   },
   {
     a: 'coffee',
     b: 'rocket',
     label: 'Nothing alike',
-    about: 'The pictures have nothing in common, so a trained model gives low scores.',
+    about: 'Compare the scores with those of the other pairs.',
   },
 ];
 
