@@ -45,8 +45,10 @@ const done = (page: Page): Promise<unknown> =>
 /** The pixels of a map: RGBA of each patch. */
 const pixelsOf = (page: Page, id: string): Promise<{ width: number; height: number; data: number[] }> =>
   page.evaluate((which) => {
-    const { width, height } = document.querySelector<HTMLCanvasElement>(`#${which}`)!;
-    const context = document.querySelector<HTMLCanvasElement>(`#${which}`)!.getContext('2d')!;
+    const canvas = document.querySelector<HTMLCanvasElement>(`#${which}`)!;
+    const { width, height } = canvas;
+    const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+    context.drawImage(canvas, 0, 0);
     return { width, height, data: [...context.getImageData(0, 0, width, height).data] };
   }, id);
 
