@@ -43,21 +43,24 @@ export {
   type ForegroundRule,
   type PatchFeatures,
   type PcaBasis,
+  type PcaColorOptions,
+  type PcaColorRule,
   type PcaDrawOptions,
   type PcaFitOptions,
   type PcaJSON,
+  type PcaRecipe,
+  type PictureSize,
 } from './tasks/pca.js';
-export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
+export { PatchMap, type PatchMapColorOptions, type PatchPosition } from './tasks/patchMap.js';
+export { type DrawTarget } from './tasks/drawTarget.js';
 export {
   PatchSimilarity,
-  type PatchExamples,
   type PatchMatch,
-  type PatchPosition,
-  type PatchRegion,
   type PatchSimilarityOptions,
   type PatchTokenReader,
-  type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export { type PatchExamples, type PatchRegion, type SimilarityQuery } from './tasks/similarityQuery.js';
+export { type SimilarityFeatures, type SimilarityOptions } from './tasks/similarity.js';
 export {
   patchArea,
   patchAt,
@@ -68,14 +71,24 @@ export {
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
 export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export { type MapDrawOptions } from './tasks/drawMap.js';
 export {
   PatchSegmenter,
   type SegmenterFitOptions,
+  type SegmenterImage,
   type SegmenterJSON,
   type SegmenterMapOptions,
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { type ClickableFeatures } from './tasks/clickedPatch.js';
+export {
+  PatchTracker,
+  type LabelMap,
+  type TrackerMask,
+  type TrackerNextOptions,
+  type TrackerOptions,
+} from './tasks/tracking.js';
 export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
 export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
@@ -83,6 +96,7 @@ export { type Pooling } from './tasks/pooling.js';
 export {
   ImageClassifier,
   type Classification,
+  type ClassifierFeatures,
   type ClassifierFiles,
   type ClassifierModel,
   type ClassifyOptions,
@@ -93,13 +107,14 @@ export { type ProblemType } from './tasks/classLabels.js';
 export { type LiveFrame, type LiveVideo } from './tasks/live.js';
 export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
+export { Features } from './features.js';
 export {
-  Features,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
   type LayerWithClassToken,
-} from './model/features.js';
+} from './model/layers.js';
 export { type AttentionOptions } from './model/attention.js';
+export { type AttentionMapOptions } from './tasks/attentionMap.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/adapter.js';

@@ -5,6 +5,7 @@ import { OptionError } from '../src/errors.ts';
 import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
 import type {
   AskOptions,
+  AttentionMapOptions,
   AttentionOptions,
   ClassifierFiles,
   ClassifyOptions,
@@ -23,9 +24,13 @@ import type {
   PatchSimilarityOptions,
   PixelOptions,
   PixelSize,
+  MapDrawOptions,
   PretrainedOptions,
+  SimilarityOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
+  TrackerNextOptions,
+  TrackerOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -60,6 +65,7 @@ type AllNames = KeysOf<
   | HiddenStateOptions
   | IntermediateLayerOptions
   | AttentionOptions
+  | AttentionMapOptions
   | ClassifierFiles
   | ClassifyOptions
   | PcaFitOptions
@@ -67,8 +73,12 @@ type AllNames = KeysOf<
   | PatchSimilarityOptions
   | CorrespondenceOptions
   | PatchMapColorOptions
+  | SimilarityOptions
+  | MapDrawOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
+  | TrackerOptions
+  | TrackerNextOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

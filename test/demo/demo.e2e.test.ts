@@ -36,15 +36,17 @@ const bytesOf = (words: string): Uint8Array => new TextEncoder().encode(words);
 /** The last colour of the colour map. */
 const YELLOW = [253, 231, 37, 255];
 
-/** Red, green, blue and alpha of a patch on the map. */
-const patchColour = (page: Page, row: number, col: number): Promise<number[]> =>
-  page
-    .locator('#map')
-    .evaluate(
-      (canvas, [y, x]) =>
-        Array.from((canvas as HTMLCanvasElement).getContext('2d')!.getImageData(x, y, 1, 1).data),
-      [row, col] as const,
-    );
+/** Red, green, blue and alpha of the patches on the map. */
+const pixels = (page: Page): Promise<number[][]> =>
+  page.locator('#map').evaluate((canvas) => {
+    const { width, height } = canvas as HTMLCanvasElement;
+    const copy = new OffscreenCanvas(width, height).getContext('2d')!;
+    copy.drawImage(canvas as HTMLCanvasElement, 0, 0);
+    const { data } = copy.getImageData(0, 0, width, height);
+    return Array.from({ length: width * height }, (_, i) => Array.from(data.subarray(4 * i, 4 * i + 4)));
+  });
+const patchColour = async (page: Page, row: number, col: number): Promise<number[]> =>
+  (await pixels(page))[row * (await colours(page, 'map')).width + col]!;
 
 /** The point of the window in the middle of a patch of a square grid. */
 async function pointOf(page: Page, row: number, col: number, side = 16): Promise<[x: number, y: number]> {
@@ -68,7 +70,7 @@ describe('the page', () => {
     expect(await page.locator('#map').isVisible()).toBe(false);
     expect(await text(page, 'map-caption')).toBe('');
     await done(page, 'coffee');
-    expect(await text(page, 'model-open')).toMatch(/^ViT-S\s*· not trained\s*· float32\s*change$/);
+    expect(await text(page, 'model-open')).toMatch(/^ViT-S\s+not trained\s+float32\s+change$/);
     expect(await text(page, 'load-trained')).toMatch(/^Load trained weights \(88 MB\)$/);
     expect(await text(page, 'status')).toMatch(/^16 × 16 patches · 257 tokens · forward pass [\d.]+ m?s/);
     expect(await text(page, 'map-caption')).toMatch(/^16 × 16 patches of coffee: three principal components/);
@@ -176,13 +178,7 @@ describe('the page', () => {
     await page.locator('#foreground').check();
     await done(page, 'foreground');
     expect(await page.locator('#code').textContent()).toContain("background: 'transparent'");
-    const alphas = await page
-      .locator('#map')
-      .evaluate((canvas) =>
-        Array.from((canvas as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, 16, 16).data).filter(
-          (_, i) => i % 4 === 3,
-        ),
-      );
+    const alphas = (await pixels(page)).map(([, , , alpha]) => alpha!);
     expect([...new Set(alphas)].sort((a, b) => a - b)).toEqual([0, 255]);
     await page.locator('#foreground').uncheck();
     await expect.poll(async () => (await colours(page, 'map')).text).toBe(all.text);
@@ -246,6 +242,11 @@ describe('the page', () => {
     const mean = await colours(page, 'map');
     expect(mean.distinct).toBeGreaterThan(50);
     expect(await text(page, 'map-caption')).toMatch(/mean of \d heads/);
+    await page.locator('#block').selectOption('0');
+    await done(page, 'block 1 of');
+    expect((await colours(page, 'map')).text).not.toBe(mean.text);
+    expect(query(page)['block']).toBe('0');
+    await page.locator('#block').selectOption('-1');
     await page.locator('#head').selectOption('1');
     await done(page, 'head 2 of');
     expect((await colours(page, 'map')).text).not.toBe(mean.text);
@@ -258,6 +259,46 @@ describe('the page', () => {
     await page.locator('#head').selectOption('mean');
     await done(page, 'Attention of the class token');
     expect((await colours(page, 'map')).text).toBe(mean.text);
+  });
+
+  it('separates an object from its surroundings by clicks', async () => {
+    await page.locator('#tab-segments').click();
+    await done(page, 'Click a part of an object');
+    await page.mouse.click(...(await pointOf(page, 8, 8)));
+    await done(page, 'Now click a part that does not belong');
+    expect(await page.locator('input[name="click"][value="off"]').isChecked()).toBe(true);
+    await page.mouse.click(...(await pointOf(page, 0, 0)));
+    await done(page, 'patches belong to the object');
+    expect(await page.locator('#map-frame .dot').count()).toBe(2);
+    const alpha = async (row: number, col: number): Promise<number> =>
+      (await patchColour(page, row, col))[3]!;
+    expect(await alpha(8, 8)).toBeLessThan(40); // the object is not darkened
+    expect(await alpha(0, 0)).toBeGreaterThan(180);
+    const inside = Number(/^\d+/.exec(await text(page, 'map-caption'))![0]);
+    expect(inside).toBeGreaterThan(0);
+    expect(inside).toBeLessThan(256);
+    expect(query(page)).toMatchObject({ tab: 'segments', on: '8,8', off: '0,0' });
+    const coming = page.waitForEvent('download');
+    await page.locator('#segmenter').click();
+    const json = JSON.parse((await downloaded(await coming)).toString()) as { weights?: unknown };
+    expect(json).toHaveProperty('weights');
+
+    await page.locator('#map-frame').focus();
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter'); // from the patch in the middle to the one below
+    await done(page, 'patches belong to the object');
+    expect(query(page)['off']).toBe('0,0;9,8');
+    await page.mouse.click(...(await pointOf(page, 9, 8))); // takes the point out again
+    await done(page, `${inside} of`);
+    expect(query(page)['off']).toBe('0,0');
+
+    await page.locator('input[value="chelsea"]').check();
+    await done(page, 'by the clicks on pasted.png');
+    await page.locator('#clear').click();
+    await done(page, 'Click a part of an object in chelsea');
+    expect(await page.locator('.dot').count()).toBe(0);
+    await page.locator('input[value="own"]').check();
+    await done(page, 'pasted.png');
     await page.locator('#tab-pca').click();
     await done(page, 'Features');
   });

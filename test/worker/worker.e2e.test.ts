@@ -51,9 +51,12 @@ describe('the same as in the page', () => {
       const results = async ({
         DINOv2,
         PatchSegmenter,
+        PatchTracker,
         PCA,
         correspondences,
         cosineSimilarity,
+        patchAt,
+        PatchSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
@@ -65,19 +68,41 @@ describe('the same as in the page', () => {
           { height: 28, width: 42, batch: 2 },
           { maskedPatches: new Uint8Array(12).fill(1, 3, 5) },
         );
+        const forwarded2 = await plain.features([other, blob], { resize: 'fit', longestSide: 112 });
         const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
         await pca.draw(features, canvas);
         const segmenter = await (PatchSegmenter as unknown as Globals['library']['PatchSegmenter']).fit(
           [features, features],
-          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
+          {
+            positive: [
+              { row: 1, col: 1 },
+              { x: 300, y: 200, image: 1 },
+            ],
+            negative: [{ row: 3, col: 4 }],
+          },
         );
         const segments = await segmenter.map(features);
+        const Tracker = PatchTracker as unknown as Globals['library']['PatchTracker'];
+        const tracker = await Tracker.start(features, { mask: segments, contextFrames: 2 });
+        const ofMap = await Tracker.start(features, { mask: await segments.read(), topK: 3 });
+        const tracked = [
+          await tracker.next(forwarded2, { batchIndex: 1 }),
+          await tracker.next(features),
+          await ofMap.next(features),
+        ];
         const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
           batchIndexB: 1,
           topK: 20,
         });
+        const similar = await features.similarity({ x: 150, y: 100 });
+        const several = await features.similarity(
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4 }] },
+          { against: [forwarded, features], againstBatchIndex: 0 },
+        );
+        const map = document.createElement('canvas');
+        await similar.draw(map, { width: 60, height: 40, range: [0, 1] });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -99,6 +124,11 @@ describe('the same as in the page', () => {
             await features.attention(1),
             await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ],
+          maps: [
+            ...(await features.attentionMap(-1, { query: { register: 0 } })),
+            await features.attentionMap(-1, { query: { row: 1, col: 2 }, head: 'mean' }),
+          ].map(({ rows, cols, values }) => [rows, cols, values]),
+          fromTheEnd: await features.hiddenState(-2),
           sizes: [
             features.batch,
             features.rows,
@@ -134,6 +164,13 @@ describe('the same as in the page', () => {
             .rgb(features),
           segmenter: segmenter.toJSON(),
           segments: await segments.read(),
+          placements: [features.placements, forwarded.placements],
+          patch: (patchAt as Globals['library']['patchAt'])(features, { x: 150, y: 100 }),
+          similarity: [await similar.read(), await several[0]!.read(), await several[1]!.read()],
+          similarInMemory: (await PatchSimilarity.read(features)).map({ x: 150, y: 100 }),
+          map: map.getContext('2d')!.getImageData(0, 0, map.width, map.height).data,
+          tracked: await Promise.all(tracked.map((each) => each.read())),
+          tracker: [tracker.rows, tracker.cols, tracker.embedDim],
           correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
@@ -148,7 +185,19 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        for (const each of [segments, features, forwarded, ...groups.map((group) => group.features), model])
+        for (const each of [
+          segments,
+          similar,
+          ...several,
+          tracker,
+          ofMap,
+          ...tracked,
+          forwarded2,
+          features,
+          forwarded,
+          ...groups.map((group) => group.features),
+          model,
+        ])
           each.dispose();
         return found;
       };
@@ -833,7 +882,7 @@ describe('the worker', () => {
         'WORKER_LOST',
         expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/),
       ]);
-    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 6')]);
+    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 7')]);
     expect(found.support).toMatchObject({ ok: false, code: 'WORKER_LOST' });
   });
 });
