@@ -20,7 +20,7 @@ const sharedChunks = [
   { name: 'options', test: /src\/option(Names|Object)\.ts$/ },
   {
     name: 'dinov2',
-    test: /src\/(dinov2|gpu\/lease|graph\/graph|model\/(config|features|normalizedPixels|parameters|vit))\.ts$/,
+    test: /src\/(dinov2|features|gpu\/lease|graph\/graph|image\/placement|model\/(config|features|layers|normalizedPixels|parameters|vit))\.ts$/,
   },
   { name: 'classifier', test: /src\/tasks\/classifier\.ts$/ },
   { name: 'synthetic', test: /src\/weights\/synthetic\.ts$/ },
@@ -30,6 +30,26 @@ const sharedChunks = [
   { name: 'storage', test: /src\/(storage\/|platform\/storageGlobal)/ },
   { name: 'patch-similarity', test: /src\/tasks\/(patchSimilarity|patchMap)\.ts$/ },
   { name: 'canvas', test: /src\/tasks\/canvas\.ts$/ },
+  { name: 'lowering', test: /src\/gpu\/lowering\.ts$/ },
+  {
+    name: 'correspondences',
+    test: /(src\/tasks\/(correspondences|nearestPatches)|src\/gpu\/kernels\/correspondenceKernels|shaders\/(nearest_patch|patch_directions))\.(ts|wgsl)$/,
+  },
+  { name: 'correspondence-data', test: /src\/tasks\/correspondenceData\.ts$/ },
+  { name: 'placement', test: /src\/tasks\/placement\.ts$/ },
+  { name: 'gpu-patch-map', test: /src\/tasks\/gpuPatchMap\.ts$/ },
+  { name: 'clicked-patch', test: /src\/tasks\/clickedPatch\.ts$/ },
+  { name: 'segmenter-model', test: /src\/tasks\/segmenterModel\.ts$/ },
+  {
+    name: 'segmentation',
+    test: /(src\/(tasks\/segmentation|numerics\/logistic|gpu\/kernels\/segmentKernels)|shaders\/segment_patches)\.(ts|wgsl)$/,
+  },
+  {
+    name: 'tracking',
+    test: /(src\/(tasks\/tracking(Options)?|gpu\/kernels\/trackKernels)|shaders\/propagate_labels)\.(ts|wgsl)$/,
+  },
+  { name: 'worker-segmenter', test: /src\/worker\/segmenter\.ts$/ },
+  { name: 'worker-tracker', test: /src\/worker\/tracker\.ts$/ },
   { name: 'abort', test: /src\/platform\/(abort|pause)\.ts$/ },
   { name: 'base-url', test: /src\/platform\/baseUrl\.ts$/ },
   {
