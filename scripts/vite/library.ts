@@ -37,6 +37,9 @@ const sharedChunks = [
   { name: 'lowering', test: /src\/gpu\/lowering\.ts$/ },
   { name: 'segmenter-model', test: /src\/tasks\/segmenterModel\.ts$/ },
   { name: 'tracking-options', test: /src\/tasks\/trackingOptions\.ts$/ },
+  { name: 'clicked-patch', test: /src\/tasks\/clickedPatch\.ts$/ },
+  { name: 'worker-segmenter', test: /src\/worker\/segmenter\.ts$/ },
+  { name: 'worker-tracker', test: /src\/worker\/tracker\.ts$/ },
   { name: 'correspondence-data', test: /src\/tasks\/correspondenceData\.ts$/ },
   {
     name: 'draw-map',
