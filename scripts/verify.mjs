@@ -16,10 +16,11 @@
 //                         image that was read with load_image
 //     source              where the numbers come from, for the table
 //   scripts/make-fixtures/make_verify.py writes such a file.
+//   --markdown FILE   writes the results as a Markdown table, too
 //
 // Exit code 0: everything matches. 1: something differs. 2: nothing differs, but something could not be
 // compared (no network, no GPU, no published numbers, unreadable numbers).
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createServer } from 'vite';
@@ -69,7 +70,12 @@ const PUBLISHED = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { 'base-url': { type: 'string' }, image: { type: 'string' }, expected: { type: 'string' } },
+  options: {
+    'base-url': { type: 'string' },
+    image: { type: 'string' },
+    expected: { type: 'string' },
+    markdown: { type: 'string' },
+  },
 });
 const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
 const baseUrl = values['base-url'];
@@ -191,9 +197,8 @@ async function verify({ DINOv2 }, id, wanted, image) {
   });
   try {
     const { vendor, architecture, description } = model.adapter;
-    console.log(
-      `\n${id}, on ${[vendor, architecture, description].filter(Boolean).join(' ')}\n  against ${wanted.source}`,
-    );
+    adapterName = [vendor, architecture, description].filter(Boolean).join(' ');
+    console.log(`\n${id}, on ${adapterName}\n  against ${wanted.source}`);
     const rows = [];
     if (label !== undefined) {
       if (!model.classifier) throw new Error('the checkpoint has no classifier that this library can load');
@@ -236,10 +241,29 @@ async function verify({ DINOv2 }, id, wanted, image) {
   }
 }
 
+/** Returns the outcomes of all checkpoints as a Markdown page. */
+function markdownOf(adapter) {
+  const rows = outcomes.map(([id, outcome, rows = []]) => {
+    const source = (expectedNumbers[id]?.source ?? '').replaceAll('|', '\\|');
+    return `| ${id} | ${source} | ${rows.length} | ${outcome} |`;
+  });
+  return `# Verified checkpoints
+
+\`npm run verify\` wrote this page on ${new Date().toISOString().slice(0, 10)}, on ${adapter}. The script loads trained weights, and compares features with numbers that the named source publishes.
+
+| checkpoint | source of the numbers | values | result |
+| --- | --- | --: | --- |
+${rows.join('\n')}
+`;
+}
+
 const outcomes = [];
+let expectedNumbers = {};
+let adapterName = 'no adapter';
 let server;
 try {
   const expected = await readExpected();
+  expectedNumbers = expected;
   const image = await readImage();
   await findGpu();
   server = await libraryServer();
@@ -251,7 +275,8 @@ try {
         console.log(
           `  ${what.padEnd(26)} ${expected.padStart(18)} ${found.padStart(18)}   ${distance.padEnd(20)} ${holds ? 'holds' : 'DIFFERS'}`,
         );
-      outcomes.push([id, rows.length > 0 && rows.every(([, , , , holds]) => holds) ? 'holds' : 'DIFFERS']);
+      const holds = rows.length > 0 && rows.every(([, , , , isWithin]) => isWithin);
+      outcomes.push([id, holds ? 'holds' : 'DIFFERS', rows]);
     } catch (error) {
       const could = !(error instanceof CouldNotRun);
       console.error(`\n${id}: ${could ? 'failed' : 'could not be compared'}: ${error.message}`);
@@ -266,6 +291,7 @@ try {
   await server?.close();
 }
 console.log(`\n${outcomes.map(([id, outcome]) => `${outcome.padEnd(14)} ${id}`).join('\n')}`);
+if (values.markdown !== undefined) await writeFile(values.markdown, markdownOf(adapterName));
 process.exit(
   outcomes.some(([, outcome]) => outcome === 'DIFFERS')
     ? 1

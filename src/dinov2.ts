@@ -7,6 +7,7 @@ import type { Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
 import type { AdapterDescription } from './gpu/adapter.js';
 import type { Profile } from './gpu/measure/profile.js';
+import { placementOfPixels } from './image/placement.js';
 import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
 import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
@@ -237,7 +238,7 @@ export class DINOv2 {
       const { patchSize } = this.config;
       // The task keeps the buffer, so the task ends without waiting for the GPU. If the task failed on the
       // GPU, the forward pass or the first read of the features throws the error.
-      const { buffer, batch, height, width } = await this.#gpu.task(
+      const { buffer, batch, height, width, placements } = await this.#gpu.task(
         'features',
         options.signal,
         async (task) => {
@@ -249,6 +250,7 @@ export class DINOv2 {
       try {
         return await this.#forwards.run(
           { batch, rows: height / patchSize, cols: width / patchSize },
+          placements,
           options,
           (burst, pixels) => burst.copy(buffer, 0, pixels, 0, buffer.size),
         );
@@ -380,7 +382,9 @@ export class DINOv2 {
     const { patchSize } = this.config;
     const grid = gridOf('forward', size, patchSize);
     const cropped = croppedPixels(pixels, size, grid, patchSize);
-    return this.#forwards.run(grid, options, (burst, buffer) => burst.write(buffer, 0, cropped));
+    const placement = placementOfPixels(size.width, size.height, patchSize);
+    const placements = Array.from({ length: grid.batch }, () => placement);
+    return this.#forwards.run(grid, placements, options, (burst, buffer) => burst.write(buffer, 0, cropped));
   }
 
   /**

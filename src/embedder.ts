@@ -212,6 +212,7 @@ export class Embedder {
     const { height, width } = images[0]!;
     return this.#forwards.run(
       { batch: images.length, rows: height / patchSize, cols: width / patchSize },
+      images.map((image) => image.placement(patchSize)),
       options,
       (burst, pixels) =>
         images.forEach((image, i) => this.#preprocessor.write(burst, image, pixels, i * image.bytes)),

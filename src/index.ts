@@ -58,6 +58,15 @@ export {
   type PatchTokenReader,
   type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export {
+  patchArea,
+  patchAt,
+  type ImageArea,
+  type ImagePoint,
+  type PlacedPatches,
+  type PlacementOptions,
+} from './tasks/placement.js';
+export { type ImagePlacement } from './image/placement.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

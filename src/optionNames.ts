@@ -73,6 +73,7 @@ export const OPTION_NAMES = [
   'filter',
   'format',
   'id',
+  'ids',
   'maxIterations',
   'metadata',
   'metric',
@@ -84,6 +85,7 @@ export const OPTION_NAMES = [
   'storage',
   'threshold',
   'thumbnailPx',
+  'thumbnails',
   'under',
 ] as const;
 

@@ -27,6 +27,7 @@ export type {
   ClusterOptions,
   Clusters,
   DuplicateOptions,
+  ExportOptions,
   Hit,
   IndexChange,
   IndexOptions,

@@ -12,6 +12,7 @@ export { type WorkerOptions } from './worker/start.js';
 export { PatchMap } from './tasks/patchMap.js';
 export { PatchSimilarity } from './tasks/patchSimilarity.js';
 export { type LiveVideo } from './tasks/live.js';
+export { patchArea, patchAt } from './tasks/placement.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

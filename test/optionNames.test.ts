@@ -30,6 +30,7 @@ import type {
   ClusterOptions,
   DescribeOptions,
   DuplicateOptions,
+  ExportOptions,
   IdentityOptions,
   IndexHeader,
   IngestOptions,
@@ -69,6 +70,7 @@ type AllNames = KeysOf<
   | OpenOptions
   | SearchOptions
   | DuplicateOptions
+  | ExportOptions
   | ClusterOptions
   | IdentityOptions
   | DescribeOptions

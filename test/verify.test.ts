@@ -63,9 +63,18 @@ function written(name: string, content: unknown): string {
 }
 
 test(
-  'numbers computed with transformers: exit 0, and a table',
+  'numbers computed with transformers: exit 0, a table, and a Markdown page',
   async () => {
-    const { status, stdout, stderr } = await verify(...hub, ...image, '--expected', expectedFile, id);
+    const page = join(folder, 'verified.md');
+    const { status, stdout, stderr } = await verify(
+      ...hub,
+      ...image,
+      '--expected',
+      expectedFile,
+      '--markdown',
+      page,
+      id,
+    );
     expect(stderr).not.toMatch(/could not|failed/);
     const files = ['config.json', 'model.safetensors', 'preprocessor_config.json'];
     expect(asked.toSorted()).toEqual(files.map((file) => `/${id}/resolve/main/${file}`));
@@ -74,6 +83,9 @@ test(
       stdout.match(/^ {2}last_hidden_state\[0, \d, \d\] +-?\d\.\d{4} +-?\d\.\d{4} +\S+ of \S+ +holds$/gm),
     ).toHaveLength(16);
     expect(stdout).toMatch(/\nholds +someone\/dinov2-tiny\n$/);
+    expect(readFileSync(page, 'utf8')).toMatch(
+      /^\| someone\/dinov2-tiny \| transformers 5\..* \| 16 \| holds \|$/m,
+    );
     expect(status).toBe(0);
   },
   TIMEOUT_MS,

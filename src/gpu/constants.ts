@@ -27,3 +27,6 @@ export const MAP_READ = 0x0001;
 
 /** The flag `GPUShaderStage.COMPUTE`. */
 export const SHADER_STAGE_COMPUTE = 0x4;
+
+/** The flag `GPUShaderStage.FRAGMENT`. */
+export const SHADER_STAGE_FRAGMENT = 0x2;

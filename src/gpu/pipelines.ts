@@ -18,7 +18,10 @@ export interface CompiledKernel {
   readonly layout: GPUBindGroupLayout;
 }
 
-const bindingLayouts: Readonly<Record<Access, Omit<GPUBindGroupLayoutEntry, 'binding' | 'visibility'>>> = {
+/** The part of a bind group layout entry that depends on how a kernel uses the binding. */
+export const bindingLayouts: Readonly<
+  Record<Access, Omit<GPUBindGroupLayoutEntry, 'binding' | 'visibility'>>
+> = {
   uniform: { buffer: { type: 'uniform' } },
   read: { buffer: { type: 'read-only-storage' } },
   write: { buffer: { type: 'storage' } },
@@ -100,20 +103,7 @@ export class PipelineCache {
       });
       return { variant, pipeline, layout };
     } catch (cause) {
-      const { messages } = await module.getCompilationInfo();
-      const lines = code.split('\n');
-      const details = messages
-        .filter(({ type }) => type === 'error')
-        .map(
-          ({ lineNum, linePos, message }) =>
-            `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`,
-        );
-      const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
-      throw new DeviceError(
-        'KERNEL_COMPILE',
-        `Kernel ${label} does not compile on ${this.adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`,
-        { cause },
-      );
+      throw await compileError(kernel, code, module, this.adapter, cause);
     }
   }
 
@@ -132,4 +122,28 @@ export class PipelineCache {
     }
     return layout;
   }
+}
+
+/** Makes the error for a pipeline that does not compile: it lists the compiler's messages. */
+export async function compileError(
+  kernel: Kernel,
+  code: string,
+  module: GPUShaderModule,
+  adapter: string,
+  cause: unknown,
+): Promise<DeviceError> {
+  const { messages } = await module.getCompilationInfo();
+  const lines = code.split('\n');
+  const details = messages
+    .filter(({ type }) => type === 'error')
+    .map(
+      ({ lineNum, linePos, message }) =>
+        `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`,
+    );
+  const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
+  return new DeviceError(
+    'KERNEL_COMPILE',
+    `Kernel ${kernelName(kernel)} does not compile on ${adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`,
+    { cause },
+  );
 }

@@ -8,6 +8,7 @@ import { DeviceError } from '../errors.js';
 import type { Lease } from './lease.js';
 import type { GpuMemory } from './memory.js';
 import type { CompiledKernel, PipelineCache } from './pipelines.js';
+import type { CompiledRender } from './renderPipelines.js';
 import { scoped } from './scopes.js';
 import type { ThroughputEstimate } from './throughput.js';
 import { submittedWorkDone } from './wait.js';
@@ -111,6 +112,22 @@ export class Burst {
   /** The burst's compute pass, for dispatches with existing bind groups. */
   pass(): GPUComputePassEncoder {
     return (this.#pass ??= this.encoder().beginComputePass({ label: this.#label }));
+  }
+
+  /**
+   * Encodes a render pass of its own that draws a triangle on `view`. `buffers` are in the order of the
+   * kernel's bindings.
+   */
+  render(kernel: CompiledRender, buffers: readonly GPUBuffer[], view: GPUTextureView): void {
+    for (const buffer of buffers) this.#touch(buffer);
+    const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
+    const pass = this.encoder().beginRenderPass({
+      colorAttachments: [{ view, loadOp: 'clear', storeOp: 'store' }],
+    });
+    pass.setPipeline(kernel.pipeline);
+    pass.setBindGroup(0, this.#gpu.device.createBindGroup({ layout: kernel.layout, entries }));
+    pass.draw(3);
+    pass.end();
   }
 
   /** Creates a texture, which is destroyed at the end of the burst. */

@@ -1,7 +1,7 @@
 /** Reads the Exif orientation of an image. The first pass of the resize (shaders/resize.wgsl) applies it. */
 
 /** Bit masks of `turn` in shaders/resize.wgsl. */
-const FLIP_X = 1;
+export const TURN_FLIP_X = 1;
 export const TURN_FLIP_Y = 2;
 export const TURN_TRANSPOSE = 4;
 
@@ -12,13 +12,13 @@ export const TURN_TRANSPOSE = 4;
 export const TURNS: readonly number[] = [
   0,
   0,
-  FLIP_X,
-  FLIP_X | TURN_FLIP_Y,
+  TURN_FLIP_X,
+  TURN_FLIP_X | TURN_FLIP_Y,
   TURN_FLIP_Y,
   TURN_TRANSPOSE,
   TURN_TRANSPOSE | TURN_FLIP_Y,
-  TURN_TRANSPOSE | FLIP_X | TURN_FLIP_Y,
-  TURN_TRANSPOSE | FLIP_X,
+  TURN_TRANSPOSE | TURN_FLIP_X | TURN_FLIP_Y,
+  TURN_TRANSPOSE | TURN_FLIP_X,
 ];
 
 /**

@@ -5,6 +5,7 @@ import type { Burst } from '../gpu/task.js';
 import type { Resample } from './coefficients.js';
 import type { Geometry, ResolvedPreprocessing } from './geometry.js';
 import type { Normalization } from './normalization.js';
+import { placementOf, type ImagePlacement } from './placement.js';
 
 /**
  * An image after the first pass of its resize. Its buffer holds pixels of 4 bytes: one for each output column
@@ -15,6 +16,8 @@ export class PreparedImage {
   readonly geometry: Geometry;
   readonly resample: Resample;
   readonly normalization: Normalization;
+  /** The Exif orientation that the option `orientation: 'ignore'` ignored. 1 if none was ignored. */
+  readonly #ignored: number;
   readonly #memory: GpuMemory;
   readonly #between: GPUBuffer;
   #used = false;
@@ -24,12 +27,19 @@ export class PreparedImage {
     { resample, normalization }: Pick<ResolvedPreprocessing, 'resample' | 'normalization'>,
     memory: GpuMemory,
     between: GPUBuffer,
+    ignored: number,
   ) {
     this.geometry = geometry;
     this.resample = resample;
     this.normalization = normalization;
     this.#memory = memory;
     this.#between = between;
+    this.#ignored = ignored;
+  }
+
+  /** Returns how the pixels of the image map to patches. */
+  placement(patchSize: number): ImagePlacement {
+    return placementOf(this.geometry, patchSize, this.#ignored);
   }
 
   /** Width of the output in pixels. */

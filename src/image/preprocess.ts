@@ -17,6 +17,7 @@ import type { Burst, Task } from '../gpu/task.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps, type Resample, type Taps } from './coefficients.js';
 import { planResize, resolvePreprocessing, wholePatches, type Geometry } from './geometry.js';
+import type { ImagePlacement } from './placement.js';
 import { levelsOf } from './normalization.js';
 import { swapsSides, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from './orientation.js';
 import { PreparedImage } from './preparedImage.js';
@@ -51,6 +52,17 @@ export interface Pixels {
   readonly height: number;
   /** Width of each image in pixels. */
   readonly width: number;
+}
+
+/** Preprocessed images on the GPU. */
+export interface PixelBatch {
+  /** Normalized values, (batch, 3, height, width). */
+  readonly buffer: GPUBuffer;
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+  /** How the pixels of each image map to patches. */
+  readonly placements: ImagePlacement[];
 }
 
 const STRIP_BYTES = 2 ** 24;
@@ -152,7 +164,8 @@ export class Preprocessor {
       const whole = planResize(width, height, resolved, this.#patchSize);
       const geometry = remainder ? whole : wholePatches(whole, this.#patchSize);
       const between = await this.#firstPass(image, upload, geometry, resolved.resample, options.signal);
-      return new PreparedImage(geometry, resolved, this.#gpu.memory, between);
+      const ignored = image.orientation === image.fileOrientation ? 1 : image.fileOrientation;
+      return new PreparedImage(geometry, resolved, this.#gpu.memory, between, ignored);
     } finally {
       upload.close();
     }
@@ -289,8 +302,8 @@ export class Preprocessor {
     sources: readonly ImageSource[],
     options: PixelOptions = {},
     remainder = false,
-  ): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
-    let result: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
+  ): Promise<PixelBatch> {
+    let result: PixelBatch | undefined;
     for (const [index, source] of sources.entries()) {
       const image = await this.prepare(source, options, remainder);
       try {
@@ -300,7 +313,9 @@ export class Preprocessor {
           batch: sources.length,
           height,
           width,
+          placements: [],
         };
+        result.placements.push(image.placement(this.#patchSize));
         if (result.height !== height || result.width !== width) {
           const found = `image 0 with ${result.width} × ${result.height} and image ${index} with ${width} × ${height}`;
           throw new ImageError(

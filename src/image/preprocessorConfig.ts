@@ -3,6 +3,7 @@
  * 5.18, and `create_transform(**resolve_data_config(pretrained_cfg=…))` of timm 1.0.29.
  */
 import { ConfigError } from '../errors.js';
+import { show } from '../platform/json.js';
 import { RESAMPLES, type Resample } from './coefficients.js';
 import { MAX_SIDE, roundHalfEven } from './geometry.js';
 import { isUsable, type Normalization } from './normalization.js';
@@ -325,7 +326,7 @@ class Fields {
       );
     }
     return (
-      RESAMPLES[value as number] ??
+      (typeof value === 'number' ? RESAMPLES[value] : undefined) ??
       this.refuse('resample', 'a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming)')
     );
   }
@@ -356,4 +357,3 @@ class Fields {
 const ADVICE = 'Correct the file, or replace it with the option preprocessor.';
 
 const oneOf = (values: readonly string[]): string => values.map((value) => `"${value}"`).join(', ');
-const show = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));

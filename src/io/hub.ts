@@ -32,7 +32,7 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
     if (page.revision !== undefined && revision !== undefined && page.revision !== revision)
       throw new SourceError(
         'SOURCE_URL',
-        `${String(id)}: the address names the revision ${page.revision}, but the option revision is ${revision}. Pass the id ${page.id} and one revision.`,
+        `${shown(id)}: the address names the revision ${page.revision}, but the option revision is ${revision}. Pass the id ${page.id} and one revision.`,
       );
     const chosen = encodeURIComponent(page.revision ?? revision ?? 'main');
     return `${String(baseUrl).replace(/\/$/, '')}/${page.id}/resolve/${chosen}/${page.folder}`;
@@ -40,7 +40,7 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
   if (revision !== undefined)
     throw new SourceError(
       'SOURCE_URL',
-      `${String(id)}: the option revision (${revision}) works with a hub id only. For a URL, pass the URL of that revision's folder.`,
+      `${shown(id)}: the option revision (${revision}) works with a hub id only. For a URL, pass the URL of that revision's folder.`,
     );
   return withSlash(id);
 }
@@ -86,19 +86,35 @@ function pageOfHub(address: string | URL): HubPage | undefined {
   if (isFile && !/^(model\.safetensors|[\w.-]+\.json|README\.md|model-\d+-of-\d+\.safetensors)$/.test(file))
     throw new SourceError(
       'SOURCE_URL',
-      `${text}: expected the address of a repository, found the address of a file, ${file}, which fromPretrained does not read. ` +
+      `${shown(text)}: expected the address of a repository, found the address of a file, ${file}, which fromPretrained does not read. ` +
         `Load this file with fromFiles({ weights: '${HUB}/${id}/resolve/${revision}/${path.join('/')}' }).`,
     );
   const folder = (isFile ? path.slice(0, -1) : path).map((part) => `${part}/`).join('');
-  return { id, revision: decodeURIComponent(revision), folder };
+  return { id, revision: decoded(revision), folder };
 }
+
+/** Decodes a path segment. A segment that is no valid encoding, such as `100%`, is returned unchanged. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+/** Shortens an address for error messages. The query and the user name are left out: they may be secrets. */
+const shown = (address: string | URL): string =>
+  String(address)
+    .replace(/[?#].*/s, '')
+    .replace(/^([\w+.-]+:)?\/\/[^/]*@/, '$1//')
+    .slice(0, 200);
 
 function withSlash(folder: string | URL): string {
   const text = String(folder);
   if (/[?#]/.test(text))
     throw new SourceError(
       'SOURCE_URL',
-      `${text}: expected the URL of a folder that holds config.json and model.safetensors, found a URL with a query or a fragment. Remove the query and the fragment.`,
+      `${shown(text)}: expected the URL of a folder that holds config.json and model.safetensors, found a URL with a query or a fragment. Remove the query and the fragment.`,
     );
   return text.endsWith('/') ? text : `${text}/`;
 }

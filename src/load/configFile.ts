@@ -4,6 +4,7 @@ import { ConfigError, OptionError } from '../errors.js';
 import type { PosEmbedConvention } from '../model/config.js';
 import { publishedConfig } from '../model/publishedConfig.js';
 import type { JsonSource } from '../options.js';
+import { parseJsonText } from '../platform/json.js';
 import { loadPart } from '../platform/part.js';
 import { withClassifier, type Described } from './described.js';
 
@@ -19,11 +20,11 @@ export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
 /** Parses JSON. `name` is the name of the file, for error messages. @throws ConfigError CONFIG_JSON */
 export function parseJson(text: string, name = 'config.json'): unknown {
   try {
-    return JSON.parse(text);
+    return parseJsonText(text);
   } catch (cause) {
     throw new ConfigError(
       'CONFIG_JSON',
-      `${name}: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the ${name} that lies beside the weights on the hub.`,
+      `${name}: expected JSON, found ${JSON.stringify(text.slice(0, 40))} (${String(cause)}). Give the ${name} that lies beside the weights on the hub.`,
       { cause },
     );
   }

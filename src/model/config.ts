@@ -4,6 +4,7 @@
  */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
+import { show } from '../platform/json.js';
 
 /** The published sizes: ViT-S, ViT-B, ViT-L and ViT-g. */
 export type ModelSize = 'small' | 'base' | 'large' | 'giant';
@@ -187,11 +188,4 @@ export function checkConfig(config: DINOv2Config, where = 'configuration'): void
     'CONFIG_UNSUPPORTED',
     `${where}: ${wrong.join('; ')}. A model of this form is not supported.`,
   );
-}
-
-/** Formats a value for an error message: JSON, at most 60 characters. */
-export function show(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }

@@ -1,6 +1,6 @@
 /** Reads and checks the fields of a config.json. */
 import { ConfigError } from '../errors.js';
-import { show } from './config.js';
+import { show } from '../platform/json.js';
 
 /** Reads fields and collects errors, so that `throwRefused` can report all errors in one message. */
 export class Fields {

@@ -4,7 +4,8 @@
  */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
-import { checkConfig, epsRange, hiddenFeaturesOf, limits, show, type DINOv2Config } from './config.js';
+import { show } from '../platform/json.js';
+import { checkConfig, epsRange, hiddenFeaturesOf, limits, type DINOv2Config } from './config.js';
 import { Fields } from './configFields.js';
 
 /**
@@ -54,7 +55,11 @@ export function readConfigFile(json: unknown): ConfigFile {
 }
 
 /** timm's names of the supported activations: the exact GELU, and SiLU. */
-const computed: Readonly<Record<string, 'gelu' | 'silu'>> = { gelu: 'gelu', silu: 'silu', swish: 'silu' };
+const computed: ReadonlyMap<unknown, 'gelu' | 'silu'> = new Map([
+  ['gelu', 'gelu'],
+  ['silu', 'silu'],
+  ['swish', 'silu'],
+]);
 
 /**
  * Reads a config.json of timm.
@@ -71,7 +76,7 @@ function timmHints(json: Json, architecture: string): ConfigHints {
   if (/quickgelu|gelutanh|gelu_tanh/.test(architecture))
     refuse('architecture', 'an architecture with the exact GELU', architecture);
   const activation = args['act_layer'];
-  if (activation !== undefined && activation !== null && !Object.hasOwn(computed, String(activation)))
+  if (activation !== undefined && activation !== null && !computed.has(activation))
     refuse('model_args.act_layer', '"gelu" or "silu"', activation);
   const cfg = isObject(json['pretrained_cfg']) ? json['pretrained_cfg'] : {};
   for (const [what, size] of [
@@ -83,7 +88,7 @@ function timmHints(json: Json, architecture: string): ConfigHints {
   const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // timm's older form
   const side: unknown = [args['img_size'] ?? inputSize].flat().at(-1);
   return {
-    activation: computed[String(activation)],
+    activation: computed.get(activation),
     writer: "timm's config.json",
     embedDim: typeof embedDim === 'number' ? embedDim : undefined,
     numHeads: typeof numHeads === 'number' ? numHeads : undefined,

@@ -3,6 +3,7 @@ import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { OwnedBuffers } from '../gpu/lease.js';
 import type { Task } from '../gpu/task.js';
+import type { ImagePlacement } from '../image/placement.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
 import { loadPart } from '../platform/part.js';
@@ -77,6 +78,8 @@ export class Features {
   readonly numRegisterTokens: number;
   /** Tokens per image: 1 + numRegisterTokens + rows · cols. */
   readonly numTokens: number;
+  /** How the pixels of each image of the batch map to patches; see `patchAt` and `patchArea`. */
+  readonly placements: readonly ImagePlacement[];
   /**
    * The GPU on which the features are.
    * @internal
@@ -94,7 +97,13 @@ export class Features {
    * Called by `DINOv2.features` and `DINOv2.forward`. Applications get features from these methods.
    * @internal
    */
-  constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, forwardBuffers: ForwardBuffers) {
+  constructor(
+    gpu: Gpu,
+    config: DINOv2Config,
+    grid: Grid,
+    placements: readonly ImagePlacement[],
+    forwardBuffers: ForwardBuffers,
+  ) {
     this.gpu = gpu;
     this.batch = grid.batch;
     this.rows = grid.rows;
@@ -104,6 +113,7 @@ export class Features {
     this.depth = config.depth;
     this.numRegisterTokens = config.numRegisterTokens;
     this.numTokens = countTokens(config, grid);
+    this.placements = placements;
     this.#buffers = forwardBuffers;
     const { lastHiddenState, hiddenStates, qkv, norm } = forwardBuffers;
     const buffers = [

@@ -5,6 +5,7 @@
 import { SourceError } from '../errors.js';
 import { quote, type SafetensorsHeader, type TensorInfo } from './format.js';
 import { once } from '../io/sources.js';
+import { parseJsonText } from '../platform/json.js';
 import type { CheckpointFile, CheckpointOptions, ShardIndex } from './checkpointFiles.js';
 import { openTensors, type TensorPiece, type TensorStream } from './tensorStream.js';
 
@@ -29,7 +30,7 @@ const broken = (found: string): SourceError =>
 export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    json = parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
     throw new SourceError(
       'SOURCE_INDEX',

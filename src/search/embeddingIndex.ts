@@ -7,7 +7,8 @@ import { checkOptions } from '../optionNames.js';
 import { Analysis } from './analysis.js';
 import { ChangeQueue } from './changeQueue.js';
 import { checkSameIndex, headerOf, storedFields } from './checks.js';
-import { fromNpy, fromSafetensors, toNpy, toSafetensors } from './exchange.js';
+import { fromSafetensors, toSafetensors } from './exchange.js';
+import { fromNpy, toNpy } from './exchangeNpy.js';
 import { Items } from './items.js';
 import type { IndexHeader, IndexUsage, Journal } from './journal.js';
 import { MemoryJournal } from './memoryJournal.js';
@@ -15,6 +16,7 @@ import type {
   ClusterOptions,
   Clusters,
   DuplicateOptions,
+  ExportOptions,
   Hit,
   IndexChange,
   IndexOptions,
@@ -267,13 +269,21 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Exports the index as one safetensors file, without thumbnails (format: docs/guide/search.md). First waits
-   * for changes that are being made.
+   * Exports items as one safetensors file (format: docs/guide/search.md), by default all items with their
+   * thumbnails. First waits for changes that are being made. Thumbnails are read during the export: an item
+   * that is removed meanwhile has none in the file.
+   * @throws IndexError INDEX_UNKNOWN_ID; INDEX_DAMAGED if a thumbnail is damaged: export without thumbnails,
+   *   or give the item a new one
    */
-  async export(): Promise<Blob> {
+  async export(options: ExportOptions = {}): Promise<Blob> {
+    const { thumbnails = true, ids } = checkOptions('export', options);
     await this.#changes.settled;
     this.#checkOpen();
-    return toSafetensors(this.#items, this.header);
+    const rows = ids
+      ? [...new Set(ids)].map((id) => this.#row(id, 'export'))
+      : [...this.#items.rowOf.values()];
+    const read = (id: string): Promise<Blob | undefined> => this.thumbnail(id);
+    return toSafetensors(this.#items, rows, this.header, thumbnails ? read : undefined);
   }
 
   /**
@@ -327,7 +337,7 @@ export class EmbeddingIndex {
     const { header, items } = await fromSafetensors(file);
     if (model) checkSameIndex(header, { ...header, model }, 'import', ADVICE);
     const index = new EmbeddingIndex({ ...header, device });
-    for (const item of items) index.#items.apply({ put: item });
+    await index.#changes.addStored('import', items, ADVICE);
     return index;
   }
 

@@ -1,8 +1,8 @@
 /**
- * Exports and imports an index as a safetensors file or as NumPy files.
+ * Exports and imports an index as a safetensors file.
  *
- *   __metadata__  format 'dinov2-webgpu/index', version '1', index: the header as JSON (dim, metric,
- *                 storage, patches, model)
+ *   __metadata__  format 'dinov2-webgpu/index', version '1', or '2' for a file with thumbnails, index: the
+ *                 header as JSON (dim, metric, storage, patches, model)
  *   vectors       (count, dim): F32, F16 or I8, as stored
  *   scales        (count) F32, for int8 only
  *   items         U8: a JSON array of [id, metadata] in UTF-8, in the order of the vectors
@@ -10,6 +10,7 @@
  *                 item has none
  *   patches       (patches of all items, dim): F16 or I8
  *   patch_scales  (patches of all items) F32, for int8 only
+ *   thumbnails    version 2 only: the tensors that exchangeThumbnails.ts describes
  *
  * An imported file is not trusted: all of its contents are checked before they are used.
  */
@@ -17,48 +18,24 @@ import { encodeSafetensorsHeader } from '../safetensors/writer.js';
 import type { SafetensorsHeader, TensorSpec } from '../safetensors/format.js';
 import { headerLength, parseSafetensorsHeader } from '../safetensors/reader.js';
 import { IndexError, SafetensorsError } from '../errors.js';
-import { encodeNpy, decodeNpy } from '../tools/npy.js';
+import { BlobWriter } from './blobWriter.js';
 import { checkId, headerOf, jsonCopy } from './checks.js';
 import { encodedBytes, encodedFault } from './codec.js';
+import { readThumbnails, THUMBNAIL_TENSORS, writeThumbnails } from './exchangeThumbnails.js';
 import type { Items } from './items.js';
 import type { EncodedPatches, IndexHeader, StoredItem, VectorStorage } from './journal.js';
+import { show } from '../platform/json.js';
 import { Slices } from '../platform/pause.js';
 
 const FORMAT = 'dinov2-webgpu/index';
-const VERSION = '1';
+/**
+ * Versions of the format. Files without thumbnails are still written as version 1, which older versions of
+ * the library read. An older library refuses version 2 with INDEX_NEWER.
+ */
+const [VERSION, WITH_THUMBNAILS] = ['1', '2'];
 const WHERE = 'import';
 
-/** Size of the chunks from which a Blob is built. Only one chunk at a time is in JavaScript memory. */
-const CHUNK_BYTES = 4 * 2 ** 20;
 const SLICE_MS = 8;
-
-/** Collects bytes and builds a Blob from them, one chunk at a time. */
-class BlobWriter {
-  readonly #parts: Blob[] = [];
-  readonly #chunk = new Uint8Array(CHUNK_BYTES);
-  #used = 0;
-
-  add(bytes: Uint8Array<ArrayBuffer>): void {
-    for (let at = 0; at < bytes.length;) {
-      const piece = bytes.subarray(at, at + CHUNK_BYTES - this.#used);
-      this.#chunk.set(piece, this.#used);
-      this.#used += piece.length;
-      at += piece.length;
-      if (this.#used === CHUNK_BYTES) this.#flush();
-    }
-  }
-
-  /** Returns all bytes added so far, as Blobs. */
-  parts(): readonly Blob[] {
-    this.#flush();
-    return this.#parts;
-  }
-
-  #flush(): void {
-    if (this.#used > 0) this.#parts.push(new Blob([this.#chunk.subarray(0, this.#used)]));
-    this.#used = 0;
-  }
-}
 
 /** Collects encoded vectors, and separates their numbers from the int8 scales. */
 class VectorWriter {
@@ -79,12 +56,19 @@ class VectorWriter {
 const DTYPES = { f32: 'F32', f16: 'F16', int8: 'I8' } as const;
 
 /**
- * Exports an index as one safetensors file, without thumbnails. The file contains the items at the moment of
- * the call. Patches may be gigabytes, so the loop that copies them yields to the event loop at intervals.
+ * Exports items as one safetensors file. The file contains the items at the moment of the call. Patches may
+ * be gigabytes, so the loop that copies them yields to the event loop at intervals.
+ * @param rows row numbers of the items to export, in the order of the file
+ * @param thumbnail reads the thumbnail of an item; undefined to export no thumbnails
  */
-export async function toSafetensors(items: Items, header: IndexHeader): Promise<Blob> {
+export async function toSafetensors(
+  items: Items,
+  rows: readonly number[],
+  header: IndexHeader,
+  thumbnail: ((id: string) => Promise<Blob | undefined>) | undefined,
+): Promise<Blob> {
   const { dim, storage, patches: patchStorage } = header;
-  const rows = [...items.rowOf.values()];
+  const ids = rows.map((row) => items.ids[row]!);
   const list = new TextEncoder().encode(
     JSON.stringify(rows.map((row) => [items.ids[row], items.metadata[row]])),
   );
@@ -118,9 +102,11 @@ export async function toSafetensors(items: Items, header: IndexHeader): Promise<
     add('patches', DTYPES[patchStorage], [count, dim], patches.numbers.parts());
     if (patchStorage === 'int8') add('patch_scales', 'F32', [count], patches.scales.parts());
   }
+  const pictures = thumbnail && (await writeThumbnails(ids, thumbnail));
+  for (const [name, { dtype, shape, parts }] of pictures ?? []) add(name, dtype, shape, parts);
   const metadata: [string, string][] = [
     ['format', FORMAT],
-    ['version', VERSION],
+    ['version', pictures ? WITH_THUMBNAILS! : VERSION!],
     ['index', JSON.stringify(header)],
   ];
   const written = encodeSafetensorsHeader(
@@ -131,68 +117,6 @@ export async function toSafetensors(items: Items, header: IndexHeader): Promise<
   return new Blob([written.bytes, ...inOrder.flatMap(([name]) => tensors.get(name)!.parts)], {
     type: 'application/octet-stream',
   });
-}
-
-/**
- * Exports the vectors as a NumPy file, float32 (count, dim), and the ids as a JSON array in the same order.
- */
-export function toNpy(items: Items): { npy: Blob; ids: Blob } {
-  const { dim } = items.vectors;
-  const rows = [...items.rowOf];
-  const values = new Float32Array(rows.length * dim);
-  for (const [i, [, row]] of rows.entries())
-    items.vectors.decode(row, values.subarray(i * dim, (i + 1) * dim));
-  return {
-    npy: new Blob([encodeNpy(values, rows.length, dim)], { type: 'application/octet-stream' }),
-    ids: new Blob([JSON.stringify(rows.map(([id]) => id))], { type: 'application/json' }),
-  };
-}
-
-/**
- * Reads vectors from a NumPy file, float32 (count, dim), and their ids from a JSON array.
- * @throws IndexError INDEX_FILE, INDEX_HEADER
- */
-export async function fromNpy(
-  npy: Blob,
-  ids: Blob,
-  { dim }: IndexHeader,
-): Promise<{ id: string; vector: Float32Array }[]> {
-  const names: unknown = parsed(await ids.text());
-  let decoded: ReturnType<typeof decodeNpy>;
-  try {
-    decoded = decodeNpy(new Uint8Array(await npy.arrayBuffer()));
-  } catch (error) {
-    if (error instanceof RangeError)
-      throw new IndexError(
-        'INDEX_FILE',
-        `importNpy: ${error.message}. Save the vectors with numpy.save as float32.`,
-        {
-          cause: error,
-        },
-      );
-    throw error;
-  }
-  const { values, rows, columns } = decoded;
-  if (columns !== dim)
-    throw new IndexError(
-      'INDEX_HEADER',
-      `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import the vectors into an index with dim ${columns}.`,
-    );
-  if (!Array.isArray(names) || names.length !== rows || !names.every((id) => typeof id === 'string')) {
-    throw new IndexError(
-      'INDEX_FILE',
-      `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Save the ids as a JSON array of strings.`,
-    );
-  }
-  return names.map((id: string, i) => ({ id, vector: values.subarray(i * dim, (i + 1) * dim) }));
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // the text is not JSON: the caller throws an error if it gets undefined
-  }
 }
 
 const fileError = (expected: string, found: string, cause?: unknown): IndexError =>
@@ -210,9 +134,11 @@ export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader
   const file = await headerOfFile(blob);
   const header = indexHeader(file.metadata);
   const { dim, storage, patches: patchStorage } = header;
+  const hasThumbnails = file.metadata.get('version') === WITH_THUMBNAILS;
   const names = [
     'items',
     'vectors',
+    ...(hasThumbnails ? THUMBNAIL_TENSORS : []),
     ...(storage === 'int8' ? ['scales'] : []),
     ...(patchStorage === 'none' ? [] : ['grids', 'patches']),
     ...(patchStorage === 'int8' ? ['patch_scales'] : []),
@@ -246,6 +172,7 @@ export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader
   const grids =
     patchStorage === 'none' ? undefined : new Uint32Array((await read('grids', 'U32', [count, 2])).buffer);
   const patchesOf = grids && (await patchReader(grids, header, read));
+  const pictures = hasThumbnails ? await readThumbnails(count, file, blob, read, fileError) : [];
   const items = list.map(([id, metadata], i): StoredItem => {
     const vector = vectors(i);
     const fault = encodedFault(vector, header, storage);
@@ -255,7 +182,8 @@ export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader
         `${WHERE} ${JSON.stringify(id)}: expected a valid encoded vector, found ${fault}. Export the index again.`,
       );
     const patches = patchesOf?.(i);
-    return { id, vector, metadata, ...(patches && { patches }) };
+    const thumbnail = pictures[i];
+    return { id, vector, metadata, ...(patches && { patches }), ...(thumbnail && { thumbnail }) };
   });
   return { header, items };
 }
@@ -277,13 +205,16 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
   const [format, version] = [metadata.get('format'), metadata.get('version')];
   if (format !== FORMAT)
     throw fileError(`the format ${FORMAT}`, JSON.stringify(format?.slice(0, 80) ?? 'none'));
-  if (version !== VERSION) {
+  if (version !== VERSION && version !== WITH_THUMBNAILS) {
     if (/^[1-9]\d{0,8}$/.test(version ?? ''))
       throw new IndexError(
         'INDEX_NEWER',
-        `${WHERE}: expected version ${VERSION} of the format, found ${version}. A newer version of the library wrote the file. Update the library.`,
+        `${WHERE}: expected version ${VERSION} or ${WITH_THUMBNAILS} of the format, found ${version}. A newer version of the library wrote the file. Update the library.`,
       );
-    throw fileError(`version ${VERSION}`, JSON.stringify(version?.slice(0, 80) ?? 'none'));
+    throw fileError(
+      `version ${VERSION} or ${WITH_THUMBNAILS}`,
+      JSON.stringify(version?.slice(0, 80) ?? 'none'),
+    );
   }
   let header: Partial<IndexHeader>;
   try {
@@ -320,7 +251,7 @@ function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unkno
   const seen = new Set<string>();
   return list.map((item: unknown, i) => {
     if (!Array.isArray(item) || item.length !== 2)
-      throw fileError(`[id, metadata] for item ${i}`, JSON.stringify(item)?.slice(0, 80) ?? 'nothing');
+      throw fileError(`[id, metadata] for item ${i}`, show(item));
     const [id, metadata] = item as [unknown, unknown];
     checkId(id, `${WHERE}, item ${i}`);
     if (seen.has(id))

@@ -161,6 +161,14 @@ export interface Clusters {
   readonly centroids: readonly Float32Array<ArrayBuffer>[];
 }
 
+/** Options of `export`. */
+export interface ExportOptions {
+  /** True to export the thumbnails too. Default true. A file without thumbnails is smaller. */
+  readonly thumbnails?: boolean | undefined;
+  /** Ids of the items to export, in the order of the file. Default: all items. */
+  readonly ids?: Iterable<string> | undefined;
+}
+
 /** Position of an item on the map. */
 export interface MapPoint {
   /** Id of the item. */

@@ -5,6 +5,7 @@ import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
 import type { Profile } from '../gpu/measure/profile.js';
 import type { Burst } from '../gpu/task.js';
+import type { ImagePlacement } from '../image/placement.js';
 import type { TuningStore } from '../gpu/measure/tuningStore.js';
 import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import { F32_BYTES } from '../graph/constants.js';
@@ -46,11 +47,13 @@ export class Forwards {
   /**
    * Runs one forward pass.
    *
+   * @param placements how the pixels of each image map to patches
    * @param fill writes the pixels, (batch, 3, rows · patchSize, cols · patchSize), into their buffer
    * @throws OptionError, CheckpointError CHECKPOINT_TENSORS, DeviceError; the signal's reason
    */
   run(
     grid: Grid,
+    placements: readonly ImagePlacement[],
     { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions,
     fill: (burst: Burst, pixels: GPUBuffer) => void,
   ): Promise<Features> {
@@ -91,7 +94,7 @@ export class Forwards {
         await program.run(task, (output) => buffers.get(output)!);
         const buffersOf = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
-        return new Features(this.#gpu, this.#config, grid, {
+        return new Features(this.#gpu, this.#config, grid, placements, {
           lastHiddenState: buffers.get(forward.lastHiddenState)!,
           hiddenStates: buffersOf(forward.hiddenStates),
           qkv: buffersOf(forward.qkv),

@@ -54,7 +54,17 @@ const REMOTE_CLASSES = {
   ],
   Features: [
     Features,
-    ['batch', 'rows', 'cols', 'embedDim', 'numHeads', 'depth', 'numRegisterTokens', 'numTokens'],
+    [
+      'batch',
+      'rows',
+      'cols',
+      'embedDim',
+      'numHeads',
+      'depth',
+      'numRegisterTokens',
+      'numTokens',
+      'placements',
+    ],
     'These features are disposed. Read values before dispose(), or compute the features again.',
   ],
   ImageClassifier: [

@@ -30,8 +30,9 @@ export function start(workerUrl: string | URL | undefined): Worker {
 export function notStarted(found: string, cause?: unknown): DeviceError {
   return new DeviceError(
     'WORKER_LOST',
-    `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. Serve worker-thread.js in one folder with index.js and the other files of the library, ` +
-      'allow it in the Content-Security-Policy (worker-src), or set workerUrl. The entry dinov2-webgpu needs no worker.',
+    `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. ` +
+      "Likely causes: the bundler did not write the file (esbuild and Rollup: bundle worker-thread.js as an entry of its own; Vite 5 to 7: optimizeDeps: { exclude: ['dinov2-webgpu'] }), the server lacks it, or the page's Content-Security-Policy forbids it (worker-src). " +
+      'docs/guide/worker.md has a recipe for each bundler. The option workerUrl sets a different address. The entry dinov2-webgpu needs no worker.',
     { cause },
   );
 }

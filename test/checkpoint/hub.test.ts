@@ -95,4 +95,19 @@ describe('locate', () => {
     expect(refused(() => locate('dinov2-small'))).toContain('with its owner');
     expect(refused(() => locate('https://example.com/a?b=c'))).toContain('a query or a fragment');
   });
+
+  it('repeats no query, user name or password in an error message', () => {
+    for (const address of [
+      'https://someone:secret@example.com/a?token=secret',
+      'https://example.com/a#secret',
+      '//someone:secret@example.com/a?secret',
+      'https://huggingface.co/a/b/blob/main/pytorch_model.bin?token=secret',
+      'https://huggingface.co/a/b/tree/v1?token=secret',
+    ])
+      expect(refused(() => locate(address, { revision: 'v2' }))).not.toContain('secret');
+  });
+
+  it('accepts a revision in the address that is no valid encoding', () => {
+    expect(locate('https://huggingface.co/a/b/tree/100%')).toBe('https://huggingface.co/a/b/resolve/100%25/');
+  });
 });

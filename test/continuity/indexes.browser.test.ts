@@ -21,6 +21,12 @@ const forget = async (): Promise<void> => {
 beforeEach(forget);
 afterEach(forget);
 
+/** Bytes and type of a thumbnail; undefined if the item has none. */
+async function contentOf(index: EmbeddingIndex, id: string): Promise<unknown> {
+  const thumbnail = await index.thumbnail(id);
+  return thumbnail && [thumbnail.type, new Uint8Array(await thumbnail.arrayBuffer())];
+}
+
 const optionsOf = ({ contents: { header } }: KeptIndexFile): OpenOptions => {
   const { dim, metric, storage, patches, model } = header;
   return { dim, metric, storage, patches, model, device: 'cpu' };
@@ -44,6 +50,9 @@ describe.each(Object.entries(files))('%s', (_, file) => {
       expect(found?.type, id).toBe(thumbnail?.type);
       if (thumbnail) expect(new Uint8Array(await found!.arrayBuffer())).toEqual(bytesOf(thumbnail.base64));
     }
+    const copy = await EmbeddingIndex.import(await index.export(), { device: 'cpu' });
+    for (const { id } of contents.items)
+      expect(await contentOf(copy, id)).toEqual(await contentOf(index, id));
     const [first] = contents.items;
     const vector = index.vector(first!.id);
     await index.add('new', new Float32Array(dim).fill(1), { new: true });

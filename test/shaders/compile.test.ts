@@ -8,9 +8,12 @@ import {
   type Access,
   type Kernel,
   type KernelVariant,
+  type RenderKernel,
 } from '../../src/gpu/kernels/kernel.ts';
 import { weightHelpers } from '../../src/gpu/kernels/kernels.ts';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
+import { compileRender } from '../../src/gpu/renderPipelines.ts';
+import { DRAW_FORMATS } from '../../src/tasks/drawTarget.ts';
 import { forReflection, kernels, labelOf, shaderFiles, shaderText, variants } from './catalogue.ts';
 
 // Dawn's null backend compiles shaders as Chrome does but executes nothing, so these tests only compile.
@@ -28,6 +31,8 @@ afterAll(() => {
 const byKernel = new Map<Kernel, KernelVariant[]>(kernels.map((kernel) => [kernel, []]));
 for (const variant of variants()) byKernel.get(variant.kernel)?.push(variant);
 
+const isRender = (kernel: Kernel): kernel is RenderKernel => 'vertexEntryPoint' in kernel;
+
 test('the table of kernels is found', () => {
   expect(kernels.length).toBeGreaterThanOrEqual(13);
   expect(new Set(kernels.map(labelOf)).size).toBe(kernels.length);
@@ -40,7 +45,9 @@ test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))(
       const module = device.createShaderModule({ code: assemble(variant, weightHelpers) });
       const { messages } = await module.getCompilationInfo();
       expect(messages.map(({ type, lineNum, message }) => `${type} ${lineNum}: ${message}`)).toEqual([]);
-      await pipelines.compile(variant);
+      if (isRender(kernel))
+        for (const format of DRAW_FORMATS) await compileRender(device, 'the null backend', kernel, format);
+      else await pipelines.compile(variant);
     }
   },
 );
@@ -128,11 +135,13 @@ describe('shaders/', () => {
   test('every entry point is in the table', () => {
     for (const file of shaderFiles()) {
       const entryPoints = [
-        ...shaderText(file).matchAll(/@compute\s+@workgroup_size\([^)]*\)\s*fn (\w+)/g),
+        ...shaderText(file).matchAll(/(?:@compute\s+@workgroup_size\([^)]*\)|@fragment|@vertex)\s*fn (\w+)/g),
       ].map(([, name]) => name);
       const listed = kernels
         .filter(({ name }) => `${name}.wgsl` === file)
-        .map(({ entryPoint }) => entryPoint);
+        .flatMap((kernel) =>
+          isRender(kernel) ? [kernel.entryPoint, kernel.vertexEntryPoint] : kernel.entryPoint,
+        );
       expect(entryPoints.sort(), file).toEqual(listed.sort());
     }
   });

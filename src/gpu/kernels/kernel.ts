@@ -29,6 +29,12 @@ export interface Kernel {
   readonly subgroups: boolean;
 }
 
+/** A shader that draws: `entryPoint` is the fragment shader, and the bindings are those of the fragment shader. */
+export interface RenderKernel extends Kernel {
+  /** Name of the vertex shader's entry point. It draws three vertices without a vertex buffer. */
+  readonly vertexEntryPoint: string;
+}
+
 /** Name of a kernel in messages and tables, such as `layer_norm` or `linear_narrow.linear_gelu`. */
 export const kernelName = ({ name, entryPoint }: Pick<Kernel, 'name' | 'entryPoint'>): string =>
   name === entryPoint ? name : `${name}.${entryPoint}`;

@@ -19,7 +19,7 @@ import {
   type IngestOptions,
   type IngestReport,
 } from './options.js';
-import { Rate, type Counts, type IngestPhase, type IngestProgress } from './progress.js';
+import { Rate, Reporter, type Counts, type IngestPhase, type IngestProgress } from './progress.js';
 import { Queue } from './queue.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
 import { claimFolders, recordRun } from './state.js';
@@ -28,8 +28,6 @@ import { folderOf } from './walk.js';
 
 /** Minimum time in ms between two writes of the ingest's progress to the index (`recordRun`). */
 const RECORD_EVERY_MS = 2000;
-/** Minimum time in ms between two calls of `onProgress`. */
-const REPORT_EVERY_MS = 100;
 /** Maximum number of results that wait for a commit, as a multiple of the batch size. */
 const MOST_UNCOMMITTED = 4;
 
@@ -93,7 +91,7 @@ export class Ingest {
   /** Resolves the promise `#changed`, for which the loops of the ingest wait. */
   #wake: () => void = () => undefined;
   #changed = new Promise<void>((resolve) => (this.#wake = resolve));
-  #reportedMs = -Infinity;
+  readonly #reporter: Reporter;
   #recordedMs = -Infinity;
 
   /**
@@ -106,6 +104,10 @@ export class Ingest {
     this.#options = options;
     checkIngestOptions(options);
     const roots = rootsOf(source);
+    this.#reporter = new Reporter(
+      () => options.onProgress?.(this.progress),
+      (error) => this.abort(error),
+    );
     const { signal } = options;
     const own = this.#controller.signal;
     this.#queue = new Queue(index, options.under, {
@@ -122,7 +124,10 @@ export class Ingest {
         while (this.#phase === 'paused' && !this.#controller.signal.aborted) await this.#changed;
         return !this.#isOver;
       },
-      onChange: () => this.#notify(),
+      onChange: () => {
+        this.#notify();
+        this.#reporter.soon(); // the end of the walk is such a change
+      },
       untilChange: () => this.#changed,
     });
     const abort = (): void => this.abort(signal?.reason);
@@ -220,8 +225,8 @@ export class Ingest {
   }
 
   /**
-   * Adds the thumbnail of a file that has not changed since it was ingested. The items of an imported index
-   * have no thumbnails.
+   * Adds the thumbnail of a file that has not changed since it was ingested. The items of an index that was
+   * imported from a file without thumbnails have none.
    */
   async #addThumbnail(id: string, file: File): Promise<void> {
     const { thumbnailPx = THUMBNAIL_PX } = this.#options;
@@ -348,7 +353,7 @@ export class Ingest {
     for (const { id, error } of refused) this.#fail(id, error);
     this.#rate.count(items.length);
     this.#notify();
-    this.#report();
+    this.#reporter.report();
     if (performance.now() - this.#recordedMs > RECORD_EVERY_MS) await this.#recordRun(roots, false);
   }
 
@@ -371,7 +376,7 @@ export class Ingest {
 
   #countOne(what: keyof Counts): void {
     this.#counts[what] += 1;
-    this.#report();
+    this.#reporter.report();
   }
 
   /** True once an error or an abort has ended the ingest. */
@@ -400,20 +405,12 @@ export class Ingest {
 
   #enter(phase: IngestPhase): void {
     this.#phase = phase;
-    this.#reportedMs = -Infinity;
     this.#notify(); // before onProgress, so that the loops wake even if onProgress throws
     try {
-      this.#report();
+      this.#reporter.report(true);
     } catch (error) {
       // After a failure or an abort, the caller gets the error that ended the ingest, not this error.
       if (phase !== 'failed' && phase !== 'aborted') throw error;
     }
-  }
-
-  #report(): void {
-    const now = performance.now();
-    if (now - this.#reportedMs < REPORT_EVERY_MS) return;
-    this.#reportedMs = now;
-    this.#options.onProgress?.(this.progress);
   }
 }

@@ -1,4 +1,4 @@
-/** Progress of an ingest: phase, counts, speed, remaining time. */
+/** Progress of an ingest: phase, counts, speed, remaining time, and when it is reported. */
 
 /**
  * Phase of an ingest. After `failed` and `aborted`, all committed images stay in the index, and an ingest of
@@ -80,5 +80,50 @@ export class Rate {
   #mark(): void {
     this.#marks.push({ ms: (this.#stoppedAt ?? performance.now()) - this.#stoppedMs, done: this.#done });
     if (this.#marks.length > WINDOW) this.#marks.shift();
+  }
+}
+
+/** Minimum time in ms between two reports. */
+const REPORT_EVERY_MS = 100;
+
+/**
+ * Reports the progress of an ingest, at most ten times a second. A change that comes too early is reported
+ * later, so that the caller always learns the latest counts.
+ */
+export class Reporter {
+  readonly #tell: () => void;
+  readonly #onError: (error: unknown) => void;
+  #reportedMs = -Infinity;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * @param tell reports the progress
+   * @param onError receives what `tell` throws in a delayed report; other reports throw it themselves
+   */
+  constructor(tell: () => void, onError: (error: unknown) => void) {
+    this.#tell = tell;
+    this.#onError = onError;
+  }
+
+  /** Reports now, or later if the last report was less than 100 ms ago and `atOnce` is false. */
+  report(atOnce = false): void {
+    const waitMs = this.#reportedMs + REPORT_EVERY_MS - performance.now();
+    if (waitMs > 0 && !atOnce) return this.soon(waitMs + 1);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#reportedMs = performance.now();
+    this.#tell();
+  }
+
+  /** Reports after this time. */
+  soon(ms = 0): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      try {
+        this.report();
+      } catch (error) {
+        this.#onError(error);
+      }
+    }, ms);
   }
 }

@@ -94,6 +94,9 @@ test('all files are counted before the first image is done, and progress increas
   model.before = async () => {
     await pause(120);
     counted ??= run.progress.images;
+    // The caller is told the whole count while the first image is computed, although nothing has been added.
+    if (run.progress.added === 0)
+      await vi.waitFor(() => expect(told.at(-1)).toMatchObject({ images: 24, walking: false, added: 0 }));
   };
   await run.finished;
   expect(counted).toBe(24);

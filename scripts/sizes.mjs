@@ -1,0 +1,113 @@
+// Download sizes of pages that use the built library: bundled with tree shaking, minified and gzipped.
+//
+//   node scripts/sizes.mjs                              prints the sizes of dist/ as JSON, in bytes
+//   node scripts/sizes.mjs --compare BEFORE AFTER       prints a Markdown table of two such files
+//
+// test/size.e2e.test.ts compares the same sizes with their limits.
+import {
+  copyFileSync,
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { build } from 'vite';
+
+/** Imports whose sizes are measured: [names, entry]. */
+export const IMPORTS = [
+  ['DINOv2', 'index'],
+  ['DINOv2, PCA', 'index'],
+  ['cosineSimilarity', 'index'],
+  ['checkSupport', 'index'],
+  ['parseSafetensors, encodeSafetensors', 'safetensors'],
+  ['DINOv2, Features, PCA', 'worker'],
+  ['EmbeddingIndex, ingest', 'search'],
+];
+
+/** The lazy parts that a published model from a URL needs until the first features of a JPEG. */
+export const FIRST_FEATURES = ['engine', 'selfTest', 'imageHeader', 'jpeg'];
+
+/** A page's script that uses `names` of an entry. */
+export const use = (names, entry) =>
+  `import { ${names} } from './dist/${entry}.js'; globalThis.used = [${names}];`;
+
+/**
+ * Bundles a page with this script. Returns its chunks by file name.
+ * @param {string} folder holds dist/ and package.json, which lists the files with side effects
+ * @param {string} script
+ */
+export async function bundle(folder, script) {
+  const input = join(folder, 'page.js');
+  writeFileSync(input, script);
+  const made = await build({
+    root: folder,
+    configFile: false,
+    logLevel: 'error',
+    build: { write: false, target: 'es2023', modulePreload: false, rolldownOptions: { input } },
+  });
+  const outputs = [made].flat().flatMap((each) => ('output' in each ? each.output : []));
+  return new Map(outputs.filter(({ type }) => type === 'chunk').map((file) => [file.fileName, file]));
+}
+
+/**
+ * Returns the gzipped bytes of the entry, of the lazy chunks with these names, and of all their imports.
+ * @param {Awaited<ReturnType<typeof bundle>>} chunks
+ * @param {readonly string[]} lazy
+ */
+export function bytesOf(chunks, lazy = []) {
+  const found = new Set();
+  const add = (file) => {
+    if (found.has(file)) return;
+    found.add(file);
+    for (const each of chunks.get(file).imports) add(each);
+  };
+  const names = [...chunks.values()].map(({ name }) => name);
+  const missing = lazy.filter((name) => !names.includes(name));
+  if (missing.length > 0)
+    throw new Error(`There is no chunk ${missing.join(', ')}. The chunks are ${names.join(', ')}.`);
+  for (const [file, { name, isEntry }] of chunks) if (isEntry || lazy.includes(name)) add(file);
+  return [...found].reduce((sum, file) => sum + gzipSync(chunks.get(file).code, { level: 9 }).length, 0);
+}
+
+async function measure() {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const folder = mkdtempSync(join(tmpdir(), 'sizes-'));
+  try {
+    cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+    copyFileSync(join(root, 'package.json'), join(folder, 'package.json'));
+    const sizes = {};
+    for (const [names, entry] of IMPORTS)
+      sizes[`import { ${names} } from '${entry}'`] = bytesOf(await bundle(folder, use(names, entry)));
+    const page = await bundle(folder, use('DINOv2', 'index'));
+    return { ...sizes, 'until the first features': bytesOf(page, FIRST_FEATURES) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function table(before, after) {
+  const kilobytes = (bytes) => (bytes === undefined ? '–' : (bytes / 1000).toFixed(1));
+  const rows = [...new Set([...Object.keys(before), ...Object.keys(after)])].map((what) => {
+    const change = (after[what] ?? 0) - (before[what] ?? 0);
+    return `| ${what} | ${kilobytes(before[what])} | ${kilobytes(after[what])} | ${change > 0 ? '+' : ''}${change} |`;
+  });
+  return ['| gzipped | before, kB | after, kB | bytes |', '| --- | --: | --: | --: |', ...rows].join('\n');
+}
+
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const [option, ...files] = process.argv.slice(2);
+  if (option === undefined) {
+    console.log(JSON.stringify(await measure(), undefined, 2));
+  } else if (option === '--compare' && files.length === 2) {
+    console.log(table(...files.map((file) => JSON.parse(readFileSync(file, 'utf8')))));
+  } else {
+    console.error('usage: node scripts/sizes.mjs [--compare BEFORE AFTER]');
+    process.exitCode = 2;
+  }
+}
