@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 import { plainShaders, webAssembly } from './scripts/text-plugins.mjs';
 import { demoBuild, demoPage, offline } from './scripts/vite/demo.ts';
 import { libraryBuild, threadUrl } from './scripts/vite/library.ts';
+import { shell } from './scripts/vite/shell.ts';
 import { adaptersFolder, tests } from './scripts/vite/tests.ts';
 
 const testing = process.env['VITEST'] !== undefined;
@@ -15,6 +16,7 @@ export default defineConfig(({ mode }) => {
       shaders,
       webAssembly,
       demoPage,
+      shell,
       offline,
       ...(testing ? [adaptersFolder] : []),
       ...(mode === 'library' ? [threadUrl] : []),

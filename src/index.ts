@@ -67,6 +67,15 @@ export {
   type PlacementOptions,
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
+export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export {
+  PatchSegmenter,
+  type SegmenterFitOptions,
+  type SegmenterJSON,
+  type SegmenterMapOptions,
+  type SegmenterPoint,
+} from './tasks/segmentation.js';
+export { type SegmenterModel } from './tasks/segmenterModel.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

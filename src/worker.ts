@@ -1,11 +1,13 @@
 export {
   DINOv2,
   Features,
+  GpuPatchMap,
   ImageClassifier,
   type FeatureGroup,
   type WorkerLoadOptions,
 } from './worker/classes.js';
 export { PCA } from './worker/pca.js';
+export { PatchSegmenter } from './worker/segmenter.js';
 export { Profile } from './gpu/measure/profile.js';
 export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/functions.js';
 export { type WorkerOptions } from './worker/start.js';

@@ -23,6 +23,8 @@ import type {
   PixelOptions,
   PixelSize,
   PretrainedOptions,
+  SegmenterFitOptions,
+  SegmenterMapOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -63,6 +65,8 @@ type AllNames = KeysOf<
   | PcaDrawOptions
   | PatchSimilarityOptions
   | PatchMapColorOptions
+  | SegmenterFitOptions
+  | SegmenterMapOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

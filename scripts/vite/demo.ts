@@ -1,9 +1,17 @@
 /** Vite configuration of the demo: its pages, its service worker and the dev server. */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { BuildEnvironmentOptions, Plugin } from 'vite';
+import { pages } from './shell.ts';
+
+/** The pages of the demo, as paths in the repository. */
+const pagePaths = Object.values(pages)
+  .map((folder) => `demo/${folder}`)
+  .filter((path) => existsSync(fileURLToPath(new URL(`../../${path}index.html`, import.meta.url))));
 
 /** Build options of the demo and of the benchmark page. */
 export const demoBuild: BuildEnvironmentOptions = {
@@ -11,7 +19,12 @@ export const demoBuild: BuildEnvironmentOptions = {
   outDir: 'dist-demo',
   assetsDir: 'demo/assets', // a service worker serves only files beneath its own folder
   assetsInlineLimit: 0,
-  rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] },
+  rolldownOptions: { input: [...pagePaths, 'bench/'].map((path) => `${path}index.html`) },
+};
+
+const nameOf = (path: string): string => {
+  const page = Object.entries(pages).find(([, folder]) => `demo/${folder}` === path)?.[0] ?? 'benchmark';
+  return `${page[0]!.toUpperCase()}${page.slice(1)}`;
 };
 
 /**
@@ -25,7 +38,9 @@ export const demoPage: Plugin = {
     server.printUrls = () => {
       print();
       const [url] = server.resolvedUrls?.local ?? [];
-      if (url) server.config.logger.info(`  ➜  Demo:    ${new URL('demo/', url).href}`);
+      if (!url) return;
+      for (const path of [...pagePaths, 'bench/'])
+        server.config.logger.info(`  ➜  ${nameOf(path).padEnd(9)}${new URL(path, url).href}`);
     };
   },
   configurePreviewServer: ({ middlewares }) => void middlewares.use(toDemo),

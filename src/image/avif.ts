@@ -66,9 +66,12 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   return { pieces: [bytes], orientation };
 }
 
+/** Most boxes that are read. Files have fewer than a hundred in one place. */
+const MOST_BOXES = 4096;
+
 function boxesIn(view: DataView, from: number, to: number): Box[] {
   const boxes: Box[] = [];
-  for (let at = from; at + 8 <= to;) {
+  for (let at = from; at + 8 <= to && boxes.length < MOST_BOXES;) {
     let [size, begin] = [view.getUint32(at), at + 8];
     if (size === 1 && at + 16 <= to) [size, begin] = [Number(view.getBigUint64(at + 8)), at + 16];
     const end = size === 0 ? to : at + size;

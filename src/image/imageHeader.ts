@@ -25,8 +25,10 @@ export interface ImageHeader {
 export const decodedBytes = (header: ImageHeader | undefined): number =>
   header ? header.width * header.height * (header.bytesPerPixel ?? 4) : 0;
 
-/** Limit on the JPEG markers or GIF blocks that are read, so that reading a header stays fast. */
+/** Limit on the JPEG markers, PNG chunks or GIF blocks that are read, so that reading a header stays fast. */
 const MOST_BLOCKS = 2 ** 16;
+/** Number of bytes that are searched of an AVIF's box `meta`. Files have a few thousand there. */
+const MOST_META = 2 ** 20;
 
 /**
  * Reads the header of an image file. Returns undefined if the format is unknown, or if `bytes` end before the
@@ -122,7 +124,7 @@ function ofPng(view: DataView): ImageHeader {
   const [width, height] = [view.getUint32(16), view.getUint32(20)];
   const found = new Map<string, boolean>();
   let hasAlpha = (view.getUint8(25) & 4) !== 0; // the alpha bit of the colour type
-  for (let at = 8; ; at += 12 + view.getUint32(at)) {
+  for (let at = 8, seen = 0; seen < MOST_BLOCKS; at += 12 + view.getUint32(at), seen++) {
     const [kind, content] = [text(view, at + 4, 4), at + 8];
     if (kind === 'IDAT') break;
     if (kind === 'tRNS') hasAlpha = true;
@@ -180,7 +182,7 @@ function ofBmp(view: DataView): ImageHeader {
     };
   const space = headerBytes >= 108 ? text(view, 70, 4) : 'BGRs';
   return {
-    width: view.getInt32(18, true),
+    width: view.getUint32(18, true),
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated RGB, or an embedded profile
     hasAlpha: view.getUint16(28, true) === 32, // only pixels of 32 bits may have alpha
@@ -198,7 +200,7 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
     const size = view.getUint32(at);
     if (size < 8) return undefined; // a size of 0 or 1 (to the end, or 64-bit) means media data, not `meta`
     if (text(view, at + 4, 4) !== 'meta') continue;
-    const meta = text(view, at, size);
+    const meta = text(view, at, Math.min(size, MOST_META));
     let [width, height] = [0, 0];
     // If the image is a grid of tiles, the file also holds the size of the tiles. The largest size is that of
     // the image.

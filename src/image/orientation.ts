@@ -102,7 +102,7 @@ function numberAt(view: DataView, at: number, type: number, little: boolean): nu
  * `tiff:Orientation`.
  */
 export function orientationOfXmp(xmp: Uint8Array): number | undefined {
-  const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(latin1(xmp)) ?? [];
+  const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(new TextDecoder('latin1').decode(xmp)) ?? [];
   if (digit === undefined) return undefined;
   return digit >= '1' && digit <= '8' ? Number(digit) : 1;
 }

@@ -7,11 +7,11 @@
 import { ImageError, OptionError } from '../errors.js';
 import { untilAborted } from '../platform/abort.js';
 import type { Gpu } from '../gpu/device.js';
-import { hasPaths, nodeModule } from '../platform/node.js';
 import { kindOf } from '../optionObject.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
+import { fetchImage, nameOfUrl } from './fetchImage.js';
 import type { Canvas } from './pixels.js';
 
 /** Decoded pixels in memory, for example from a decoder in Node. */
@@ -195,70 +195,14 @@ export function keepsItsPixels(source: ImageSource): boolean {
 const nameOf = (blob: Blob): string =>
   'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';
 
-/** Shortens a URL for error messages. Query and fragment are removed, because they may contain secrets. */
-function nameOfUrl(url: string): string {
-  const plain = url.startsWith('data:') ? url : url.replace(/[?#].*$/s, '');
-  return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
-}
-
 async function decodeUrl(
   gpu: Gpu,
   source: string | URL,
   orientation: Orientation,
   signal: AbortSignal | undefined,
 ): Promise<DecodedImage> {
-  const url = String(source);
-  if (hasPaths() && !/^(https?|data|blob):/i.test(url))
-    return decodeBlob(gpu, await readPath(url, signal), url, orientation, signal);
-  const name = nameOfUrl(url);
-  let blob: Blob;
-  try {
-    const response = await fetch(url, { signal: signal ?? null });
-    if (!response.ok) {
-      await response.body?.cancel();
-      throw new ImageError(
-        'IMAGE_FETCH',
-        `${name}: the request failed with HTTP status ${response.status}. Check the URL.`,
-      );
-    }
-    blob = await response.blob();
-  } catch (cause) {
-    signal?.throwIfAborted();
-    if (cause instanceof ImageError) throw cause;
-    const what = hasPaths()
-      ? 'Check the URL and the network'
-      : 'Check the URL and the network. A server of another origin must allow this page to read the image (CORS)';
-    throw new ImageError('IMAGE_FETCH', `${name}: the request failed (${String(cause)}). ${what}.`, {
-      cause,
-    });
-  }
+  const { blob, name } = await fetchImage(String(source), signal);
   return decodeBlob(gpu, blob, name, orientation, signal);
-}
-
-/**
- * Reads a local file in Node, by path or `file:` URL.
- *
- * @throws ImageError IMAGE_FETCH, if the file cannot be read
- */
-async function readPath(path: string, signal: AbortSignal | undefined): Promise<Blob> {
-  const { readFile } = nodeModule('node:fs/promises') as {
-    readFile(path: string | URL, options: { signal?: AbortSignal }): Promise<Uint8Array<ArrayBuffer>>;
-  };
-  try {
-    return new Blob([
-      await readFile(/^file:/i.test(path) ? new URL(path) : path, signal === undefined ? {} : { signal }),
-    ]);
-  } catch (cause) {
-    signal?.throwIfAborted();
-    const { code } = cause as { readonly code?: unknown };
-    const found =
-      code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : String(cause);
-    throw new ImageError(
-      'IMAGE_FETCH',
-      `${path}: the file cannot be read: ${found}. Check the path. A relative path starts at the program's working directory.`,
-      { cause },
-    );
-  }
 }
 
 async function decodeBlob(

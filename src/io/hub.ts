@@ -1,5 +1,6 @@
 /** Finds the folder of a checkpoint, given an id on the Hugging Face hub or a URL. */
 import { SourceError } from '../errors.js';
+import { withoutSecrets } from './url.js';
 
 /** Options for checkpoints on the Hugging Face hub. */
 export interface HubOptions {
@@ -102,12 +103,7 @@ function decoded(segment: string): string {
   }
 }
 
-/** Shortens an address for error messages. The query and the user name are left out: they may be secrets. */
-const shown = (address: string | URL): string =>
-  String(address)
-    .replace(/[?#].*/s, '')
-    .replace(/^([\w+.-]+:)?\/\/[^/]*@/, '$1//')
-    .slice(0, 200);
+const shown = (address: string | URL): string => withoutSecrets(address).slice(0, 200);
 
 function withSlash(folder: string | URL): string {
   const text = String(folder);

@@ -13,11 +13,7 @@ export function resolveUrl(source: string | URL): URL {
       base === undefined
         ? 'Outside a page there is no base for a relative URL: pass an absolute URL, or the bytes.'
         : 'Check the address.';
-    const found = JSON.stringify(
-      String(source)
-        .replace(/[?#].*/s, '')
-        .slice(0, 200),
-    );
+    const found = JSON.stringify(withoutSecrets(source).slice(0, 200));
     throw new SourceError('SOURCE_URL', `source: expected a URL, found ${found}. ${advice}`, { cause });
   }
   if (url.protocol !== 'https:' && url.protocol !== 'http:' && url.protocol !== 'blob:') {
@@ -35,6 +31,15 @@ export function resolveUrl(source: string | URL): URL {
   }
   return url;
 }
+
+/**
+ * Shortens an address for error messages, also if it is no valid URL. The query, the fragment, the user name
+ * and the password are left out, because they may be secrets.
+ */
+export const withoutSecrets = (address: string | URL): string =>
+  String(address)
+    .replace(/[?#].*/s, '')
+    .replace(/^([\w+.-]+:)?\/\/[^/]*@/, '$1//');
 
 /**
  * Returns a URL for error messages, which may end up in logs. The query is left out, because the query of a

@@ -15,6 +15,8 @@ import type { ClassifierModel, ImageClassifier as PageClassifier } from '../task
 import type { Embedded } from '../tasks/embedAll.js';
 import type { LiveVideo } from '../tasks/live.js';
 import type { LiveSource } from '../tasks/liveSource.js';
+import type { GpuPatchMap as PageGpuPatchMap } from '../tasks/gpuPatchMap.js';
+import { PatchMap } from '../tasks/patchMap.js';
 import type { PCA as PagePCA } from '../tasks/pca.js';
 import type { PatchFeatures } from '../tasks/patchMatrix.js';
 import { Call } from './call.js';
@@ -56,13 +58,15 @@ type Swap<Type, PCA> =
         ? ImageClassifier
         : Type extends ClassifierModel
           ? DINOv2
-          : Type extends PatchFeatures
-            ? Features
-            : Type extends readonly PatchFeatures[]
-              ? readonly Features[]
-              : Type extends PageFeatureGroup[]
-                ? FeatureGroup[]
-                : Type;
+          : Type extends PageGpuPatchMap
+            ? GpuPatchMap
+            : Type extends PatchFeatures
+              ? Features
+              : Type extends readonly PatchFeatures[]
+                ? readonly Features[]
+                : Type extends PageFeatureGroup[]
+                  ? FeatureGroup[]
+                  : Type;
 
 /**
  * The members of a class that `Names` lists, with their documentation. In their types, the classes of
@@ -102,6 +106,18 @@ export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   getIntermediateLayers: [value, options],
   attention: [value, options],
 });
+
+/** A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer` and `gpu`. */
+export interface GpuPatchMap extends Handle, Omit<PageGpuPatchMap, 'buffer' | 'gpu' | 'lease'> {}
+/** A map in the worker, as methods of other classes return it. */
+export const GpuPatchMap: PublicClass<GpuPatchMap> = remote<GpuPatchMap>(OwnedHandle, { read: [] });
+
+/** Restores a map in memory. */
+class ReceivedPatchMap {
+  constructor({ rows, cols, values }: PatchMap) {
+    return new PatchMap(rows, cols, values);
+  }
+}
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
@@ -212,4 +228,11 @@ export const DINOv2: PublicClass<DINOv2> & Loaders = Object.assign(RemoteModel, 
 });
 
 // One statement for all classes, so that a bundler does not drop a class of which the page uses no export.
-Object.assign(classes, { DINOv2, Features, ImageClassifier, Profile });
+Object.assign(classes, {
+  DINOv2,
+  Features,
+  GpuPatchMap,
+  ImageClassifier,
+  PatchMap: ReceivedPatchMap,
+  Profile,
+});

@@ -5,8 +5,11 @@ import {
   DeviceError,
   DINOv2,
   Features,
+  GpuPatchMap,
   ImageClassifier,
   listCached,
+  PatchMap,
+  PatchSegmenter,
   PCA,
   Profile,
   removeCached,
@@ -22,6 +25,7 @@ export const classes: Readonly<Record<string, object>> = {
   DINOv2,
   ImageClassifier,
   PCA,
+  PatchSegmenter,
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
@@ -40,6 +44,7 @@ interface ObjectOf {
   readonly DINOv2: DINOv2;
   readonly Features: Features;
   readonly ImageClassifier: ImageClassifier;
+  readonly GpuPatchMap: GpuPatchMap;
 }
 
 /**
@@ -72,9 +77,17 @@ const REMOTE_CLASSES = {
     ['labels', 'numClasses', 'blocks', 'problemType', 'scoreFunction', 'layers'],
     'The model of this classifier is disposed. Load it again.',
   ],
+  GpuPatchMap: [
+    GpuPatchMap,
+    ['rows', 'cols'],
+    'This map is disposed. Read it before dispose(), or compute it again.',
+  ],
 } as const satisfies {
   readonly [Kind in ObjectKind]: readonly [unknown, readonly (keyof ObjectOf[Kind])[], string];
 };
+
+/** Classes whose objects are plain data, of which the page gets a copy. */
+const DATA_CLASSES = { PCA, Profile, PatchMap, PatchSegmenter } as const;
 
 const objects = new Map<number, object>();
 let lastId = 0;
@@ -107,10 +120,12 @@ export function sendResult(result: unknown, transfer: Set<Transferable>): unknow
         objects.set(++lastId, each);
         return { [KIND]: kind as ObjectKind, id: lastId, state: state(each, names) } satisfies SentResult;
       }
-    if (each instanceof PCA || each instanceof Profile) {
-      const kind = each instanceof PCA ? 'PCA' : 'Profile';
-      return { [KIND]: kind, state: state(each, Object.keys(each)), text: String(each) } satisfies SentResult;
-    }
+    for (const [kind, Class] of Object.entries(DATA_CLASSES))
+      if (each instanceof Class) {
+        const named = kind as keyof typeof DATA_CLASSES;
+        const sent = { [KIND]: named, state: state(each, Object.keys(each)), text: String(each) };
+        return sent satisfies SentResult;
+      }
     return each instanceof Error ? sendError(each) : each;
   };
   return convert(result, stand);

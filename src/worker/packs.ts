@@ -15,7 +15,7 @@ export type Pack = (value: never, call: Call) => unknown;
 /**
  * Sends a call to the worker. Unless an image must be prepared first, the message is sent before this
  * function returns, because the caller may dispose of the target right after the call.
- * @param target a handle, or a stand-in (see protocol.ts) for a class or a PCA
+ * @param target a handle, or a stand-in (see protocol.ts) for a class, a PCA or a segmenter
  */
 export async function send(
   call: Call,

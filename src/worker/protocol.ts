@@ -3,18 +3,19 @@
  * a plain object from which the receiver restores the value.
  */
 import type { PcaJSON } from '../tasks/pcaBasis.js';
+import type { SegmenterJSON } from '../tasks/segmenterModel.js';
 
 /**
  * Version of the message format. Increase it with every change of the format, so that a page and a worker of
  * different versions reject each other.
  */
-export const PROTOCOL = 6;
+export const PROTOCOL = 7;
 
 /** The key that marks an object as a stand-in. The value under this key is the kind of stand-in. */
 export const KIND = 'dinov2-webgpu';
 
 /** Classes whose objects stay in the worker. */
-export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier';
+export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier' | 'GpuPatchMap';
 
 /** An error thrown in the page, described for the worker. */
 export interface PageErrorData {
@@ -78,6 +79,7 @@ export type SentValue =
   /** A class of the library, for its static methods; or `functions`, for functions without a class. */
   | { readonly [KIND]: 'class'; readonly name: string }
   | { readonly [KIND]: 'PCA'; readonly json: PcaJSON }
+  | { readonly [KIND]: 'PatchSegmenter'; readonly json: SegmenterJSON }
   /** The options of a call, without the option `signal`. The worker adds the signal of the call. */
   | { readonly [KIND]: 'options'; readonly options: object }
   /**
@@ -92,7 +94,11 @@ export type SentValue =
 /** Stand-ins in results and errors of a call. */
 export type SentResult =
   | { readonly [KIND]: ObjectKind; readonly id: number; readonly state: object }
-  | { readonly [KIND]: 'PCA' | 'Profile'; readonly state: object; readonly text: string }
+  | {
+      readonly [KIND]: 'PCA' | 'Profile' | 'PatchMap' | 'PatchSegmenter';
+      readonly state: object;
+      readonly text: string;
+    }
   /** An error of the page that the worker sends back, by its index in the call's list of errors. */
   | { readonly [KIND]: 'thrown'; readonly index: number }
   | SentError;
@@ -110,7 +116,7 @@ export interface SentResponse {
 export interface CallMessage {
   readonly kind: 'call';
   readonly id: number;
-  /** The object, class or PCA whose method is called, as a stand-in. */
+  /** The object, class, PCA or segmenter whose method is called, as a stand-in. */
   readonly target: unknown;
   /** Name of the method or getter of the target that is called. */
   readonly method: string;

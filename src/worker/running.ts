@@ -2,7 +2,7 @@
  * Provides the worker's side of a call: the received arguments, and the functions of the page that the call
  * may run.
  */
-import { PCA, type ImageSource } from '../index.js';
+import { PatchSegmenter, PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
 import { arrive, close } from './arrivals.js';
 import { classes, objectOf } from './objects.js';
@@ -83,6 +83,8 @@ export class RunningCall {
         return classes[sent.name];
       case 'PCA':
         return PCA.fromJSON(sent.json);
+      case 'PatchSegmenter':
+        return PatchSegmenter.fromJSON(sent.json);
       case 'options':
         return { ...(this.receive(sent.options) as object), signal: this.#abort.signal };
       case 'function':

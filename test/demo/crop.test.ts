@@ -1,6 +1,6 @@
 /** The crop shown in the demo equals the crop that the library computes. */
 import { describe, expect, it } from 'vitest';
-import { cropOf, gridOf } from '../../demo/crop.js';
+import { cropOf, gridOf } from '../../demo/shared/crop.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
 import { planOf } from '../image/plan.js';
 

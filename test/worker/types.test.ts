@@ -69,6 +69,20 @@ test('ImageClassifier and PCA', () => {
   expectTypeOf<Parameters<InWorker.PCA['rgb']>[1]>().toEqualTypeOf<Parameters<Page.PCA['rgb']>[1]>();
 });
 
+test('PatchSegmenter and GpuPatchMap', () => {
+  expectTypeOf<keyof InWorker.PatchSegmenter>().toEqualTypeOf<keyof Page.PatchSegmenter>();
+  expectTypeOf<Public<Omit<InWorker.PatchSegmenter, 'map'>>>().toExtend<
+    Omit<Public<Page.PatchSegmenter>, 'map'>
+  >();
+  expectTypeOf<ReturnType<InWorker.PatchSegmenter['map']>>().toEqualTypeOf<Promise<InWorker.GpuPatchMap>>();
+  expectTypeOf<Parameters<(typeof InWorker.PatchSegmenter)['fit']>[1]>().toEqualTypeOf<
+    Parameters<(typeof Page.PatchSegmenter)['fit']>[1]
+  >();
+  expectTypeOf<Exclude<keyof Page.GpuPatchMap, keyof InWorker.GpuPatchMap>>().toEqualTypeOf<
+    'buffer' | 'gpu' | 'lease'
+  >();
+});
+
 test('options of a load: all but a device', () => {
   expectTypeOf<Omit<Page.PretrainedOptions, 'device'>>().toExtend<
     InWorker.WorkerLoadOptions<Page.PretrainedOptions>

@@ -50,6 +50,7 @@ describe('the same as in the page', () => {
       const pixels = Float32Array.from({ length: 2 * 3 * 28 * 42 }, (_, i) => Math.sin(i));
       const results = async ({
         DINOv2,
+        PatchSegmenter,
         PCA,
         cosineSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
@@ -67,6 +68,11 @@ describe('the same as in the page', () => {
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
         await pca.draw(features, canvas);
+        const segmenter = await (PatchSegmenter as unknown as Globals['library']['PatchSegmenter']).fit(
+          [features, features],
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
+        );
+        const segments = await segmenter.map(features);
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -121,6 +127,8 @@ describe('the same as in the page', () => {
           again: await (PCA as unknown as Globals['library']['PCA'])
             .fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>)
             .rgb(features),
+          segmenter: segmenter.toJSON(),
+          segments: await segments.read(),
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
@@ -134,7 +142,7 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        for (const each of [features, forwarded, ...groups.map((group) => group.features), model])
+        for (const each of [segments, features, forwarded, ...groups.map((group) => group.features), model])
           each.dispose();
         return found;
       };

@@ -1,6 +1,6 @@
 /** Computes which part of a picture the model sees, in pixels of the original picture. */
-import type { Preprocessing, ResizeRule } from '../src/index.js';
-import type { InputSize } from './state.js';
+import type { Preprocessing, ResizeRule } from '../../src/index.js';
+import type { InputSize } from './picture.js';
 
 export interface Crop {
   readonly left: number;

@@ -1,6 +1,6 @@
 /** Takes a photograph with the camera. The camera stops when the dialog is closed in any way. */
 import { byId } from './dom.js';
-import { dismiss, showNotice } from './notices.js';
+import { dismiss, showError } from './toasts.js';
 
 export function startCamera(onStill: (still: Blob) => void): void {
   const dialog = byId('camera-dialog', HTMLDialogElement);
@@ -39,8 +39,9 @@ export function startCamera(onStill: (still: Blob) => void): void {
     } catch (error) {
       if (!dialog.open) return stop();
       dialog.close();
-      showNotice(
+      showError(
         'camera',
+        'The camera could not be used.',
         isDenied(error)
           ? new DOMException(
               'The browser denied access. Allow the camera in the address bar, or use a file.',
@@ -59,7 +60,12 @@ export function startCamera(onStill: (still: Blob) => void): void {
     dialog.close();
     const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, 'image/png'));
     if (blob) onStill(blob);
-    else showNotice('camera', new Error('The browser could not encode the still.'));
+    else
+      showError(
+        'camera',
+        'The still could not be taken.',
+        new Error('The browser could not encode the still.'),
+      );
   };
 
   byId('camera', HTMLButtonElement).addEventListener('click', () => void open());

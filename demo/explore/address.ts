@@ -1,0 +1,55 @@
+/** The state of the page in its address, so that a link opens the same picture, tab and patch. */
+import type { PatchPosition } from '../../src/index.js';
+import type { Size } from '../shared/modelChoice.js';
+import type { InputSize } from '../shared/picture.js';
+
+export const tabs = ['pca', 'similarity', 'attention'] as const;
+export type TabName = (typeof tabs)[number];
+
+export interface Address {
+  /** Value of the sample's radio button. */
+  readonly photo?: string | undefined;
+  readonly tab?: TabName | undefined;
+  readonly size?: Size | undefined;
+  readonly input?: InputSize | undefined;
+  /** The chosen patch, counted from 0. */
+  readonly patch?: PatchPosition | undefined;
+  readonly query?: 'cls' | 'patch' | undefined;
+  /** A head counted from 0, or the mean of all heads. */
+  readonly head?: number | 'mean' | undefined;
+}
+
+const among = <T extends string>(text: string | null, all: readonly T[]): T | undefined =>
+  all.find((each) => each === text);
+
+/** Reads the address. What the page does not know is left out. */
+export function readAddress(search = location.search): Address {
+  const given = new URLSearchParams(search);
+  const input = among(given.get('input'), ['crop', '224', '322', '448', '518']);
+  const [, row, col] = /^(\d{1,3}),(\d{1,3})$/.exec(given.get('patch') ?? '') ?? [];
+  const head = /^\d{1,2}$/.exec(given.get('head') ?? '')?.[0];
+  return {
+    photo: given.get('photo') ?? undefined,
+    tab: among(given.get('tab'), tabs),
+    size: among(given.get('size'), ['small', 'base', 'large']),
+    input: input === undefined || input === 'crop' ? input : (Number(input) as InputSize),
+    patch: row === undefined ? undefined : { row: Number(row), col: Number(col) },
+    query: among(given.get('query'), ['cls', 'patch']),
+    head: head === undefined ? undefined : Number(head),
+  };
+}
+
+/** Writes the state into the address, without a new entry in the browser's history. */
+export function writeAddress({ photo, tab, size, input, patch, query, head }: Address): void {
+  const parts = Object.entries({
+    photo,
+    tab,
+    size,
+    input,
+    patch: patch && `${patch.row},${patch.col}`,
+    query: query === 'cls' ? undefined : query,
+    head: head === 'mean' ? undefined : head,
+  }).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]));
+  const search = parts.length > 0 ? `?${parts.join('&').replaceAll('%2C', ',')}` : location.pathname;
+  if (search !== location.search) history.replaceState(history.state, '', search);
+}

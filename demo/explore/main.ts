@@ -1,0 +1,162 @@
+/** Connects the controls of the page with their actions, and starts the page. */
+import { startCamera } from '../shared/camera.js';
+import { byId, choose, chosen } from '../shared/dom.js';
+import { openFilesWith, startFiles } from '../shared/files.js';
+import { choiceOfFiles } from '../shared/modelForm.js';
+import { startModelLine } from '../shared/modelLine.js';
+import { modelName } from '../shared/modelChoice.js';
+import type { InputSize } from '../shared/picture.js';
+import { startShell } from '../shared/shell.js';
+import { showError } from '../shared/toasts.js';
+import { showUnsupported } from '../shared/unsupported.js';
+import { readAddress } from './address.js';
+import { startFrames, toPng } from './frame.js';
+import {
+  change,
+  choices,
+  model,
+  move,
+  pictureName,
+  point,
+  pointedPatch,
+  remember,
+  setFirstPatch,
+  take,
+  whenModel,
+} from './page.js';
+import { isSample, readPhoto } from './photos.js';
+import { showTab, startTabs } from './tabs.js';
+
+const input = byId('input', HTMLSelectElement);
+const head = byId('head', HTMLSelectElement);
+const address = readAddress();
+
+startShell('./');
+startModelLine(model);
+startTabs((tab) => change({ tab }));
+
+const takeOwn = (blob: Blob, name: string): void => void take('own', async () => ({ blob, name }));
+const takeSample = async (): Promise<void> => {
+  await take(chosen('sample'), () => readPhoto(chosen('sample')));
+};
+const takeFiles = startFiles({
+  onPictures: ([first]) => takeOwn(first!, first!.name),
+  onWeights: (checkpoint) => void model.load(choiceOfFiles(checkpoint)),
+});
+openFilesWith(byId('choose-picture', HTMLButtonElement), byId('picture-file', HTMLInputElement), takeFiles);
+startCamera((still) => takeOwn(still, 'camera'));
+byId('samples', HTMLElement).addEventListener('change', () => void takeSample().then(remember));
+
+startFrames({
+  onPoint: point,
+  onChoose(patch) {
+    const { tab, patch: before } = choices;
+    const same = before?.row === patch.row && before.col === patch.col;
+    if (tab === 'attention') change({ patch, query: same && choices.query === 'patch' ? 'cls' : 'patch' });
+    else if (tab === 'similarity') change({ patch: same ? undefined : patch });
+    else change({ tab: 'similarity', patch });
+    showControls();
+  },
+  onMove(down, right) {
+    move(down, right);
+    showControls();
+  },
+  onEnter() {
+    const patch = pointedPatch();
+    if (choices.tab !== 'pca' || !patch) return;
+    change({ tab: 'similarity', patch });
+    showControls();
+  },
+  onEscape: release,
+});
+
+function release(): void {
+  point(undefined);
+  if (choices.tab !== 'pca') change({ patch: undefined, query: 'cls' });
+  showControls();
+}
+
+/** Sets the controls to the state of the page. */
+function showControls(): void {
+  showTab(choices.tab);
+  choose('query', choices.query);
+  input.value = String(choices.input);
+  head.value = String(choices.head);
+  byId('release', HTMLButtonElement).disabled = choices.patch === undefined;
+}
+
+input.addEventListener('change', () =>
+  change({ input: input.value === 'crop' ? 'crop' : (Number(input.value) as InputSize) }),
+);
+head.addEventListener('change', () => change({ head: head.value === 'mean' ? 'mean' : Number(head.value) }));
+for (const radio of document.querySelectorAll<HTMLInputElement>('input[name="query"]'))
+  radio.addEventListener('change', () => change({ query: radio.value === 'cls' ? 'cls' : 'patch' }));
+byId('foreground', HTMLInputElement).addEventListener('change', ({ target }) =>
+  change({ foreground: (target as HTMLInputElement).checked }),
+);
+byId('release', HTMLButtonElement).addEventListener('click', release);
+byId('save', HTMLButtonElement).addEventListener('click', () => void save());
+byId('copy', HTMLButtonElement).addEventListener('click', () => void copy());
+
+whenModel((next) => {
+  const heads = next?.model.config.numHeads ?? 0;
+  head.replaceChildren(
+    new Option(`mean of ${heads}`, 'mean'),
+    ...Array.from({ length: heads }, (_, i) => new Option(`${i + 1} of ${heads}`, String(i))),
+  );
+  showControls();
+});
+
+async function save(): Promise<void> {
+  try {
+    const url = URL.createObjectURL(await toPng());
+    const link = document.createElement('a');
+    const by = model.loaded ? modelName(model.loaded.choice) : '';
+    link.download = `${[pictureName().replace(/\.\w+$/, ''), by, choices.tab]
+      .join('-')
+      .replace(/[^\w-]+/g, '-')
+      .toLowerCase()}.png`;
+    link.href = url;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  } catch (error) {
+    showError('save', 'The picture could not be saved.', error);
+  }
+}
+
+async function copy(): Promise<void> {
+  const [button, text] = [byId('copy', HTMLButtonElement), byId('code', HTMLElement)];
+  try {
+    await navigator.clipboard.writeText(text.textContent ?? '');
+    button.textContent = 'Copied';
+  } catch {
+    getSelection()?.selectAllChildren(text); // the browser denied access to the clipboard
+    button.textContent = 'Selected: copy it with the keyboard';
+  }
+  setTimeout(() => (button.textContent = 'Copy'), 3000);
+}
+
+/** Sets what the address says, and the size of the input, which depends on the speed of the adapter. */
+function applyAddress(software: boolean): void {
+  const { photo, tab, input: size, patch, query, head: which } = address;
+  Object.assign(choices, {
+    tab: tab ?? 'pca',
+    input: size ?? (software ? 'crop' : 518),
+    query: query ?? 'cls',
+    head: which ?? 'mean',
+  });
+  setFirstPatch(patch);
+  if (photo !== undefined && isSample(photo)) choose('sample', photo);
+  showControls();
+}
+
+let started = false;
+model.subscribe(() => {
+  const { support } = model;
+  if (started || !support) return;
+  started = true;
+  if (!support.ok) return showUnsupported(support);
+  applyAddress(support.adapter?.software ?? false);
+  void takeSample().then(showControls);
+});
+await model.start({ size: address.size });

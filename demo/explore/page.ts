@@ -1,0 +1,286 @@
+/**
+ * The state of the page and its actions: computes the features of the picture, and draws what the chosen tab
+ * shows. An action that starts while one of the same kind is running aborts the running one.
+ */
+import { DINOv2, PatchSimilarity, type PatchPosition } from '../../src/index.js';
+import { gridOf } from '../shared/crop.js';
+import { byId, setText } from '../shared/dom.js';
+import { duration } from '../shared/format.js';
+import { Latest } from '../shared/latest.js';
+import { ModelState } from '../shared/model.js';
+import { decode, type InputSize, type Picture } from '../shared/picture.js';
+import { choose } from '../shared/dom.js';
+import type { Loaded } from '../shared/modelChoice.js';
+import { dismiss, showError } from '../shared/toasts.js';
+import { writeAddress, type TabName } from './address.js';
+import { drawAttention, hasAttention, prepareAttention, type AttentionChoice } from './attention.js';
+import { code } from './code.js';
+import { run, warmMs } from './forward.js';
+import { drawPhoto, present, setBusy, setEmpty, type Drawn } from './frame.js';
+import { drawPca, hasPca, preparePca } from './pca.js';
+import { keepOwn } from './photos.js';
+import { middle, within, type Result } from './result.js';
+import { drawSimilarity } from './similarity.js';
+
+/** What the visitor has chosen. */
+export interface Choices {
+  tab: TabName;
+  input: InputSize;
+  /** The chosen patch; undefined: the page takes the one in the middle. */
+  patch: PatchPosition | undefined;
+  query: 'cls' | 'patch';
+  head: number | 'mean';
+  foreground: boolean;
+}
+
+export const choices: Choices = {
+  tab: 'pca',
+  input: 'crop',
+  patch: undefined,
+  query: 'cls',
+  head: 'mean',
+  foreground: false,
+};
+
+/** If a forward pass of a new size takes less than this time in ms, the page measures warm ones. */
+const QUICK_MS = 400;
+/** Time in ms that the old map may stay while the next one is read. It is shown with its own caption. */
+const GRACE_MS = 200;
+
+const decodes = new Latest();
+const runs = new Latest();
+let picture: Picture | undefined;
+let result: Result | undefined;
+let pointed: PatchPosition | undefined;
+/** Sizes of patch grids for which the model has already run a forward pass. */
+let warm = new Set<string>();
+
+export const model = new ModelState<DINOv2>(DINOv2, (next) => {
+  if (next) warm = new Set();
+  else {
+    runs.abort();
+    result?.features.dispose();
+    result = undefined;
+  }
+  onModelChange(next);
+  void show();
+});
+let onModelChange: (next: Loaded | undefined) => void = () => undefined;
+/** Calls `listener` with each new model. */
+export const whenModel = (listener: (next: Loaded | undefined) => void): void => {
+  onModelChange = listener;
+};
+
+export const pictureName = (): string => picture?.name ?? 'picture';
+
+/** Reads a picture and shows it. `choice` is the value of the picture's radio button. */
+export async function take(choice: string, read: () => Promise<{ blob: Blob; name: string }>): Promise<void> {
+  try {
+    const next = await decodes.start(async (signal) => {
+      const { blob, name } = await read();
+      const bitmap = await decode(blob, model.loaded?.model);
+      if (signal.aborted) bitmap.close();
+      return { blob, name, bitmap };
+    });
+    if (!next) return;
+    const { blob, name, bitmap } = next;
+    if (choice === 'own') keepOwn(blob, name);
+    picture?.bitmap.close();
+    picture = { name, bitmap, choice };
+    choices.patch = picturesPatch;
+    picturesPatch = undefined;
+    pointed = undefined;
+    dismiss('picture');
+  } catch (error) {
+    if (picture) choose('sample', picture.choice);
+    showError('picture', 'The picture could not be opened.', error);
+    return;
+  }
+  await show();
+}
+/** The patch in the page's address, which belongs to the first picture. */
+let picturesPatch: PatchPosition | undefined;
+export const setFirstPatch = (patch: PatchPosition | undefined): void => void (picturesPatch = patch);
+
+/** Changes what is shown. */
+export function change(changes: Partial<Choices>): void {
+  const size = choices.input;
+  Object.assign(choices, changes);
+  if (choices.input !== size) choices.patch = pointed = undefined;
+  remember();
+  void show();
+}
+
+/** Shows the similarity to the patch at which the visitor points, on the tabs that show similarities. */
+export function point(patch: PatchPosition | undefined): void {
+  if (patch?.row === pointed?.row && patch?.col === pointed?.col) return;
+  pointed = patch;
+  draw();
+}
+
+export const pointedPatch = (): PatchPosition | undefined => pointed;
+
+/** Moves the chosen patch, or the one in the middle. */
+export function move(down: number, right: number): void {
+  if (!result) return;
+  const { row, col } = (choices.tab === 'pca' ? pointed : choices.patch) ?? middle(result);
+  const patch = within(result, { row: row + down, col: col + right });
+  if (choices.tab === 'pca') point(patch);
+  else {
+    pointed = undefined;
+    change({ patch, ...(choices.tab === 'attention' && { query: 'patch' }) });
+  }
+}
+
+const attentionChoice = (shown: Result): AttentionChoice => ({
+  query: choices.query === 'cls' ? 'cls' : patchOf(shown),
+  head: choices.head === 'mean' ? 'mean' : Math.min(choices.head, shown.loaded.model.config.numHeads - 1),
+});
+const patchOf = (shown: Result): PatchPosition => within(shown, choices.patch ?? middle(shown));
+
+/** Draws what the tab shows. Returns false if something must be computed first. */
+function draw(): boolean {
+  if (!result || result.picture !== picture || result.input !== choices.input) return false;
+  const drawn = drawnOf(result);
+  if (drawn) present(drawn);
+  return drawn !== undefined;
+}
+
+function drawnOf(shown: Result): Drawn | undefined {
+  const { tab, foreground } = choices;
+  if (tab === 'attention') {
+    const choice = attentionChoice(shown);
+    return hasAttention(shown, choice) ? drawAttention(shown, choice) : undefined;
+  }
+  if (pointed) return drawSimilarity(shown, within(shown, pointed));
+  if (tab === 'similarity') return drawSimilarity(shown, patchOf(shown));
+  return hasPca(shown, foreground) ? drawPca() : undefined;
+}
+
+/** Draws the current picture and, if a model is loaded, what the tab shows of its features. */
+export async function show(): Promise<void> {
+  if (!picture) return;
+  const [now, by, input] = [picture, model.loaded, choices.input];
+  const { width, height } = now.bitmap;
+  const { preprocessing, config } = by?.model ?? {};
+  const isNew = !result || result.loaded !== by || result.picture !== now || result.input !== input;
+  if (isNew)
+    drawPhoto(
+      now,
+      input,
+      gridOf(width, height, input, config?.patchSize ?? 14, preprocessing),
+      preprocessing,
+    );
+  byId('save', HTMLButtonElement).disabled = isNew;
+  showCode();
+  if (!by) {
+    if (model.loading || !model.support) setBusy('Loading the model…');
+    else setEmpty('No model is loaded');
+    return;
+  }
+  if (!isNew && draw()) {
+    runs.abort();
+    return;
+  }
+  if (isNew) {
+    setBusy(`Computing the features of ${now.name}…`);
+    setText('status', ' ');
+  }
+  const late = setTimeout(
+    () => setBusy(isNew ? `Computing the features of ${now.name}…` : 'Reading the features…'),
+    isNew ? 0 : GRACE_MS,
+  );
+  try {
+    await runs.start(async (signal) => {
+      const forwardMs = isNew ? await compute(by, now, input, signal) : undefined;
+      const shown = result!;
+      if (choices.tab === 'attention') await prepareAttention(shown, attentionChoice(shown), signal);
+      else if (choices.tab === 'pca') await preparePca(shown, choices.foreground, signal);
+      signal.throwIfAborted();
+      clearTimeout(late);
+      draw();
+      showCode();
+      dismiss('features');
+      byId('save', HTMLButtonElement).disabled = false;
+      if (forwardMs !== undefined && forwardMs < QUICK_MS) {
+        const ms = await warmMs(by.model, now, input, signal);
+        if (!signal.aborted) showFigures(shown, ms, '');
+      }
+    });
+  } catch (error) {
+    clearTimeout(late);
+    if (model.lostBy(error)) return;
+    setEmpty('No features');
+    showError('features', `The features of ${now.name} could not be computed.`, error, {
+      text: 'Try again',
+      run: () => void show(),
+    });
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+/** Computes the features, and returns the time if this was the first forward pass of this size. */
+async function compute(
+  by: Loaded,
+  now: Picture,
+  input: InputSize,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const { features, forwardMs } = await run(by.model, now, input, signal);
+  try {
+    const similarity = await PatchSimilarity.read(features);
+    signal.throwIfAborted();
+    result?.features.dispose();
+    result = { features, similarity, loaded: by, picture: now, input };
+  } catch (error) {
+    features.dispose();
+    throw error;
+  }
+  const grid = `${features.rows} × ${features.cols}`;
+  const first = !warm.has(grid);
+  warm.add(grid);
+  showFigures(result, forwardMs, first ? ' (the first of this size)' : '');
+  return first ? forwardMs : undefined;
+}
+
+function showFigures({ features, loaded }: Result, ms: number, remark: string): void {
+  const { rows, cols, numTokens } = features;
+  const { software } = loaded.model.adapter;
+  setText(
+    'status',
+    [
+      `${rows} × ${cols} patches`,
+      `${numTokens} tokens`,
+      `forward pass ${duration(ms)}${remark}`,
+      ...(software ? ['no GPU: the browser emulates one on the processor'] : []),
+    ].join(' · '),
+  );
+}
+
+function showCode(): void {
+  const patch = result ? patchOf(result) : { row: 0, col: 0 };
+  setText(
+    'code',
+    code({
+      ...choices,
+      patch,
+      choice: model.choice,
+      attention: result ? attentionChoice(result) : { query: 'cls', head: 'mean' },
+    }),
+  );
+}
+
+/** Writes the state into the page's address. */
+export function remember(): void {
+  const { tab, input, patch, query, head } = choices;
+  const choice = model.choice;
+  writeAddress({
+    photo: picture?.choice === 'own' ? undefined : picture?.choice,
+    tab,
+    size: choice.weights === 'file' ? undefined : choice.size,
+    input,
+    patch,
+    ...(tab === 'attention' && { query, head }),
+  });
+}

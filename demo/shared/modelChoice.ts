@@ -1,0 +1,102 @@
+/** The visitor's choice of a model: its data type, its storage, and functions that describe it. */
+import type { DINOv2 } from '../../src/index.js';
+import { recall, remember } from './storage.js';
+
+export type Size = 'small' | 'base' | 'large';
+export type WeightsFrom = 'synthetic' | 'hub' | 'file';
+
+export interface ModelChoice {
+  readonly size: Size;
+  readonly registers: boolean;
+  readonly weights: WeightsFrom;
+  readonly dtype: 'fp32' | 'fp16';
+  /**
+   * The weights file that the visitor chose; undefined unless `weights` is `file`. `config` and
+   * `preprocessor` are the files config.json and preprocessor_config.json, if the visitor chose them too.
+   */
+  readonly file?: File | undefined;
+  readonly config?: File | undefined;
+  readonly preprocessor?: File | undefined;
+}
+
+/** The files of a checkpoint that the visitor chose. */
+export type CheckpointFiles = Pick<ModelChoice, 'config' | 'preprocessor'> & { readonly file: File };
+
+/**
+ * Finds the files of a checkpoint among the visitor's files. Returns undefined if none of the files contains
+ * weights.
+ */
+export function checkpointAmong(files: readonly File[]): CheckpointFiles | undefined {
+  const file = files.find(({ name }) => /\.safetensors$/i.test(name));
+  if (!file) return undefined;
+  const texts = files.filter(({ name }) => /\.json$/i.test(name));
+  const preprocessor = texts.find(({ name }) => /^preprocessor/i.test(name));
+  return { file, preprocessor, config: texts.find((each) => each !== preprocessor) };
+}
+
+/**
+ * A loaded model, in the page or in a worker, with the choice that led to it and the time that loading took.
+ */
+export interface Loaded<Model = DINOv2> {
+  readonly model: Model;
+  readonly choice: ModelChoice;
+  readonly loadMs: number;
+}
+
+export const firstChoice: ModelChoice = {
+  size: 'small',
+  registers: false,
+  weights: 'synthetic',
+  dtype: 'fp32',
+};
+
+const KEY = 'model';
+
+/** Stores a choice for the next visit. Weights in a file of the visitor cannot be stored. */
+export function keepChoice({ size, registers, weights, dtype }: ModelChoice): void {
+  if (weights !== 'file') remember(KEY, JSON.stringify({ size, registers, weights, dtype }));
+}
+
+/** Returns the choice that was stored on the last visit. */
+export function keptChoice(): ModelChoice | undefined {
+  try {
+    const kept = JSON.parse(recall(KEY) ?? 'null') as ModelChoice | null;
+    const known =
+      kept &&
+      ['small', 'base', 'large'].includes(kept.size) &&
+      ['synthetic', 'hub'].includes(kept.weights) &&
+      ['fp32', 'fp16'].includes(kept.dtype);
+    return known
+      ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype }
+      : undefined;
+  } catch {
+    return undefined; // the stored text is not of these pages
+  }
+}
+
+const letters: Readonly<Record<Size, string>> = { small: 'S', base: 'B', large: 'L' };
+/** Size in bytes of model.safetensors on the Hugging Face hub, rounded to three digits. */
+const hubBytes: Readonly<Record<Size, number>> = { small: 88.2e6, base: 346e6, large: 1.22e9 };
+
+export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
+  a.weights === b.weights &&
+  a.dtype === b.dtype &&
+  (a.weights === 'file'
+    ? a.file === b.file && a.config === b.config && a.preprocessor === b.preprocessor
+    : a.size === b.size && a.registers === b.registers);
+
+/** Returns the model's id on the Hugging Face hub. */
+export const hubId = ({ size, registers }: ModelChoice): string =>
+  `facebook/dinov2-${registers ? 'with-registers-' : ''}${size}`;
+
+export const downloadBytes = ({ size }: ModelChoice): number => hubBytes[size];
+
+/** Returns the name of a model for the page: a name such as `ViT-S`, or the name of the visitor's file. */
+export const modelName = ({ size, registers, weights, file }: ModelChoice): string =>
+  weights === 'file' ? (file?.name ?? 'a file') : `ViT-${letters[size]}${registers ? ' with registers' : ''}`;
+
+/** Says in a few words where the weights of a model come from. */
+export function weightsName(choice: ModelChoice): string {
+  if (choice.weights === 'hub') return hubId(choice);
+  return choice.weights === 'file' ? (choice.file?.name ?? 'a file') : 'synthetic, not trained';
+}

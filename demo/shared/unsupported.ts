@@ -1,0 +1,14 @@
+/** What a visitor sees if the browser cannot run a model: the reason, and recorded pictures of the page. */
+import type { Support } from '../../src/index.js';
+import { byId, setText } from './dom.js';
+
+/**
+ * Shows the section `#unsupported`, which contains the text of shared/unsupported.html and the recorded
+ * pictures of the page, and hides the elements that need a model (`[data-needs-model]`).
+ */
+export function showUnsupported({ reason, code }: Support): void {
+  setText('unsupported-reason', reason ?? '');
+  setText('unsupported-code', code ?? '');
+  byId('unsupported', HTMLElement).hidden = false;
+  for (const element of document.querySelectorAll<HTMLElement>('[data-needs-model]')) element.hidden = true;
+}

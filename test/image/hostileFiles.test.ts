@@ -1,0 +1,116 @@
+/**
+ * Image files made to harm: headers that take long to read, claims of impossible sizes, and servers that send
+ * too much, redirect to http, or get an address with a password.
+ */
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { plainAvif } from '../../src/image/avif.js';
+import { fetchImage } from '../../src/image/fetchImage.js';
+import { decodedBytes, readImageHeader } from '../../src/image/imageHeader.js';
+import { plainWebp } from '../../src/image/webp.js';
+
+afterEach(() => vi.unstubAllGlobals());
+
+const uint32 = (value: number): string =>
+  String.fromCharCode(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
+const uint32Little = (value: number): string => [...uint32(value)].reverse().join('');
+
+/** `head`, then `part` repeated up to `size` bytes. */
+function fileOf(head: string, part: string, size: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(size);
+  bytes.fill(Buffer.from(part, 'latin1') as never);
+  Buffer.from(bytes.buffer).fill(part, 'latin1').write(head, 'latin1');
+  return bytes;
+}
+
+describe('a header of 32 MB', () => {
+  const SIZE = 2 ** 25;
+  const avif = (part: string): Uint8Array<ArrayBuffer> =>
+    fileOf(`${uint32(24)}ftypavif\0\0\0\0mif1avif${uint32(SIZE - 24)}meta\0\0\0\0`, part, SIZE);
+  const webp = (part: string): Uint8Array<ArrayBuffer> =>
+    fileOf(`RIFF${uint32Little(SIZE - 8)}WEBP`, part, SIZE);
+
+  // Before the limits, each of the first four took about a second.
+  it.each([
+    ['an AVIF of sizes', avif('ispe')],
+    ['an AVIF of profiles', avif('\x7f\0\0\0colrprof')],
+    ['an AVIF of empty boxes', avif(`${uint32(8)}abcd`)],
+    ['a PNG of empty chunks', fileOf(`\x89PNG\r\n\x1a\n${uint32(13)}IHDR`, '\0\0\0\0abcdefgh', SIZE)],
+    ['a WebP with an XMP', webp(`XMP ${uint32Little(SIZE - 20)}tiff:Orientation:`)],
+    ['a WebP of empty chunks', webp('abcd\0\0\0\0')],
+    ['a JPEG of fill bytes', fileOf('\xff\xd8', '\xff', SIZE)],
+    ['a GIF of empty blocks', fileOf('GIF89a\x01\0\x01\0\0\0\0', '!\xf9\x01a\0', SIZE)],
+  ])('%s is read within 400 ms', (_, bytes) => {
+    const begin = performance.now();
+    readImageHeader(bytes);
+    if (bytes[4] === 0x66) plainAvif(bytes);
+    if (bytes[8] === 0x57)
+      try {
+        plainWebp(bytes, 'file');
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'IMAGE_DECODE' });
+      }
+    expect(performance.now() - begin).toBeLessThan(400);
+  });
+});
+
+it('a BMP with a negative width claims no negative memory', () => {
+  const bmp = fileOf(`BM${'\0'.repeat(12)}${uint32Little(40)}\xff\xff\xff\xff\x01\0\0\0`, '\0', 54);
+  expect(decodedBytes(readImageHeader(bmp))).toBeGreaterThan(2 ** 32);
+});
+
+describe('an image by URL', () => {
+  const url = 'https://example.com/a.png?token=secret';
+  const answer = (response: Response, at = url): void => {
+    Object.defineProperty(response, 'url', { value: at });
+    vi.stubGlobal('fetch', async () => response);
+  };
+
+  it('gives the bytes and the type', async () => {
+    answer(new Response(Uint8Array.of(1, 2, 3), { headers: { 'content-type': 'image/png' } }));
+    const { blob, name } = await fetchImage(url, undefined);
+    expect([...new Uint8Array(await blob.arrayBuffer())]).toEqual([1, 2, 3]);
+    expect(blob.type).toBe('image/png');
+    expect(name).toBe('https://example.com/a.png');
+  });
+
+  it('of an endless body is refused after 1 GiB, and the body is cancelled', async () => {
+    const chunk = new Uint8Array(2 ** 26);
+    const cancel = vi.fn();
+    let sent = 0;
+    const endless = new ReadableStream({
+      pull: (controller) => {
+        controller.enqueue(chunk);
+        sent += 1;
+      },
+      cancel,
+    });
+    answer(new Response(endless));
+    await expect(fetchImage(url, undefined)).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
+    expect(sent).toBeLessThanOrEqual(19);
+    expect(cancel).toHaveBeenCalledOnce();
+  });
+
+  it('of an announced length above 1 GiB is refused before its body is read', async () => {
+    answer(new Response(new ReadableStream({}), { headers: { 'content-length': String(2 ** 31) } }));
+    await expect(fetchImage(url, undefined)).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
+  });
+
+  it('that redirects from https to http is refused', async () => {
+    answer(new Response('x'), 'http://example.com/a.png');
+    await expect(fetchImage(url, undefined)).rejects.toMatchObject({
+      code: 'IMAGE_FETCH',
+      message: expect.stringMatching(/^https:\/\/example\.com\/a\.png: the server redirected/) as string,
+    });
+  });
+
+  it('with a password is refused without a request, and no message repeats a secret', async () => {
+    const fetched = vi.fn();
+    vi.stubGlobal('fetch', fetched);
+    for (const address of ['https://someone:secret@example.com/a.png', 'http://[?token=secret'])
+      await expect(fetchImage(address, undefined)).rejects.toMatchObject({
+        code: 'IMAGE_FETCH',
+        message: expect.not.stringContaining('secret') as string,
+      });
+    expect(fetched).not.toHaveBeenCalled();
+  });
+});
