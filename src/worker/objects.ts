@@ -16,7 +16,7 @@ import {
 } from '../index.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
-import { computed } from './computed.js';
+import { computed, prepareLive } from './liveModel.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
@@ -37,6 +37,7 @@ export const classes: Readonly<Record<string, object>> = {
     /** Reports an unknown option name if the options themselves are not sent. */
     checkNames,
     computed,
+    prepareLive,
   },
 };
 

@@ -21,7 +21,6 @@ async function run(
 ): Promise<void> {
   const model = await DINOv2.synthetic(config, { selfTest: false });
   const draw = drawer(model.device, canvas);
-  const traps = trapCopies();
   let delivered = 0;
   let fps = 0;
   const live = await model.live(stream, {
@@ -32,6 +31,7 @@ async function run(
       if (++delivered === frames) live.stop();
     },
   });
+  const traps = trapCopies(); // before the first frame is delivered
   await live.finished;
   traps.restore();
   model.dispose();
