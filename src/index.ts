@@ -43,10 +43,15 @@ export {
   type ForegroundRule,
   type PatchFeatures,
   type PcaBasis,
+  type PcaColorOptions,
+  type PcaColorRule,
   type PcaDrawOptions,
   type PcaFitOptions,
   type PcaJSON,
+  type PcaRecipe,
+  type PictureSize,
 } from './tasks/pca.js';
+export { type DrawTarget } from './tasks/drawTarget.js';
 export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
@@ -76,11 +81,21 @@ export {
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export {
+  PatchTracker,
+  type LabelMap,
+  type TrackerMask,
+  type TrackerNextOptions,
+  type TrackerOptions,
+} from './tasks/tracking.js';
+export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
+export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {
   ImageClassifier,
   type Classification,
+  type ClassifierFeatures,
   type ClassifierFiles,
   type ClassifierModel,
   type ClassifyOptions,
@@ -91,13 +106,14 @@ export { type ProblemType } from './tasks/classLabels.js';
 export { type LiveFrame, type LiveVideo } from './tasks/live.js';
 export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
+export { Features } from './features.js';
 export {
-  Features,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
   type LayerWithClassToken,
-} from './model/features.js';
+} from './model/layers.js';
 export { type AttentionOptions } from './model/attention.js';
+export { type AttentionMapOptions } from './tasks/attentionMap.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/adapter.js';

@@ -8,7 +8,7 @@ import type { ByteSource } from './io/sources.js';
 import type { Tuning, TuningSample } from './gpu/measure/tuner.js';
 import type { TuningStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
-import type { Features } from './model/features.js';
+import type { Features } from './features.js';
 import type { PosEmbedConvention } from './model/config.js';
 import type { LiveFrame } from './tasks/live.js';
 import type { Pooling } from './tasks/pooling.js';
@@ -165,13 +165,15 @@ export interface ModelFiles {
 export interface ForwardOptions {
   /**
    * Hidden states to keep for `features.hiddenState()`: 0 is the input of the first block, `i` the output of
-   * the i-th block, up to `depth`. The numbers are the same as in Hugging Face's `hidden_states`. Default:
-   * none.
+   * the i-th block, up to `depth`. The numbers are the same as in Hugging Face's `hidden_states`. Negative
+   * numbers count from the end: -1 is the output of the last block. Default: none.
    */
   readonly layers?: readonly number[] | undefined;
   /**
-   * Blocks whose queries and keys to keep for `features.attention()`: 0 to `depth` - 1, as in Hugging Face's
-   * `attentions`. Default: none.
+   * Blocks whose queries and keys to keep for `features.attention()` and `features.attentionMap()`: 0 to
+   * `depth` - 1, as in Hugging Face's `attentions`. Negative numbers count from the end: -1 is the last
+   * block. In a model of 12 blocks, `attentions: [11]`, `layers: [12]` and -1 in both mean the same block.
+   * Default: none.
    */
   readonly attentions?: readonly number[] | undefined;
   /**

@@ -11,8 +11,9 @@ import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { elementCount, type Value } from '../graph/graph.js';
 import type { DINOv2Config } from '../model/config.js';
-import { Features, type ForwardBuffers } from '../model/features.js';
+import { Features, type ForwardBuffers } from '../features.js';
 import type { FinalNorm } from '../model/finalNorm.js';
+import { layerSet } from '../model/layers.js';
 import { countTokens, type Grid } from '../model/vit.js';
 import type { ForwardOptions, TuningReport } from '../options.js';
 import { ProgramCache } from './programCache.js';
@@ -54,12 +55,13 @@ export class Forwards {
   run(
     grid: Grid,
     placements: readonly ImagePlacement[],
-    { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions,
+    options: ForwardOptions,
     fill: (burst: Burst, pixels: GPUBuffer) => void,
   ): Promise<Features> {
     const { depth, layerNormEps: eps } = this.#config;
-    checkLayers('layers', layers, depth);
-    checkLayers('attentions', attentions, depth - 1);
+    const { maskedPatches, signal } = options;
+    const layers = layerSet('layers', options.layers ?? [], depth + 1);
+    const attentions = layerSet('attentions', options.attentions ?? [], depth);
     const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
     const numTokens = countTokens(this.#config, grid);
     if (numTokens > MAX_TOKENS) {
@@ -184,13 +186,4 @@ export class Forwards {
     await this.#queue.close();
     await this.#programs.dispose();
   }
-}
-
-function checkLayers(option: string, layers: readonly number[], last: number): void {
-  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
-  if (wrong !== undefined)
-    throw new OptionError(
-      'OPTION_VALUE',
-      `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`,
-    );
 }

@@ -10,10 +10,12 @@ import {
   listCached,
   PatchMap,
   PatchSegmenter,
+  PatchTracker,
   PCA,
   Profile,
   removeCached,
 } from '../index.js';
+import { correspondenceData } from '../tasks/correspondences.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
 import { computed, prepareLive } from './liveModel.js';
@@ -26,9 +28,11 @@ export const classes: Readonly<Record<string, object>> = {
   ImageClassifier,
   PCA,
   PatchSegmenter,
+  PatchTracker,
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
+    correspondences: correspondenceData,
     listCached: (options: object) => (checkOptions('listCached', options), listCached()),
     removeCached: (id: string | undefined, options: object) => (
       checkOptions('removeCached', options),
@@ -46,6 +50,7 @@ interface ObjectOf {
   readonly Features: Features;
   readonly ImageClassifier: ImageClassifier;
   readonly GpuPatchMap: GpuPatchMap;
+  readonly PatchTracker: PatchTracker;
 }
 
 /**
@@ -83,6 +88,7 @@ const REMOTE_CLASSES = {
     ['rows', 'cols'],
     'This map is disposed. Read it before dispose(), or compute it again.',
   ],
+  PatchTracker: [PatchTracker, ['rows', 'cols', 'embedDim'], 'This tracker is disposed. Start a new one.'],
 } as const satisfies {
   readonly [Kind in ObjectKind]: readonly [unknown, readonly (keyof ObjectOf[Kind])[], string];
 };

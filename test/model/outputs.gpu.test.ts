@@ -215,21 +215,26 @@ describe('outputs that were not requested or do not exist', () => {
     await expect(features.getIntermediateLayers([0, 1], { norm: false })).rejects.toThrow(
       /store layers 1 \(stored: 2\)\. Pass \{ layers: \[1, 2\] \}/,
     );
-    for (const layer of [-1, 6, 1.5])
+    for (const layer of [-7, 6, 1.5])
       await expect(features.hiddenState(layer)).rejects.toThrow(
-        `hiddenState: expected a layer from 0 to 5, found ${layer}.`,
+        `hiddenState: expected a layer from 0 to 5, or from -6 to -1 (counted from the end), found ${layer}.`,
       );
-    for (const block of [-1, 5, 0.5])
+    for (const block of [-6, 5, 0.5]) {
       await expect(features.attention(block)).rejects.toThrow(
-        `attention: expected a block from 0 to 4, found ${block}.`,
+        `attention: expected a block from 0 to 4, or from -5 to -1 (counted from the end), found ${block}.`,
       );
+      await expect(features.attentionMap(block)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
+    }
+    await expect(features.attention(-1)).rejects.toThrow(
+      /did not store attentions 4 \(stored: 1\)\. Pass \{ attentions: \[4\] \}/,
+    );
     await expect(features.attention(0)).rejects.toThrow(
       /did not store attentions 0 \(stored: 1\)\. Pass \{ attentions: \[0\] \}/,
     );
     // The last hidden state is kept without a request.
     expect(await features.hiddenState(5, { norm: true })).toEqual(await features.lastHiddenState());
     expect((await features.getIntermediateLayers())[0]).toEqual(await features.patchTokens());
-    for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-1], [0, -1]])
+    for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-6], [4, -1]])
       await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({
         code: 'OPTION_VALUE',
       });
@@ -251,14 +256,59 @@ describe('outputs that were not requested or do not exist', () => {
     );
   });
 
+  test('negative numbers count from the end; repeated layers are stored once', async () => {
+    const size = { height, width };
+    using features = await model.forward(pixelsOf(height, width, 1), size, {
+      layers: [-1, 5, -6, 0, -1],
+      attentions: [-1, 4, -5],
+    });
+    expect(await features.hiddenState(-1)).toEqual(await features.hiddenState(5));
+    expect(await features.hiddenState(-6)).toEqual(await features.hiddenState(0));
+    expect(await features.hiddenState(-1, { norm: true })).toEqual(await features.lastHiddenState());
+    expect(await features.attention(-1)).toEqual(await features.attention(4));
+    expect(await features.attention(-5)).toEqual(await features.attention(0));
+    expect(await features.getIntermediateLayers([-1])).toEqual(await features.getIntermediateLayers(1));
+    using plain = await model.forward(pixelsOf(height, width, 1), size, {
+      layers: [0, 5],
+      attentions: [0, 4],
+    });
+    expect(await plain.hiddenState(-1)).toEqual(await features.hiddenState(-1));
+    await expect(plain.hiddenState(-2)).rejects.toThrow(/did not store layers 4 \(stored: 0, 5\)/);
+  });
+
+  test('attention maps are the rows of attention without the cls token', async () => {
+    using features = await model.forward(
+      pixelsOf(height, width, 2),
+      { height, width, batch: 2 },
+      { attentions: [-1] },
+    );
+    const { rows, cols, numHeads, numTokens } = features;
+    for (const options of [{ query: 'cls', batchIndex: 1 }, { query: { row: 1, col: 2 } }] as const) {
+      const all = await features.attention(-1, options);
+      const maps = await features.attentionMap(-1, options);
+      expect(maps.length).toBe(numHeads);
+      for (const [head, map] of maps.entries()) {
+        expect([map.rows, map.cols]).toEqual([rows, cols]);
+        expect(map.values).toEqual(all.slice(head * numTokens + 1, (head + 1) * numTokens));
+        expect((await features.attentionMap(-1, { ...options, head })).values).toEqual(map.values);
+      }
+      const mean = await features.attentionMap(-1, { ...options, head: 'mean' });
+      expect(mean.values).toEqual((await features.attention(-1, { ...options, head: 'mean' })).slice(1));
+    }
+    await expect(features.attentionMap(-1, { query: 'all' as never })).rejects.toThrow(
+      /attentionMap: query: expected one token/,
+    );
+    await expect(features.attentionMap(-1, null as never)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
+  });
+
   test('invalid options are rejected', async () => {
     const forward = (options: object): Promise<unknown> =>
       model.forward(pixelsOf(height, width, 1), { height, width }, options);
     await expect(forward({ attentions: [5] })).rejects.toThrow(
-      /attentions: expected whole numbers from 0 to 4, found 5/,
+      'attentions: expected whole numbers from 0 to 4, or from -5 to -1 (counted from the end), found 5.',
     );
     await expect(forward({ layers: [6] })).rejects.toThrow(
-      /layers: expected whole numbers from 0 to 5, found 6/,
+      'layers: expected whole numbers from 0 to 5, or from -6 to -1 (counted from the end), found 6.',
     );
     await expect(forward({ maskedPatches: [true] })).rejects.toThrow(/1 × 2 × 3 = 6 values, found 1/);
     await expect(

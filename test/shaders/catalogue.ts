@@ -43,9 +43,12 @@ const otherConstants: KernelVariant['constants'] = {
   FUSED: 'true',
   VALUES: 2,
   WORDS: 192,
+  TOP_K: 5,
   WORKGROUP: 64,
   SIDE: 8,
   IGNORED_BITS: 8,
+  COLUMNS: 1152,
+  PARTS: 16,
 };
 
 /**

@@ -51,7 +51,9 @@ describe('the same as in the page', () => {
       const results = async ({
         DINOv2,
         PatchSegmenter,
+        PatchTracker,
         PCA,
+        correspondences,
         cosineSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -64,6 +66,7 @@ describe('the same as in the page', () => {
           { height: 28, width: 42, batch: 2 },
           { maskedPatches: new Uint8Array(12).fill(1, 3, 5) },
         );
+        const forwarded2 = await plain.features([other, blob], { resize: 'fit', longestSide: 112 });
         const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
@@ -73,6 +76,18 @@ describe('the same as in the page', () => {
           { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
         );
         const segments = await segmenter.map(features);
+        const Tracker = PatchTracker as unknown as Globals['library']['PatchTracker'];
+        const tracker = await Tracker.start(features, { mask: segments, contextFrames: 2 });
+        const ofMap = await Tracker.start(features, { mask: await segments.read(), topK: 3 });
+        const tracked = [
+          await tracker.next(forwarded2, { batchIndex: 1 }),
+          await tracker.next(features),
+          await ofMap.next(features),
+        ];
+        const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
+          batchIndexB: 1,
+          topK: 20,
+        });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -94,6 +109,11 @@ describe('the same as in the page', () => {
             await features.attention(1),
             await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ],
+          maps: [
+            ...(await features.attentionMap(-1, { query: { register: 0 } })),
+            await features.attentionMap(-1, { query: { row: 1, col: 2 }, head: 'mean' }),
+          ].map(({ rows, cols, values }) => [rows, cols, values]),
+          fromTheEnd: await features.hiddenState(-2),
           sizes: [
             features.batch,
             features.rows,
@@ -129,6 +149,9 @@ describe('the same as in the page', () => {
             .rgb(features),
           segmenter: segmenter.toJSON(),
           segments: await segments.read(),
+          tracked: await Promise.all(tracked.map((each) => each.read())),
+          tracker: [tracker.rows, tracker.cols, tracker.embedDim],
+          correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
@@ -142,7 +165,17 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        for (const each of [segments, features, forwarded, ...groups.map((group) => group.features), model])
+        for (const each of [
+          segments,
+          tracker,
+          ofMap,
+          ...tracked,
+          forwarded2,
+          features,
+          forwarded,
+          ...groups.map((group) => group.features),
+          model,
+        ])
           each.dispose();
         return found;
       };

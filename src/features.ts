@@ -1,16 +1,24 @@
 /** Features: the result of a forward pass. Values stay on the GPU until a method reads them. */
-import { OptionError } from '../errors.js';
-import type { Gpu } from '../gpu/device.js';
-import { OwnedBuffers } from '../gpu/lease.js';
-import type { Task } from '../gpu/task.js';
-import type { ImagePlacement } from '../image/placement.js';
-import { F32_BYTES } from '../graph/constants.js';
-import { checkOptions } from '../optionNames.js';
-import { loadPart } from '../platform/part.js';
-import type { AttentionOptions } from './attention.js';
-import type { DINOv2Config } from './config.js';
-import type { FinalNorm } from './finalNorm.js';
-import { countTokens, type Grid } from './vit.js';
+import { OptionError } from './errors.js';
+import type { Gpu } from './gpu/device.js';
+import { OwnedBuffers } from './gpu/lease.js';
+import type { Task } from './gpu/task.js';
+import type { ImagePlacement } from './image/placement.js';
+import { F32_BYTES } from './graph/constants.js';
+import { checkOptions } from './optionNames.js';
+import { loadPart } from './platform/part.js';
+import type { AttentionOptions } from './model/attention.js';
+import type { DINOv2Config } from './model/config.js';
+import type { FinalNorm } from './model/finalNorm.js';
+import {
+  layerIndex,
+  type HiddenStateOptions,
+  type IntermediateLayerOptions,
+  type LayerWithClassToken,
+} from './model/layers.js';
+import { countTokens, type Grid } from './model/vit.js';
+import type { AttentionMapOptions } from './tasks/attentionMap.js';
+import type { PatchMap } from './tasks/patchMap.js';
 
 // Frees the buffers of features that are garbage-collected without dispose(). The registry refers to the
 // buffers only, because a reference to the features would prevent their collection.
@@ -27,34 +35,6 @@ export interface ForwardBuffers {
   /** Parameters of the final norm. Undefined if no hidden states are stored. */
   readonly norm: FinalNorm | undefined;
 }
-
-/** Options of `Features.hiddenState`. */
-export interface HiddenStateOptions {
-  /**
-   * Applies the model's final norm, as in the last hidden state. Default: false, as in Hugging Face's
-   * `hidden_states`.
-   */
-  readonly norm?: boolean | undefined;
-}
-
-/**
- * Options of `Features.getIntermediateLayers`: the parameters of facebookresearch's
- * `get_intermediate_layers`.
- */
-export interface IntermediateLayerOptions {
-  /** Returns (batch, embedDim, rows, cols) instead of (batch, rows · cols, embedDim). Default: false. */
-  readonly reshape?: boolean | undefined;
-  /** Also returns the cls tokens. Default: false. */
-  readonly returnClassToken?: boolean | undefined;
-  /** Applies the model's final norm. Default: true. */
-  readonly norm?: boolean | undefined;
-}
-
-/** The patch tokens of a layer and its cls tokens (batch, embedDim). */
-export type LayerWithClassToken = readonly [
-  patchTokens: Float32Array<ArrayBuffer>,
-  clsToken: Float32Array<ArrayBuffer>,
-];
 
 /**
  * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from
@@ -167,23 +147,26 @@ export class Features {
 
   /**
    * Reads a hidden state: (batch, numTokens, embedDim), indexed as Hugging Face's `hidden_states`. Layer 0 is
-   * the input of the first block; layer `i` is the output of the `i`-th block. Without `norm`, values are
-   * before the final norm. The last layer with `norm` is the last hidden state, which is always available.
+   * the input of the first block; layer `i` is the output of the `i`-th block; -1 is the last layer. Without
+   * `norm`, values are before the final norm. The last layer with `norm` is the last hidden state, which is
+   * always available.
    * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward pass did not store it:
    *   pass `{ layers: [layer] }` to `features()` or `forward()`
    */
   async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     const { norm = false } = checkOptions('hiddenState', options);
-    expectIndex('hiddenState', 'layer', layer, this.depth);
-    this.#checkStored('hiddenState', [layer], norm);
-    return this.#withLayer(layer, norm, (task, buffer) => this.#tokens(task, buffer, 0, this.numTokens));
+    // The layer is checked before `#checkStored`, whose error advises to pass the layer as an option. This
+    // advice would be useless for a layer that the model does not have.
+    const index = layerIndex('hiddenState', 'a layer', layer, this.depth + 1);
+    this.#checkStored('hiddenState', [index], norm);
+    return this.#withLayer(index, norm, (task, buffer) => this.#tokens(task, buffer, 0, this.numTokens));
   }
 
   /**
    * Reads the patch tokens of several blocks, in the order of the blocks: (batch, rows · cols, embedDim)
    * each. This is `get_intermediate_layers` of facebookresearch/dinov2. The forward pass must have stored the
    * blocks: index `i` here, counted from 0, is `i + 1` in the option `layers`.
-   * @param n number of last blocks, or indices of blocks from 0. Default: 1
+   * @param n number of last blocks, or indices of blocks from 0; -1 is the last block. Default: 1
    * @throws OptionError OPTION_VALUE, if a block does not exist or was not stored
    */
   async getIntermediateLayers(
@@ -220,7 +203,8 @@ export class Features {
   }
 
   /**
-   * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is
+   * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`; -1 is the last
+   * block. Each row is
    * the attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The
    * shape is (heads, queries, numTokens). The axis of heads is absent for a single head and for the mean over
    * heads. The axis of queries is absent for a single query. For example, `{ head: 0, query: 'cls' }` gives
@@ -235,11 +219,35 @@ export class Features {
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     checkOptions('attention', options);
-    expectIndex('attention', 'block', layer, this.depth - 1);
-    const qkv = this.buffer && this.#buffers.qkv.get(layer);
-    if (!qkv) throw this.#notStored('attention', 'attentions', [layer], this.#buffers.qkv);
-    const { attentionOf } = await loadPart(import('./attention.js'));
+    const block = layerIndex('attention', 'a block', layer, this.depth);
+    const qkv = this.buffer && this.#buffers.qkv.get(block);
+    if (!qkv) throw this.#notStored('attention', 'attentions', [block], this.#buffers.qkv);
+    const { attentionOf } = await loadPart(import('./model/attention.js'));
     return attentionOf(this.gpu, qkv, this, options, this.lease);
+  }
+
+  /**
+   * Computes where a token looks, as a map with one value for each patch. The values are those of
+   * `attention()` without the cls token and the registers, so they sum to less than 1.
+   * @param layer block, counted as in `attention()`
+   * @throws the errors of `attention()`
+   * @example
+   * ```js
+   * const features = await model.features(file, { attentions: [-1] });
+   * (await features.attentionMap(-1, { head: 'mean' })).draw(canvas);
+   * const heads = await features.attentionMap(-1, { query: { row: 4, col: 7 } }); // one map for each head
+   * ```
+   */
+  async attentionMap(
+    layer: number,
+    options: AttentionMapOptions & { readonly head: number | 'mean' },
+  ): Promise<PatchMap>;
+  async attentionMap(
+    layer: number,
+    options?: AttentionMapOptions & { readonly head?: undefined },
+  ): Promise<PatchMap[]>;
+  async attentionMap(layer: number, options: AttentionMapOptions = {}): Promise<PatchMap | PatchMap[]> {
+    return (await loadPart(import('./tasks/attentionMap.js'))).attentionMap(this, layer, options);
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -264,18 +272,15 @@ export class Features {
       const blocks =
         typeof n === 'number'
           ? Array.from({ length: n }, (_, i) => depth - n + i)
-          : [...n].sort((first, second) => first - second);
-      if (
-        blocks.every(
-          (block, i) => Number.isInteger(block) && block >= 0 && block < depth && block !== blocks[i - 1],
-        )
-      )
-        return blocks;
+          : n
+              .map((block) => layerIndex('getIntermediateLayers', 'indices', block, depth))
+              .sort((first, second) => first - second);
+      if (blocks.every((block, i) => block !== blocks[i - 1])) return blocks;
     }
     const found = typeof n === 'number' ? String(n) : `[${n.join(', ')}]`;
     throw new OptionError(
       'OPTION_VALUE',
-      `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${found}.`,
+      `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices, found ${found}.`,
     );
   }
 
@@ -316,7 +321,7 @@ export class Features {
       if (this.#isLast(layer, norm)) return read(task, this.buffer);
       const buffer = this.#buffers.hiddenStates.get(layer)!;
       if (!norm) return read(task, buffer);
-      const { applyNorm } = await loadPart(import('./finalNorm.js'));
+      const { applyNorm } = await loadPart(import('./model/finalNorm.js'));
       return read(task, await applyNorm(this.gpu, task, this.#buffers.norm!, buffer, this, this.embedDim));
     });
   }
@@ -374,16 +379,4 @@ export class Features {
     const bytesPerRow = this.embedDim * F32_BYTES;
     return new Float32Array(await task.read(buffer, firstRow * bytesPerRow, rows * bytesPerRow));
   }
-}
-
-/**
- * Checks that an index exists in the model. Must be called before `#checkStored`, whose error advises to pass
- * the layer as an option. This advice would be useless for a layer that the model does not have.
- */
-function expectIndex(where: string, what: string, index: number, last: number): void {
-  if (Number.isInteger(index) && index >= 0 && index <= last) return;
-  throw new OptionError(
-    'OPTION_VALUE',
-    `${where}: expected a ${what} from 0 to ${last}, found ${String(index)}.`,
-  );
 }
