@@ -83,7 +83,6 @@ export { type Pooling } from './tasks/pooling.js';
 export {
   ImageClassifier,
   type Classification,
-  type ClassifierFeatures,
   type ClassifierFiles,
   type ClassifierModel,
   type ClassifyOptions,
@@ -94,7 +93,7 @@ export { type ProblemType } from './tasks/classLabels.js';
 export { type LiveFrame, type LiveVideo } from './tasks/live.js';
 export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
-export { Features } from './features.js';
+export { Features } from './tasks/features.js';
 export {
   type HiddenStateOptions,
   type IntermediateLayerOptions,

@@ -2,7 +2,7 @@
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';
-import type { Features as PageFeatures } from '../features.js';
+import type { Features as PageFeatures } from '../tasks/features.js';
 import { expectOptions } from '../optionObject.js';
 import type {
   EmbedAllOptions,

@@ -1,24 +1,22 @@
 /** Features: the result of a forward pass. Values stay on the GPU until a method reads them. */
-import { OptionError } from './errors.js';
-import type { Gpu } from './gpu/device.js';
-import { OwnedBuffers } from './gpu/lease.js';
-import type { Task } from './gpu/task.js';
-import type { ImagePlacement } from './image/placement.js';
-import { F32_BYTES } from './graph/constants.js';
-import { checkOptions } from './optionNames.js';
-import { loadPart } from './platform/part.js';
-import type { AttentionOptions } from './model/attention.js';
-import type { DINOv2Config } from './model/config.js';
-import type { FinalNorm } from './model/finalNorm.js';
+import { OptionError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { OwnedBuffers } from '../gpu/lease.js';
+import type { Task } from '../gpu/task.js';
+import type { ImagePlacement } from '../image/placement.js';
+import { F32_BYTES } from '../graph/constants.js';
+import { checkOptions } from '../optionNames.js';
+import { loadPart } from '../platform/part.js';
+import type { AttentionOptions } from './attention.js';
+import type { DINOv2Config } from './config.js';
+import type { FinalNorm } from './finalNorm.js';
 import {
   layerIndex,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
   type LayerWithClassToken,
-} from './model/layers.js';
-import { countTokens, type Grid } from './model/vit.js';
-import type { AttentionMapOptions } from './tasks/attentionMap.js';
-import type { PatchMap } from './tasks/patchMap.js';
+} from './layers.js';
+import { countTokens, type Grid } from './vit.js';
 
 // Frees the buffers of features that are garbage-collected without dispose(). The registry refers to the
 // buffers only, because a reference to the features would prevent their collection.
@@ -36,12 +34,8 @@ export interface ForwardBuffers {
   readonly norm: FinalNorm | undefined;
 }
 
-/**
- * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from
- * the top left. Values are after the final norm unless stated otherwise. `dispose()` frees the GPU memory; a
- * `using` declaration calls it at the end of the block.
- */
-export class Features {
+/** The tokens of one batch of images: the base class of `Features`, which adds the methods that make maps. */
+export class TokenFeatures {
   /** Number of images in the batch. */
   readonly batch: number;
   /** Number of patch rows in an image. */
@@ -222,32 +216,8 @@ export class Features {
     const block = layerIndex('attention', 'a block', layer, this.depth);
     const qkv = this.buffer && this.#buffers.qkv.get(block);
     if (!qkv) throw this.#notStored('attention', 'attentions', [block], this.#buffers.qkv);
-    const { attentionOf } = await loadPart(import('./model/attention.js'));
+    const { attentionOf } = await loadPart(import('./attention.js'));
     return attentionOf(this.gpu, qkv, this, options, this.lease);
-  }
-
-  /**
-   * Computes where a token looks, as a map with one value for each patch. The values are those of
-   * `attention()` without the cls token and the registers, so they sum to less than 1.
-   * @param layer block, counted as in `attention()`
-   * @throws the errors of `attention()`
-   * @example
-   * ```js
-   * const features = await model.features(file, { attentions: [-1] });
-   * (await features.attentionMap(-1, { head: 'mean' })).draw(canvas);
-   * const heads = await features.attentionMap(-1, { query: { row: 4, col: 7 } }); // one map for each head
-   * ```
-   */
-  async attentionMap(
-    layer: number,
-    options: AttentionMapOptions & { readonly head: number | 'mean' },
-  ): Promise<PatchMap>;
-  async attentionMap(
-    layer: number,
-    options?: AttentionMapOptions & { readonly head?: undefined },
-  ): Promise<PatchMap[]>;
-  async attentionMap(layer: number, options: AttentionMapOptions = {}): Promise<PatchMap | PatchMap[]> {
-    return (await loadPart(import('./tasks/attentionMap.js'))).attentionMap(this, layer, options);
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -321,7 +291,7 @@ export class Features {
       if (this.#isLast(layer, norm)) return read(task, this.buffer);
       const buffer = this.#buffers.hiddenStates.get(layer)!;
       if (!norm) return read(task, buffer);
-      const { applyNorm } = await loadPart(import('./model/finalNorm.js'));
+      const { applyNorm } = await loadPart(import('./finalNorm.js'));
       return read(task, await applyNorm(this.gpu, task, this.#buffers.norm!, buffer, this, this.embedDim));
     });
   }
