@@ -47,17 +47,15 @@ export {
   type PcaFitOptions,
   type PcaJSON,
 } from './tasks/pca.js';
-export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
+export { PatchMap, type PatchMapColorOptions, type PatchPosition } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
-  type PatchExamples,
   type PatchMatch,
-  type PatchPosition,
-  type PatchRegion,
   type PatchSimilarityOptions,
   type PatchTokenReader,
-  type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export { type PatchExamples, type PatchRegion, type SimilarityQuery } from './tasks/similarityQuery.js';
+export { type SimilarityFeatures, type SimilarityOptions } from './tasks/similarity.js';
 export {
   patchArea,
   patchAt,

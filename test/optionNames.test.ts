@@ -25,6 +25,7 @@ import type {
   PixelOptions,
   PixelSize,
   PretrainedOptions,
+  SimilarityOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
   TuneOptions,
@@ -69,6 +70,7 @@ type AllNames = KeysOf<
   | PatchSimilarityOptions
   | CorrespondenceOptions
   | PatchMapColorOptions
+  | SimilarityOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
   | AskOptions

@@ -2,7 +2,7 @@
 import { OptionError } from '../errors.js';
 import { expectOptions } from '../optionObject.js';
 import { PatchMap } from './patchMap.js';
-import type { PatchPosition } from './patchSimilarity.js';
+import type { PatchPosition } from './similarityQuery.js';
 
 /** Options of `Features.attentionMap`. */
 export interface AttentionMapOptions {

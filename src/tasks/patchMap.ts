@@ -3,6 +3,14 @@ import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { context2dOf, putPixels } from './canvas.js';
 
+/** A patch of an image, counted from the top left. */
+export interface PatchPosition {
+  /** Row of the patch, counted from 0 at the top. */
+  readonly row: number;
+  /** Column of the patch, counted from 0 at the left. */
+  readonly col: number;
+}
+
 /** Options of `PatchMap.rgba` and `PatchMap.draw`. */
 export interface PatchMapColorOptions {
   /** `viridis`: dark blue to yellow. `gray`: black to white. Default: `viridis`. */

@@ -10,9 +10,8 @@ import { F32_BYTES } from '../graph/constants.js';
 import { fitLogistic } from '../numerics/logistic.js';
 import { checkOptions } from '../optionNames.js';
 import { GpuPatchMap } from './gpuPatchMap.js';
-import { wrong } from './patchMap.js';
+import { wrong, type PatchPosition } from './patchMap.js';
 import type { PatchFeatures } from './patchMatrix.js';
-import type { PatchPosition } from './patchSimilarity.js';
 import {
   segmenterFromJSON,
   segmenterToJSON,

@@ -54,6 +54,8 @@ describe('the same as in the page', () => {
         PCA,
         correspondences,
         cosineSimilarity,
+        patchAt,
+        PatchSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
@@ -78,6 +80,13 @@ describe('the same as in the page', () => {
           batchIndexB: 1,
           topK: 20,
         });
+        const similar = await features.similarity({ x: 150, y: 100 });
+        const several = await features.similarity(
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4 }] },
+          { against: [forwarded, features], againstBatchIndex: 0 },
+        );
+        const map = document.createElement('canvas');
+        await similar.draw(map, { width: 60, height: 40, range: [0, 1] });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -139,6 +148,11 @@ describe('the same as in the page', () => {
             .rgb(features),
           segmenter: segmenter.toJSON(),
           segments: await segments.read(),
+          placements: [features.placements, forwarded.placements],
+          patch: (patchAt as Globals['library']['patchAt'])(features, { x: 150, y: 100 }),
+          similarity: [await similar.read(), await several[0]!.read(), await several[1]!.read()],
+          similarInMemory: (await PatchSimilarity.read(features)).map({ x: 150, y: 100 }),
+          map: map.getContext('2d')!.getImageData(0, 0, map.width, map.height).data,
           correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
@@ -153,8 +167,8 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        for (const each of [segments, features, forwarded, ...groups.map((group) => group.features), model])
-          each.dispose();
+        const owned = [segments, similar, ...several, features, forwarded];
+        for (const each of [...owned, ...groups.map((group) => group.features), model]) each.dispose();
         return found;
       };
       const [first, second] = [await results(library), await results(worker)];
