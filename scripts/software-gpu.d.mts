@@ -4,3 +4,4 @@ export function useVulkanDriver(icd: string, loader?: string): void;
 export function useSwiftShader(folder: string): void;
 export function pollLessOften(): void;
 export const chromiumArgs: string[];
+export function fontsFile(folder: string, executablePath: string): string;

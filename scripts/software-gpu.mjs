@@ -1,6 +1,6 @@
 // Finds or unpacks a Chromium with WebGPU, and a software Vulkan driver for dawn.node. Needs neither apt nor
 // a download: the package @sparticuz/chromium contains both.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -39,6 +39,24 @@ export async function chromiumPath() {
   const { chromium } = await import('playwright');
   const candidates = ['/usr/bin/chromium', '/usr/bin/google-chrome', chromium.executablePath()];
   return candidates.find((path) => path && existsSync(path)) ?? unpack();
+}
+
+/**
+ * Writes a fontconfig file into a folder, for the variable FONTCONFIG_FILE, and returns its path. It names the
+ * fonts shipped with Chromium: a packaged Chromium finds no fonts by default and then draws no text.
+ */
+export function fontsFile(folder, executablePath) {
+  const file = join(folder, 'fonts.conf');
+  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')]
+    .map((each) => `<dir>${each}</dir>`)
+    .join('');
+  const fonts = join(folder, 'fonts');
+  mkdirSync(fonts, { recursive: true });
+  writeFileSync(
+    file,
+    `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${fonts}</cachedir></fontconfig>`,
+  );
+  return file;
 }
 
 /** Returns the folder that has libvulkan.so.1 and vk_swiftshader_icd.json, which come with a Chromium. */

@@ -1,6 +1,7 @@
 // Computes the colour of every patch of an image: the components of (x - mean) along four directions, scaled
 // and shifted. The first component decides whether the patch is foreground. The other components are red,
-// green and blue. Each lane computes one patch.
+// green and blue. Each is clamped to 0 … 1, or passed through a sigmoid with the same slope and value at 0.5.
+// Each lane computes one patch.
 //
 //   x      (tokens, EMBED_DIM); the image's patches are num_patches tokens from first_token
 //   basis  5 rows of EMBED_DIM: mean, direction of the foreground mask, directions of r, g, b; then four scales
@@ -15,6 +16,7 @@ struct PcaImage {
   num_patches: u32,
   background: u32,  // colour of patches that are not foreground
   masked: u32,      // 0: all patches count as foreground
+  sigmoid: u32,     // 0: clamp
 }
 
 @group(0) @binding(0) var<uniform> image: PcaImage;
@@ -47,7 +49,10 @@ fn pca_color(
     );
   }
   let value = fma(score, basis[5u * VECTORS], basis[5u * VECTORS + 1u]);
-  let channel = vec3u(clamp(value.yzw, vec3f(0.0), vec3f(1.0)) * 255.0 + 0.5);
+  let clamped = clamp(value.yzw, vec3f(0.0), vec3f(1.0));
+  // The argument is limited, because exp may overflow. The result is 0 or 255 far before.
+  let curved = 1.0 / (1.0 + exp(clamp(2.0 - 4.0 * value.yzw, vec3f(-40.0), vec3f(40.0))));
+  let channel = vec3u(select(clamped, curved, image.sigmoid != 0u) * 255.0 + 0.5);
   let color = channel.x | (channel.y << 8u) | (channel.z << 16u) | (255u << 24u);
   rgba[token] = select(color, image.background, image.masked != 0u && value.x <= 0.0);
 }

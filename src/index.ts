@@ -43,11 +43,16 @@ export {
   type ForegroundRule,
   type PatchFeatures,
   type PcaBasis,
+  type PcaColorOptions,
+  type PcaColorRule,
   type PcaDrawOptions,
   type PcaFitOptions,
   type PcaJSON,
+  type PcaRecipe,
+  type PictureSize,
 } from './tasks/pca.js';
 export { PatchMap, type PatchMapColorOptions, type PatchPosition } from './tasks/patchMap.js';
+export { type DrawTarget } from './tasks/drawTarget.js';
 export {
   PatchSimilarity,
   type PatchMatch,
@@ -74,6 +79,13 @@ export {
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export {
+  PatchTracker,
+  type LabelMap,
+  type TrackerMask,
+  type TrackerNextOptions,
+  type TrackerOptions,
+} from './tasks/tracking.js';
 export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
 export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';

@@ -8,6 +8,7 @@ export {
 export { GpuPatchMap } from './worker/maps.js';
 export { PCA } from './worker/pca.js';
 export { PatchSegmenter } from './worker/segmenter.js';
+export { PatchTracker } from './worker/tracker.js';
 export { Profile } from './gpu/measure/profile.js';
 export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/functions.js';
 export { type WorkerOptions } from './worker/start.js';

@@ -3,13 +3,13 @@
  * separate storage. A test file that closes, kills or starves its browser starts its own
  * (test/loading/browser.ts).
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { chromium, type Browser } from 'playwright';
 import { inject } from 'vitest';
 import type { TestProject } from 'vitest/node';
-import { chromiumArgs } from '../scripts/software-gpu.mjs';
+import { chromiumArgs, fontsFile } from '../scripts/software-gpu.mjs';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -28,7 +28,7 @@ export async function setup({ provide, config }: TestProject): Promise<() => Pro
   const server = await chromium.launchServer({
     executablePath,
     args: chromiumArgs,
-    env: { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(folder, executablePath) },
+    env: { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fontsFile(folder, executablePath) },
   });
   provide('chromium', server.wsEndpoint());
   return async () => {
@@ -39,21 +39,3 @@ export async function setup({ provide, config }: TestProject): Promise<() => Pro
 
 /** Connects to this run's Chromium. Closing the returned browser closes only the caller's contexts. */
 export const openChromium = (): Promise<Browser> => chromium.connect(inject('chromium'));
-
-/**
- * Writes a fontconfig file that names the fonts shipped with Chromium. A packaged Chromium finds no fonts by
- * default and then draws no text.
- */
-function fonts(folder: string, executablePath: string): string {
-  const file = join(folder, 'fonts.conf');
-  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')]
-    .map((each) => `<dir>${each}</dir>`)
-    .join('');
-  const cache = join(folder, 'fonts');
-  mkdirSync(cache);
-  writeFileSync(
-    file,
-    `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${cache}</cachedir></fontconfig>`,
-  );
-  return file;
-}

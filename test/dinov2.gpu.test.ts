@@ -100,6 +100,20 @@ describe('features of a photograph', () => {
   });
 });
 
+test('images of one colour: finite tokens, the same bits each time, and different ones for each colour', async () => {
+  const tokensOf = async (value: number): Promise<Float32Array> => {
+    const data = new Uint8Array(56 * 56 * 3).fill(value);
+    using features = await model.features({ data, width: 56, height: 56 }, { resize: 'square', size: 56 });
+    return features.lastHiddenState();
+  };
+  const [black, grey, white] = [await tokensOf(0), await tokensOf(128), await tokensOf(255)];
+  for (const tokens of [black, grey, white]) expect(tokens.every(Number.isFinite)).toBe(true);
+  expect(await tokensOf(0)).toEqual(black);
+  expect(await tokensOf(255)).toEqual(white);
+  expect(maxError(black, grey)).toBeGreaterThan(1e-3);
+  expect(maxError(grey, white)).toBeGreaterThan(1e-3);
+});
+
 describe('invalid input', () => {
   test.each([
     [

@@ -28,6 +28,8 @@ import type {
   SimilarityOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
+  TrackerNextOptions,
+  TrackerOptions,
   TuneOptions,
 } from '../src/index.ts';
 import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
@@ -73,6 +75,8 @@ type AllNames = KeysOf<
   | SimilarityOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
+  | TrackerOptions
+  | TrackerNextOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

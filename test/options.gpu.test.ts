@@ -110,6 +110,8 @@ describe('option names and values', () => {
       ['PCA.fit', (options) => PCA.fit(features, options)],
       ['PCA.rgb', (options) => pca.rgb(features, options)],
       ['PCA.draw', (options) => pca.draw(features, {} as HTMLCanvasElement, options)],
+      ['PCA.drawTo', (options) => pca.drawTo(features, {} as HTMLCanvasElement, options)],
+      ['PCA.png', (options) => pca.png(features, options)],
       ['classify', (options) => classifier.classify(image, options)],
       ['ImageClassifier.fromFiles', (options) => ImageClassifier.fromFiles(model, { weights }, options)],
       ['ImageClassifier.fromFiles', (files) => ImageClassifier.fromFiles(model, files)],
@@ -126,6 +128,8 @@ describe('option names and values', () => {
       () => features.attention(9),
       () => features.getIntermediateLayers(0),
       () => pca.rgb(features, { batchIndex: 1 }),
+      () => pca.drawTo(features, {} as HTMLCanvasElement),
+      () => pca.png(features, { scale: 1.5 }),
       () => PCA.fromJSON({} as never),
       () => cosineSimilarity([1], [1, 2]),
     ];

@@ -2,8 +2,9 @@
 import type { PatchPosition } from '../../src/index.js';
 import type { Size } from '../shared/modelChoice.js';
 import type { InputSize } from '../shared/picture.js';
+import type { Point } from './segments.js';
 
-export const tabs = ['pca', 'similarity', 'attention'] as const;
+export const tabs = ['pca', 'similarity', 'attention', 'segments'] as const;
 export type TabName = (typeof tabs)[number];
 
 export interface Address {
@@ -15,19 +16,33 @@ export interface Address {
   /** The chosen patch, counted from 0. */
   readonly patch?: PatchPosition | undefined;
   readonly query?: 'cls' | 'patch' | undefined;
+  /** Clicked patches that belong to the object, or do not. */
+  readonly points?: readonly Point[] | undefined;
   /** A head counted from 0, or the mean of all heads. */
   readonly head?: number | 'mean' | undefined;
+  /** A block counted from 0. */
+  readonly block?: number | undefined;
 }
 
 const among = <T extends string>(text: string | null, all: readonly T[]): T | undefined =>
   all.find((each) => each === text);
+
+const pointsIn = (text: string | null, on: boolean): Point[] =>
+  Array.from((text ?? '').matchAll(/(\d{1,3}),(\d{1,3})/g), ([, row, col]) => ({
+    row: Number(row),
+    col: Number(col),
+    on,
+  })).slice(0, 100);
 
 /** Reads the address. What the page does not know is left out. */
 export function readAddress(search = location.search): Address {
   const given = new URLSearchParams(search);
   const input = among(given.get('input'), ['crop', '224', '322', '448', '518']);
   const [, row, col] = /^(\d{1,3}),(\d{1,3})$/.exec(given.get('patch') ?? '') ?? [];
-  const head = /^\d{1,2}$/.exec(given.get('head') ?? '')?.[0];
+  const index = (name: string): number | undefined => {
+    const text = given.get(name) ?? '';
+    return /^\d{1,2}$/.test(text) ? Number(text) : undefined;
+  };
   return {
     photo: given.get('photo') ?? undefined,
     tab: among(given.get('tab'), tabs),
@@ -35,12 +50,29 @@ export function readAddress(search = location.search): Address {
     input: input === undefined || input === 'crop' ? input : (Number(input) as InputSize),
     patch: row === undefined ? undefined : { row: Number(row), col: Number(col) },
     query: among(given.get('query'), ['cls', 'patch']),
-    head: head === undefined ? undefined : Number(head),
+    head: index('head'),
+    block: index('block'),
+    points: [...pointsIn(given.get('on'), true), ...pointsIn(given.get('off'), false)],
   };
 }
 
 /** Writes the state into the address, without a new entry in the browser's history. */
-export function writeAddress({ photo, tab, size, input, patch, query, head }: Address): void {
+export function writeAddress({
+  photo,
+  tab,
+  size,
+  input,
+  patch,
+  query,
+  head,
+  block,
+  points = [],
+}: Address): void {
+  const pointsOf = (side: boolean): string | undefined =>
+    points
+      .filter(({ on }) => on === side)
+      .map(({ row, col }) => `${row},${col}`)
+      .join(';') || undefined;
   const parts = Object.entries({
     photo,
     tab,
@@ -49,7 +81,13 @@ export function writeAddress({ photo, tab, size, input, patch, query, head }: Ad
     patch: patch && `${patch.row},${patch.col}`,
     query: query === 'cls' ? undefined : query,
     head: head === 'mean' ? undefined : head,
+    block,
+    on: pointsOf(true),
+    off: pointsOf(false),
   }).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]));
-  const search = parts.length > 0 ? `?${parts.join('&').replaceAll('%2C', ',')}` : location.pathname;
+  const search =
+    parts.length > 0
+      ? `?${parts.join('&').replaceAll('%2C', ',').replaceAll('%3B', ';')}`
+      : location.pathname;
   if (search !== location.search) history.replaceState(history.state, '', search);
 }

@@ -1,6 +1,5 @@
-/** Draws the attention of the last block: how much the class token, or a patch, draws from each patch. */
+/** Draws the attention of a block: how much the class token, or a patch, takes from each patch. */
 import { PatchMap, type PatchPosition } from '../../src/index.js';
-import { lastBlock } from './forward.js';
 import { map, type Drawn } from './frame.js';
 import { patchName, type Result } from './result.js';
 
@@ -23,14 +22,15 @@ export async function prepareAttention(
   signal: AbortSignal,
 ): Promise<void> {
   if (hasAttention(result, choice)) return;
-  const { features, loaded } = result;
-  const row = await features.attention(lastBlock(loaded.model), { ...choice, signal });
+  const { features, block } = result;
+  const { rows, cols, values } = await features.attentionMap(block, { ...choice, signal });
   if (kept?.result !== result) kept = { result, maps: new Map() };
-  const patches = row.slice(row.length - features.rows * features.cols);
-  kept.maps.set(textOf(choice), new PatchMap(features.rows, features.cols, patches));
+  // In multiples of the average over all tokens, because the weights themselves are tiny.
+  const multiples = values.map((weight) => weight * features.numTokens);
+  kept.maps.set(textOf(choice), new PatchMap(rows, cols, multiples));
 }
 
-export function drawAttention({ loaded }: Result, choice: AttentionChoice): Drawn {
+export function drawAttention({ loaded, block }: Result, choice: AttentionChoice): Drawn {
   const attention = kept!.maps.get(textOf(choice))!;
   attention.draw(map);
   const { depth, numHeads } = loaded.model.config;
@@ -38,7 +38,7 @@ export function drawAttention({ loaded }: Result, choice: AttentionChoice): Draw
   const who = query === 'cls' ? 'the class token' : `the patch in ${patchName(query)}`;
   const heads = head === 'mean' ? `mean of ${numHeads} heads` : `head ${head + 1} of ${numHeads}`;
   return {
-    caption: `Attention of ${who} to each patch: block ${depth} of ${depth}, ${heads}.`,
+    caption: `Attention of ${who}, block ${(block < 0 ? depth + block : block) + 1} of ${depth}, ${heads}; 1 is the average.`,
     mark: query === 'cls' ? undefined : query,
     range: [Math.min(...attention.values), Math.max(...attention.values)],
   };

@@ -4,6 +4,7 @@ import { hubId, type ModelChoice } from '../shared/modelChoice.js';
 import type { InputSize } from '../shared/picture.js';
 import type { TabName } from './address.js';
 import type { AttentionChoice } from './attention.js';
+import type { Point } from './segments.js';
 
 export interface CodeState {
   readonly choice: ModelChoice;
@@ -12,12 +13,14 @@ export interface CodeState {
   readonly foreground: boolean;
   readonly patch: PatchPosition;
   readonly attention: AttentionChoice;
+  readonly block: number;
+  readonly points: readonly Point[];
 }
 
-export function code({ choice, input, tab, foreground, patch, attention }: CodeState): string {
+export function code({ choice, input, tab, foreground, patch, attention, block, points }: CodeState): string {
   const options = [
     input === 'crop' ? '' : `resize: 'fit', longestSide: ${input}`,
-    tab === 'attention' ? 'attentions: [last]' : '',
+    tab === 'attention' ? `attentions: [${block}]` : '',
     `orientation: 'respect'`,
   ];
   const body = {
@@ -30,23 +33,41 @@ export function code({ choice, input, tab, foreground, patch, attention }: CodeS
       `similarity.map({ row: ${patch.row}, col: ${patch.col} }).draw(canvas);`,
     ],
     attention: [
-      `const row = await features.attention(last, { query: ${queryText(attention)}, head: ${headText(attention)} });`,
-      `const patches = row.slice(1 + features.numRegisterTokens); // after the class token and the registers`,
-      `new PatchMap(features.rows, features.cols, patches).draw(canvas);`,
+      `const map = await features.attentionMap(${block}, { query: ${queryText(attention)}, head: ${headText(attention)} });`,
+      `map.draw(canvas); // blocks and heads count from 0, the last block is -1`,
+    ],
+    segments: [
+      `const segmenter = await PatchSegmenter.fit(features, {`,
+      `  positive: [${pointsText(points, true)}],`,
+      `  negative: [${pointsText(points, false)}],`,
+      `});`,
+      `const map = await segmenter.map(features); // on the GPU: the probability of each patch`,
+      `(await map.read()).draw(canvas, { range: [0, 1] });`,
+      `map.dispose();`,
     ],
   }[tab];
-  const imported = { pca: 'PCA', similarity: 'PatchSimilarity', attention: 'PatchMap' }[tab];
+  const imported = {
+    pca: 'PCA',
+    similarity: 'PatchSimilarity',
+    attention: 'PatchMap',
+    segments: 'PatchSegmenter',
+  }[tab];
   return [
-    `import { DINOv2, ${imported} } from 'dinov2-webgpu';`,
+    `import { DINOv2${imported} } from 'dinov2-webgpu';`,
     ``,
     `const model = await ${loadCall(choice)};`,
-    ...(tab === 'attention' ? [`const last = model.config.depth - 1; // blocks count from 0`] : []),
     `// image: a Blob, <img>, canvas, video, URL …`,
     `const features = await model.features(image, { ${options.filter(Boolean).join(', ')} });`,
     ...body,
     `features.dispose(); // frees its GPU memory`,
   ].join('\n');
 }
+
+const pointsText = (points: readonly Point[], side: boolean): string =>
+  points
+    .filter(({ on }) => on === side)
+    .map(({ row, col }) => `{ row: ${row}, col: ${col} }`)
+    .join(', ');
 
 const queryText = ({ query }: AttentionChoice): string =>
   query === 'cls' ? `'cls'` : `{ row: ${query.row}, col: ${query.col} }`;

@@ -7,21 +7,19 @@ export interface Run {
   readonly forwardMs: number;
 }
 
-/** Returns the index of the model's last block, whose attention the page shows. */
-export const lastBlock = (model: DINOv2): number => model.config.depth - 1;
-
 /**
- * Computes the features of a decoded picture, with the attention of the last block. The time includes
+ * Computes the features of a decoded picture, with the attention of one block. The time includes
  * uploading the picture and reading the class token.
  */
 export async function run(
   model: DINOv2,
   { bitmap }: Picture,
   input: InputSize,
+  block: number,
   signal: AbortSignal,
 ): Promise<Run> {
   const startMs = performance.now();
-  const attentions = [lastBlock(model)];
+  const attentions = [block];
   const features = await model.features(
     bitmap,
     input === 'crop' ? { attentions, signal } : { attentions, resize: 'fit', longestSide: input, signal },
@@ -49,7 +47,7 @@ export async function warmMs(
   const times: number[] = [];
   const startMs = performance.now();
   do {
-    const { features, forwardMs } = await run(model, picture, input, signal);
+    const { features, forwardMs } = await run(model, picture, input, -1, signal);
     features.dispose();
     times.push(forwardMs);
   } while (times.length < WARM_RUNS && performance.now() - startMs < WARM_BUDGET_MS);

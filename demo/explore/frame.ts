@@ -25,6 +25,8 @@ export interface Drawn {
   readonly label?: string;
   /** The patch that is outlined. */
   readonly mark?: PatchPosition | undefined;
+  /** Patches that are marked with a dot. */
+  readonly points?: readonly (PatchPosition & { readonly on: boolean })[];
   /** The values of the first and the last colour of the colour bar. */
   readonly range?: readonly [low: number, high: number];
 }
@@ -78,10 +80,11 @@ function clear(text: string): void {
   setText('map-caption', '');
   byId('legend', HTMLElement).hidden = true;
   mark(undefined);
+  markPoints([]);
 }
 
 /** Shows what has been drawn on the map canvas. */
-export function present({ caption, label = caption, mark: patch, range }: Drawn): void {
+export function present({ caption, label = caption, mark: patch, points = [], range }: Drawn): void {
   mapFrame.setAttribute('aria-busy', 'false');
   mapFrame.classList.remove('waiting');
   setText('map-status', '');
@@ -89,9 +92,12 @@ export function present({ caption, label = caption, mark: patch, range }: Drawn)
   map.setAttribute('aria-label', label);
   if (byId('map-caption', HTMLElement).textContent !== caption) setText('map-caption', caption);
   byId('legend', HTMLElement).hidden = !range;
-  for (const [i, end] of ['low', 'high'].entries()) setText(`legend-${end}`, range?.[i]!.toFixed(2) ?? '');
+  for (const [i, end] of ['low', 'high'].entries()) setText(`legend-${end}`, range ? decimal(range[i]!) : '');
   mark(patch);
+  markPoints(points);
 }
+
+const decimal = (value: number): string => value.toFixed(Math.abs(value) < 10 ? 2 : 0).replace('-', '\u2212');
 
 export const isSmooth = (): boolean => !map.classList.contains('crisp');
 export const opacityNow = (): number => Number(opacity.value) / 100;
@@ -157,6 +163,7 @@ function patchAt(frame: HTMLElement, clientX: number, clientY: number): PatchPos
 }
 
 let marked: PatchPosition | undefined;
+let dots: NonNullable<Drawn['points']> = [];
 
 /** Outlines a patch in both pictures. If `patch` is undefined, removes the outline. */
 function mark(patch: PatchPosition | undefined): void {
@@ -170,7 +177,25 @@ function mark(patch: PatchPosition | undefined): void {
     outline.style.top = `${marginY + patch.row * patchPx}px`;
   }
 }
-addEventListener('resize', () => mark(marked));
+/** Shows a dot on each patch that the visitor has clicked, in both pictures. */
+function markPoints(points: NonNullable<Drawn['points']>): void {
+  dots = points;
+  for (const dot of document.querySelectorAll('.dot')) dot.remove();
+  for (const frame of document.querySelectorAll<HTMLElement>('.frame')) {
+    const { patchPx, marginX, marginY } = gridOn(frame);
+    for (const { row, col, on } of points) {
+      const dot = document.createElement('i');
+      dot.className = on ? 'dot on' : 'dot off';
+      dot.style.left = `${marginX + (col + 0.5) * patchPx}px`;
+      dot.style.top = `${marginY + (row + 0.5) * patchPx}px`;
+      frame.append(dot);
+    }
+  }
+}
+addEventListener('resize', () => {
+  mark(marked);
+  markPoints(dots);
+});
 
 /**
  * Computes where the grid of patches is in a square frame, in CSS pixels. The picture fills the frame along

@@ -1,4 +1,5 @@
 /** Connects the controls of the page with their actions, and starts the page. */
+import type { PatchPosition } from '../../src/index.js';
 import { startCamera } from '../shared/camera.js';
 import { byId, choose, chosen } from '../shared/dom.js';
 import { openFilesWith, startFiles } from '../shared/files.js';
@@ -20,15 +21,17 @@ import {
   point,
   pointedPatch,
   remember,
-  setFirstPatch,
+  setFirst,
   take,
   whenModel,
 } from './page.js';
 import { isSample, readPhoto } from './photos.js';
+import { clearSegments, segmenterData, withPoint } from './segments.js';
 import { showTab, startTabs } from './tabs.js';
 
 const input = byId('input', HTMLSelectElement);
 const head = byId('head', HTMLSelectElement);
+const block = byId('block', HTMLSelectElement);
 const address = readAddress();
 
 startShell('./');
@@ -54,6 +57,7 @@ startFrames({
     const same = before?.row === patch.row && before.col === patch.col;
     if (tab === 'attention') change({ patch, query: same && choices.query === 'patch' ? 'cls' : 'patch' });
     else if (tab === 'similarity') change({ patch: same ? undefined : patch });
+    else if (tab === 'segments') addPoint(patch);
     else change({ tab: 'similarity', patch });
     showControls();
   },
@@ -63,16 +67,25 @@ startFrames({
   },
   onEnter() {
     const patch = pointedPatch();
-    if (choices.tab !== 'pca' || !patch) return;
-    change({ tab: 'similarity', patch });
+    if (!patch) return;
+    if (choices.tab === 'segments') addPoint(patch);
+    else if (choices.tab === 'pca') change({ tab: 'similarity', patch });
     showControls();
   },
   onEscape: release,
 });
 
+/** Adds a click, or takes it out. After the first click, the next one is of the other kind. */
+function addPoint(patch: PatchPosition): void {
+  const on = chosen('click') === 'on';
+  const points = withPoint(choices.points, patch, on);
+  if (points.length === 1 && points[0]!.on === on) choose('click', on ? 'off' : 'on');
+  change({ points });
+}
+
 function release(): void {
   point(undefined);
-  if (choices.tab !== 'pca') change({ patch: undefined, query: 'cls' });
+  if (choices.tab === 'similarity' || choices.tab === 'attention') change({ patch: undefined, query: 'cls' });
   showControls();
 }
 
@@ -82,6 +95,7 @@ function showControls(): void {
   choose('query', choices.query);
   input.value = String(choices.input);
   head.value = String(choices.head);
+  block.value = String(choices.block);
   byId('release', HTMLButtonElement).disabled = choices.patch === undefined;
 }
 
@@ -89,12 +103,28 @@ input.addEventListener('change', () =>
   change({ input: input.value === 'crop' ? 'crop' : (Number(input.value) as InputSize) }),
 );
 head.addEventListener('change', () => change({ head: head.value === 'mean' ? 'mean' : Number(head.value) }));
+block.addEventListener('change', () => change({ block: Number(block.value) }));
 for (const radio of document.querySelectorAll<HTMLInputElement>('input[name="query"]'))
   radio.addEventListener('change', () => change({ query: radio.value === 'cls' ? 'cls' : 'patch' }));
 byId('foreground', HTMLInputElement).addEventListener('change', ({ target }) =>
   change({ foreground: (target as HTMLInputElement).checked }),
 );
 byId('release', HTMLButtonElement).addEventListener('click', release);
+byId('clear', HTMLButtonElement).addEventListener('click', () => {
+  clearSegments();
+  choose('click', 'on');
+  change({ points: [] });
+});
+byId('segmenter', HTMLButtonElement).addEventListener('click', () => {
+  const data = segmenterData();
+  if (data) download('segmenter.json', new Blob([JSON.stringify(data)], { type: 'application/json' }));
+  else
+    showError(
+      'segmenter',
+      'There is no segmenter yet.',
+      new Error('Click a part of an object, and a part beside it.'),
+    );
+});
 byId('save', HTMLButtonElement).addEventListener('click', () => void save());
 byId('copy', HTMLButtonElement).addEventListener('click', () => void copy());
 
@@ -104,24 +134,35 @@ whenModel((next) => {
     new Option(`mean of ${heads}`, 'mean'),
     ...Array.from({ length: heads }, (_, i) => new Option(`${i + 1} of ${heads}`, String(i))),
   );
+  const depth = next?.model.config.depth ?? 0;
+  block.replaceChildren(
+    ...Array.from({ length: depth }, (_, i) => {
+      const isLast = i === depth - 1;
+      return new Option(isLast ? `${depth}, the last` : String(i + 1), isLast ? '-1' : String(i));
+    }),
+  );
+  if (choices.block >= depth - 1) choices.block = -1;
+  if (choices.head !== 'mean' && choices.head >= heads) choices.head = 'mean';
   showControls();
 });
 
 async function save(): Promise<void> {
   try {
-    const url = URL.createObjectURL(await toPng());
-    const link = document.createElement('a');
     const by = model.loaded ? modelName(model.loaded.choice) : '';
-    link.download = `${[pictureName().replace(/\.\w+$/, ''), by, choices.tab]
-      .join('-')
-      .replace(/[^\w-]+/g, '-')
-      .toLowerCase()}.png`;
-    link.href = url;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    const name = [pictureName().replace(/\.\w+$/, ''), by, choices.tab].join('-');
+    download(`${name.replace(/[^\w-]+/g, '-').toLowerCase()}.png`, await toPng());
   } catch (error) {
     showError('save', 'The picture could not be saved.', error);
   }
+}
+
+function download(name: string, blob: Blob): void {
+  const url = URL.createObjectURL(blob);
+  const link = document.createElement('a');
+  link.download = name;
+  link.href = url;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 async function copy(): Promise<void> {
@@ -138,14 +179,15 @@ async function copy(): Promise<void> {
 
 /** Sets what the address says, and the size of the input, which depends on the speed of the adapter. */
 function applyAddress(software: boolean): void {
-  const { photo, tab, input: size, patch, query, head: which } = address;
+  const { photo, tab, input: size, patch, query, head: which, block: layer, points } = address;
   Object.assign(choices, {
     tab: tab ?? 'pca',
     input: size ?? (software ? 'crop' : 518),
     query: query ?? 'cls',
     head: which ?? 'mean',
+    block: layer ?? -1,
   });
-  setFirstPatch(patch);
+  setFirst({ patch, points: points ?? [] });
   if (photo !== undefined && isSample(photo)) choose('sample', photo);
   showControls();
 }

@@ -20,6 +20,7 @@ import { drawPhoto, present, setBusy, setEmpty, type Drawn } from './frame.js';
 import { drawPca, hasPca, preparePca } from './pca.js';
 import { keepOwn } from './photos.js';
 import { middle, within, type Result } from './result.js';
+import { drawSegments, hasSegments, prepareSegments, type Point } from './segments.js';
 import { drawSimilarity } from './similarity.js';
 
 /** What the visitor has chosen. */
@@ -30,7 +31,11 @@ export interface Choices {
   patch: PatchPosition | undefined;
   query: 'cls' | 'patch';
   head: number | 'mean';
+  /** The block whose attention is shown, counted from 0; -1 is the last. */
+  block: number;
   foreground: boolean;
+  /** The clicks of the tab Segments. */
+  points: readonly Point[];
 }
 
 export const choices: Choices = {
@@ -39,7 +44,9 @@ export const choices: Choices = {
   patch: undefined,
   query: 'cls',
   head: 'mean',
+  block: -1,
   foreground: false,
+  points: [],
 };
 
 /** If a forward pass of a new size takes less than this time in ms, the page measures warm ones. */
@@ -87,8 +94,8 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
     if (choice === 'own') keepOwn(blob, name);
     picture?.bitmap.close();
     picture = { name, bitmap, choice };
-    choices.patch = picturesPatch;
-    picturesPatch = undefined;
+    Object.assign(choices, { patch: undefined, points: [], ...first });
+    first = {};
     pointed = undefined;
     dismiss('picture');
   } catch (error) {
@@ -98,15 +105,18 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
   }
   await show();
 }
-/** The patch in the page's address, which belongs to the first picture. */
-let picturesPatch: PatchPosition | undefined;
-export const setFirstPatch = (patch: PatchPosition | undefined): void => void (picturesPatch = patch);
+/** The choices in the page's address that belong to the first picture. */
+let first: Partial<Choices> = {};
+export const setFirst = (given: Partial<Choices>): void => void (first = given);
 
 /** Changes what is shown. */
 export function change(changes: Partial<Choices>): void {
   const size = choices.input;
   Object.assign(choices, changes);
-  if (choices.input !== size) choices.patch = pointed = undefined;
+  if (choices.input !== size) {
+    choices.patch = pointed = undefined;
+    choices.points = [];
+  }
   remember();
   void show();
 }
@@ -123,9 +133,10 @@ export const pointedPatch = (): PatchPosition | undefined => pointed;
 /** Moves the chosen patch, or the one in the middle. */
 export function move(down: number, right: number): void {
   if (!result) return;
-  const { row, col } = (choices.tab === 'pca' ? pointed : choices.patch) ?? middle(result);
+  const pointing = choices.tab === 'pca' || choices.tab === 'segments';
+  const { row, col } = (pointing ? pointed : choices.patch) ?? middle(result);
   const patch = within(result, { row: row + down, col: col + right });
-  if (choices.tab === 'pca') point(patch);
+  if (pointing) point(patch);
   else {
     pointed = undefined;
     change({ patch, ...(choices.tab === 'attention' && { query: 'patch' }) });
@@ -138,9 +149,17 @@ const attentionChoice = (shown: Result): AttentionChoice => ({
 });
 const patchOf = (shown: Result): PatchPosition => within(shown, choices.patch ?? middle(shown));
 
+/** True if the result is of the current picture, model and choices. */
+const isCurrent = (): boolean =>
+  result !== undefined &&
+  result.loaded === model.loaded &&
+  result.picture === picture &&
+  result.input === choices.input &&
+  (result.block === choices.block || choices.tab !== 'attention');
+
 /** Draws what the tab shows. Returns false if something must be computed first. */
 function draw(): boolean {
-  if (!result || result.picture !== picture || result.input !== choices.input) return false;
+  if (!result || !isCurrent()) return false;
   const drawn = drawnOf(result);
   if (drawn) present(drawn);
   return drawn !== undefined;
@@ -151,6 +170,9 @@ function drawnOf(shown: Result): Drawn | undefined {
   if (tab === 'attention') {
     const choice = attentionChoice(shown);
     return hasAttention(shown, choice) ? drawAttention(shown, choice) : undefined;
+  }
+  if (tab === 'segments') {
+    return hasSegments(shown, choices.points) ? drawSegments(shown, choices.points, pointed) : undefined;
   }
   if (pointed) return drawSimilarity(shown, within(shown, pointed));
   if (tab === 'similarity') return drawSimilarity(shown, patchOf(shown));
@@ -163,7 +185,7 @@ export async function show(): Promise<void> {
   const [now, by, input] = [picture, model.loaded, choices.input];
   const { width, height } = now.bitmap;
   const { preprocessing, config } = by?.model ?? {};
-  const isNew = !result || result.loaded !== by || result.picture !== now || result.input !== input;
+  const isNew = !isCurrent();
   if (isNew)
     drawPhoto(
       now,
@@ -194,7 +216,10 @@ export async function show(): Promise<void> {
     await runs.start(async (signal) => {
       const forwardMs = isNew ? await compute(by, now, input, signal) : undefined;
       const shown = result!;
+      const { rows, cols } = shown.features;
+      choices.points = choices.points.filter(({ row, col }) => row < rows && col < cols); // those of an address
       if (choices.tab === 'attention') await prepareAttention(shown, attentionChoice(shown), signal);
+      else if (choices.tab === 'segments') await prepareSegments(shown, choices.points, signal);
       else if (choices.tab === 'pca') await preparePca(shown, choices.foreground, signal);
       signal.throwIfAborted();
       clearTimeout(late);
@@ -227,12 +252,13 @@ async function compute(
   input: InputSize,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const { features, forwardMs } = await run(by.model, now, input, signal);
+  const { block } = choices;
+  const { features, forwardMs } = await run(by.model, now, input, block, signal);
   try {
     const similarity = await PatchSimilarity.read(features);
     signal.throwIfAborted();
     result?.features.dispose();
-    result = { features, similarity, loaded: by, picture: now, input };
+    result = { features, similarity, loaded: by, picture: now, input, block };
   } catch (error) {
     features.dispose();
     throw error;
@@ -273,7 +299,7 @@ function showCode(): void {
 
 /** Writes the state into the page's address. */
 export function remember(): void {
-  const { tab, input, patch, query, head } = choices;
+  const { tab, input, patch, query, head, block, points } = choices;
   const choice = model.choice;
   writeAddress({
     photo: picture?.choice === 'own' ? undefined : picture?.choice,
@@ -281,6 +307,7 @@ export function remember(): void {
     size: choice.weights === 'file' ? undefined : choice.size,
     input,
     patch,
-    ...(tab === 'attention' && { query, head }),
+    ...(tab === 'attention' && { query, head, block: block < 0 ? undefined : block }),
+    ...(tab === 'segments' && { points }),
   });
 }

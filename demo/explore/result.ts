@@ -9,6 +9,8 @@ export interface Result {
   readonly loaded: Loaded;
   readonly picture: Picture;
   readonly input: InputSize;
+  /** The block whose attention can be read, counted from 0; -1 is the last. */
+  readonly block: number;
 }
 
 /** Describes a patch for a caption. Rows and columns are counted from 1. */

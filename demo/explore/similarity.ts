@@ -7,7 +7,7 @@ export function drawSimilarity({ similarity }: Result, patch: PatchPosition): Dr
   const cosines = similarity.map(patch);
   cosines.draw(map);
   return {
-    caption: `Cosine similarity of all patches to the one in ${patchName(patch)}.`,
+    caption: `Cosine similarity to the patch in ${patchName(patch)}.`,
     mark: patch,
     range: [Math.min(...cosines.values), Math.max(...cosines.values)],
   };

@@ -81,10 +81,9 @@ export function startModelForm<Model extends PageModel>(state: ModelState<Model>
     input.value = ''; // so that choosing the same file again fires `change` again
     refresh();
   });
-  let before = state.loaded?.choice;
+  let before = state.choice;
   state.subscribe(() => {
-    if (state.loaded?.choice !== before) fill(state.choice);
-    before = state.loaded?.choice;
+    if (state.choice !== before) fill((before = state.choice));
     refresh();
   });
   fill(state.choice);

@@ -23,8 +23,8 @@ export const demoBuild: BuildEnvironmentOptions = {
 };
 
 const nameOf = (path: string): string => {
-  const page = Object.entries(pages).find(([, folder]) => `demo/${folder}` === path)?.[0] ?? 'benchmark';
-  return `${page[0]!.toUpperCase()}${page.slice(1)}`;
+  const [page = 'benchmark'] = Object.entries(pages).find(([, folder]) => `demo/${folder}` === path) ?? [];
+  return page === 'runs' ? 'What runs' : `${page[0]!.toUpperCase()}${page.slice(1)}`;
 };
 
 /**
@@ -40,7 +40,7 @@ export const demoPage: Plugin = {
       const [url] = server.resolvedUrls?.local ?? [];
       if (!url) return;
       for (const path of [...pagePaths, 'bench/'])
-        server.config.logger.info(`  ➜  ${nameOf(path).padEnd(9)}${new URL(path, url).href}`);
+        server.config.logger.info(`  ➜  ${`${nameOf(path)}:`.padEnd(11)}${new URL(path, url).href}`);
     };
   },
   configurePreviewServer: ({ middlewares }) => void middlewares.use(toDemo),

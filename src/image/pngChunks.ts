@@ -4,6 +4,7 @@
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
+import { crcOf } from './crc32.js';
 import { endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 
@@ -364,8 +365,6 @@ function readHeader(content: Uint8Array, fail: Fail): Header {
   return { width, height, bitDepth, colourType, interlaced: interlace === 1 };
 }
 
-let table: Uint32Array | undefined;
-
 /** Number of bytes checksummed, in less than a millisecond, before the code checks whether to pause. */
 const CRC_BYTES = 2 ** 17;
 
@@ -378,16 +377,6 @@ async function crc32(bytes: Uint8Array, slices: Slices, from = 0): Promise<numbe
     if (rest) await rest;
   }
   return sum;
-}
-
-function crcOf(bytes: Uint8Array, from: number): number {
-  table ??= Uint32Array.from({ length: 256 }, (_, n) => {
-    for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
-    return n;
-  });
-  let crc = ~from;
-  for (let i = 0; i < bytes.length; i++) crc = table[(crc ^ bytes[i]!) & 255]! ^ (crc >>> 8);
-  return ~crc >>> 0;
 }
 
 /** CRC of the four bytes `IDAT`. */

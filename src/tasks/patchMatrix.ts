@@ -243,6 +243,21 @@ export class PatchMatrix {
     }
   }
 
+  /**
+   * Computes the products of every patch, as it is in the matrix, with vectors (embedDim): (vectors, patches).
+   * @param vectors at most BLOCK
+   */
+  async products(vectors: readonly Float64Array[]): Promise<Float64Array[]> {
+    const { vectors: block, scores } = this.#buffers;
+    const padded = new Float32Array(BLOCK * this.#embedDim);
+    vectors.forEach((vector, k) => padded.set(vector, k * this.#embedDim));
+    this.#run(this.#multiply.slice(0, 1), (burst) => burst.write(block, 0, padded));
+    const all = new Float32Array(await this.#task.read(scores, 0, this.count * BLOCK * F32_BYTES));
+    return vectors.map((_, k) =>
+      Float64Array.from({ length: this.count }, (__, patch) => all[patch * BLOCK + k]!),
+    );
+  }
+
   #components(
     { values, vectors, shares, errors }: RitzPairs,
     scores: Float32Array,

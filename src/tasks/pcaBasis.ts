@@ -3,7 +3,12 @@
  * a worker can use it.
  */
 import { OptionError } from '../errors.js';
+import { loadPart } from '../platform/part.js';
 import { context2dOf, putPixels } from './canvas.js';
+import { pictureSize, type PictureSize } from './resizedPicture.js';
+
+/** How a score becomes a colour value. See `PCA.colorRule`. */
+export type PcaColorRule = 'linear' | 'sigmoid';
 
 /** The plain data of a fitted PCA. */
 export interface PcaBasis {
@@ -22,10 +27,15 @@ export interface PcaBasis {
   readonly explainedVariance: Float32Array<ArrayBuffer>;
   /** Share of each component in the variance of all channels together: (3). */
   readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
-  /** Scores that map to colour value 0: (3). */
+  /** Scores that map to colour value 0: (3). See `colorRule`. */
   readonly low: Float32Array<ArrayBuffer>;
-  /** Scores that map to colour value 255: (3). */
+  /** Scores that map to colour value 255: (3). See `colorRule`. */
   readonly high: Float32Array<ArrayBuffer>;
+  /**
+   * How a score becomes a colour value, with t = (score - low) / (high - low). `linear`: 255 · t, clamped.
+   * `sigmoid`: 255 · sigmoid(4 · t - 2), a curve whose tangent at the middle is the line of `linear`.
+   */
+  readonly colorRule: PcaColorRule;
   /**
    * Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground.
    */
@@ -40,8 +50,11 @@ export const COMPONENTS = 3;
 export interface PcaJSON {
   /** Identifies the format. */
   readonly format: 'dinov2-webgpu/pca';
-  /** Version of the format. */
-  readonly version: 1;
+  /**
+   * Version of the format. Version 2 has `colorRule`. A basis with the rule `linear` is written as version 1,
+   * which earlier builds of the library read.
+   */
+  readonly version: 1 | 2;
   /** See `PCA.embedDim`. */
   readonly embedDim: number;
   /** See `PCA.mean`: (embedDim). */
@@ -56,6 +69,8 @@ export interface PcaJSON {
   readonly low: readonly number[];
   /** See `PCA.high`: (3). */
   readonly high: readonly number[];
+  /** See `PCA.colorRule`. Missing in version 1: `linear`. */
+  readonly colorRule?: PcaColorRule;
   /** See `PCA.foreground`. Null: all patches are foreground. */
   readonly foreground: { readonly direction: readonly number[]; readonly threshold: number } | null;
 }
@@ -65,7 +80,7 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
   const { embedDim, foreground } = basis;
   return {
     format: 'dinov2-webgpu/pca',
-    version: 1,
+    version: basis.colorRule === 'linear' ? 1 : 2,
     embedDim,
     mean: shortest(basis.mean),
     components: shortest(basis.components),
@@ -73,6 +88,7 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
     explainedVarianceRatio: shortest(basis.explainedVarianceRatio),
     low: shortest(basis.low),
     high: shortest(basis.high),
+    ...(basis.colorRule === 'linear' ? {} : { colorRule: basis.colorRule }),
     foreground: foreground
       ? { direction: shortest(foreground.direction), threshold: foreground.threshold }
       : null,
@@ -84,17 +100,23 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
  * @throws OptionError OPTION_VALUE, if the data are invalid
  */
 export function basisFromJSON(json: PcaJSON): PcaBasis {
-  const { format, version, embedDim, foreground } = json;
-  if (format !== 'dinov2-webgpu/pca' || version !== 1) {
+  const { format, version, embedDim, foreground, colorRule = 'linear' } = json;
+  if (format !== 'dinov2-webgpu/pca' || (version !== 1 && version !== 2)) {
     throw new OptionError(
       'OPTION_VALUE',
-      `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1, found ${String(format)}, version ${String(version)}. Fit the basis again.`,
+      `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1 or 2, found ${String(format)}, version ${String(version)}. Fit the basis again.`,
     );
   }
   if (!Number.isInteger(embedDim) || embedDim < 4 || embedDim % 4 !== 0) {
     throw new OptionError(
       'OPTION_VALUE',
       `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`,
+    );
+  }
+  if (colorRule !== 'linear' && colorRule !== 'sigmoid') {
+    throw new OptionError(
+      'OPTION_VALUE',
+      `PCA.fromJSON: expected colorRule to be 'linear' or 'sigmoid', found ${JSON.stringify(colorRule)}. Fit the basis again.`,
     );
   }
   const numbers = (name: string, values: readonly number[], length: number): Float32Array<ArrayBuffer> => {
@@ -114,6 +136,7 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
     explainedVarianceRatio: numbers('explainedVarianceRatio', json.explainedVarianceRatio, COMPONENTS),
     low: numbers('low', json.low, COMPONENTS),
     high: numbers('high', json.high, COMPONENTS),
+    colorRule,
     foreground: foreground
       ? {
           direction: numbers('foreground.direction', foreground.direction, embedDim),
@@ -128,15 +151,32 @@ const shortest = (values: Float32Array): number[] =>
   Array.from(values, (value) => Number(value.toPrecision(9)));
 
 /**
- * Draws a picture on a canvas and sets the canvas size to cols × rows.
- * @param pixels computes RGBA, (rows, cols, 4). Called only if the canvas has a '2d' context
+ * Draws a picture on a canvas and sets the canvas size to that of the picture.
+ * @param pixels computes RGBA, (height, width, 4). Called only if the canvas has a '2d' context
  * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
  */
 export async function drawPixels(
   canvas: HTMLCanvasElement | OffscreenCanvas,
-  { rows, cols }: { readonly rows: number; readonly cols: number },
+  { width, height }: { readonly width: number; readonly height: number },
   pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
 ): Promise<void> {
   const context = context2dOf('PCA.draw', canvas);
-  putPixels(context, await pixels(), cols, rows);
+  putPixels(context, await pixels(), width, height);
+}
+
+/**
+ * Encodes a picture of `rows` × `cols` patches as a PNG file.
+ * @param where name of the call, for error messages
+ * @param pixels computes RGBA, (height, width, 4), of the size that the options choose
+ * @throws OptionError OPTION_VALUE, if the size is out of range
+ */
+export async function pngOf(
+  where: string,
+  { rows, cols }: { readonly rows: number; readonly cols: number },
+  options: PictureSize,
+  pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
+): Promise<Blob> {
+  const { width, height } = pictureSize(where, options, rows, cols);
+  const { encodePng } = await loadPart(import('../image/pngWrite.js'));
+  return new Blob([await encodePng(await pixels(), width, height)], { type: 'image/png' });
 }

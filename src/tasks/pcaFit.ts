@@ -1,12 +1,13 @@
 /**
- * Fits a PCA basis to patches, by the method of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1
- * and 9). The first component of a PCA of all patches separates subject and background. The first three
- * components of a second PCA, of the subject's patches only, become red, green and blue. The paper makes some
- * choices by eye; this file replaces them with rules: Otsu's threshold splits the patches; the subject is the
- * side with fewer patches at the images' borders; each colour spans the 1st to the 99th percentile instead of
- * minimum to maximum.
+ * Fits a PCA basis to patches, by one of several recipes (see `PcaRecipe`). The recipe `paper` makes the
+ * pictures of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1 and 9). The first component of a PCA of
+ * all patches separates subject and background. The first three components of a second PCA, of the subject's
+ * patches only, become red, green and blue. The paper makes some choices by eye; this file replaces them with
+ * rules: Otsu's threshold splits the patches; the subject is the side with fewer patches at the images'
+ * borders; each colour spans the 1st to the 99th percentile instead of minimum to maximum.
  */
 import { OptionError } from '../errors.js';
+import type { Task } from '../gpu/task.js';
 import { dot } from '../numerics/eigen.js';
 import { borderOf, quantile, splitForeground } from './foreground.js';
 import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
@@ -14,9 +15,31 @@ import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patch
 
 /**
  * How foreground patches are selected. `auto`: by the method of the DINOv2 paper. `inverted`: the other side
- * of the split, for a subject that fills the border. `none`: no split; one PCA of all patches.
+ * of the split, for a subject that fills the border. `none`: no split; all patches are foreground.
  */
 export type ForegroundRule = 'auto' | 'inverted' | 'none';
+
+/**
+ * How patches become colours. Every recipe shows the first three components of the foreground patches.
+ *
+ * - `plain`: each colour spans the 1st to the 99th percentile of the component's scores. All patches are
+ *   foreground, unless the option `foreground` says otherwise.
+ * - `paper`: as figures 1 and 9 of the DINOv2 paper (Oquab et al., arXiv 2304.07193): as `plain`, but
+ *   `foreground` is `auto` by default. Fit to several images of one kind of subject to colour its parts alike,
+ *   as the paper does.
+ * - `notebook`: as the PCA notebook of facebookresearch/dinov2 (pull request 187): each colour spans the smallest
+ *   to the largest score of all patches, also of the background. The notebook finds the foreground with a
+ *   vector that exists for ViT-B only, so here all patches are foreground, unless the option `foreground` says
+ *   otherwise.
+ * - `whitened`: as the PCA notebook of facebookresearch/dinov3: each score is divided by the component's
+ *   standard deviation s over the foreground (scikit-learn's `whiten=True`), and the colour is
+ *   sigmoid(2 · score / s). The notebook finds the foreground with a classifier, so here all patches are
+ *   foreground, unless the option `foreground` says otherwise.
+ */
+export type PcaRecipe = 'plain' | 'paper' | 'notebook' | 'whitened';
+
+/** The recipes, for checks of options. */
+export const PCA_RECIPES: readonly PcaRecipe[] = ['plain', 'paper', 'notebook', 'whitened'];
 
 /**
  * Share of the patches whose scores are clipped at either end, so that a few patches do not use up the
@@ -34,6 +57,7 @@ const FEWEST_PATCHES = COMPONENTS + 1;
 /** Fits one basis to the patches of all images. */
 export async function fitBasis(
   images: readonly PatchFeatures[],
+  recipe: PcaRecipe,
   rule: ForegroundRule,
   signal?: AbortSignal,
 ): Promise<PcaBasis> {
@@ -44,7 +68,8 @@ export async function fitBasis(
     const everything = new Uint32Array(patches.count).fill(1);
     const first = await patches.analyse(everything, rule === 'none' ? COMPONENTS : 1);
     const noise = SMALLEST_SHARE * (dot(first.mean, first.mean) + first.totalVariance);
-    if (rule === 'none') return toBasis(first, first.mean, everything, noise, undefined);
+    const fit = { recipe, noise };
+    if (rule === 'none') return toBasis(first, first.mean, everything, undefined, fit);
 
     const [main] = first.components;
     const split =
@@ -60,10 +85,13 @@ export async function fitBasis(
     // The second analysis reads centred patches, so its mean is relative to the first mean. The threshold
     // must be shifted, too.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
-    if (!hasSubject) return toBasis(second, mean, chosen, noise, undefined);
+    if (!hasSubject) return toBasis(second, mean, chosen, undefined, fit);
     const direction = main!.vector.map((value) => split.sign * value);
     const threshold = Math.fround(split.sign * split.threshold - dot(direction, second.mean));
-    return toBasis(second, mean, chosen, noise, { direction: new Float32Array(direction), threshold });
+    const foreground = { direction: new Float32Array(direction), threshold };
+    // The analysis has only the scores of the subject.
+    const scores = recipe === 'notebook' ? await scoresOf(task, images, second, mean) : undefined;
+    return toBasis(second, mean, chosen, foreground, { ...fit, scores });
   });
 }
 
@@ -102,12 +130,36 @@ function bordersOf(images: readonly PatchFeatures[]): Uint8Array {
   return all;
 }
 
+/** Returns the scores of all patches along the components: (components, patches). */
+async function scoresOf(
+  task: Task,
+  images: readonly PatchFeatures[],
+  { components }: Analysis,
+  mean: Float64Array,
+): Promise<Float64Array[]> {
+  const vectors = components.map(({ vector }) => vector);
+  const products = await (await PatchMatrix.create(task, images)).products(vectors);
+  return products.map((scores, k) => {
+    const center = dot(mean, vectors[k]!);
+    return scores.map((score) => score - center);
+  });
+}
+
+/** What the colours of a basis depend on, apart from the components. */
+interface Fit {
+  readonly recipe: PcaRecipe;
+  /** Smallest variance of a component that is not rounding noise. */
+  readonly noise: number;
+  /** Scores of all patches by component. Undefined: those of the analysis are scores of all patches. */
+  readonly scores?: readonly Float64Array[] | undefined;
+}
+
 function toBasis(
   { components: analysed, totalVariance }: Analysis,
   mean: Float64Array,
   chosen: Uint32Array,
-  noise: number,
   foreground: PcaBasis['foreground'],
+  { recipe, noise, scores: all }: Fit,
 ): PcaBasis {
   const embedDim = mean.length;
   const patches = countOf(chosen);
@@ -116,16 +168,24 @@ function toBasis(
   const explainedVarianceRatio = new Float32Array(COMPONENTS);
   const low = new Float32Array(COMPONENTS);
   const high = new Float32Array(COMPONENTS);
-  analysed
-    .filter(({ variance }) => variance > noise)
-    .forEach(({ variance, vector, scores }, k) => {
-      components.set(vector, k * embedDim);
-      explainedVariance[k] = (variance * patches) / (patches - 1);
-      explainedVarianceRatio[k] = variance / totalVariance;
-      const sorted = scores.filter((_, patch) => chosen[patch] === 1).sort();
-      low[k] = quantile(sorted, CLIP);
-      high[k] = quantile(sorted, 1 - CLIP);
-    });
+  analysed.forEach(({ variance, vector, scores }, k) => {
+    if (!(variance > noise)) return;
+    components.set(vector, k * embedDim);
+    explainedVariance[k] = (variance * patches) / (patches - 1);
+    explainedVarianceRatio[k] = variance / totalVariance;
+    const deviation = Math.sqrt(explainedVariance[k]!);
+    const [from, to] =
+      recipe === 'whitened'
+        ? [-deviation, deviation] // sigmoid(4 · t - 2) is then sigmoid(2 · score / deviation)
+        : recipe === 'notebook'
+          ? quantiles(all?.[k] ?? scores, 0)
+          : quantiles(
+              scores.filter((_, patch) => chosen[patch] === 1),
+              CLIP,
+            );
+    low[k] = from;
+    high[k] = to;
+  });
   return {
     embedDim,
     mean: new Float32Array(mean),
@@ -134,6 +194,13 @@ function toBasis(
     explainedVarianceRatio,
     low,
     high,
+    colorRule: recipe === 'whitened' ? 'sigmoid' : 'linear',
     foreground,
   };
+}
+
+/** Returns the quantiles `clip` and `1 - clip` of the scores. */
+function quantiles(scores: Float64Array, clip: number): readonly [number, number] {
+  const sorted = scores.slice().sort();
+  return [quantile(sorted, clip), quantile(sorted, 1 - clip)];
 }

@@ -169,17 +169,18 @@ export class PatchSegmenter implements SegmenterModel {
     const patches = rows * cols;
     const firstToken = batchIndex * numTokens + 1 + numRegisterTokens;
     const table = Float32Array.of(...this.weights, this.bias, 0, 0, 0);
-    return gpu.task(where, signal, async (task) => {
+    const probabilities = await gpu.task(where, signal, async (task) => {
       if (features.lease) task.use(features.lease);
-      const probabilities = task.burst((burst) => {
+      const made = task.burst((burst) => {
         const image = burst.uniformOf('segmented image', [firstToken, patches]);
         const segmenter = burst.storageOf('segmenter', table);
         const out = burst.storage('probabilities', patches * F32_BYTES);
         burst.dispatch(compiled, [image, buffer, segmenter, out], inLines(Math.ceil(patches / 16)));
         return out;
       });
-      return new GpuPatchMap(gpu, rows, cols, task.keep(probabilities));
+      return task.keep(made);
     });
+    return new GpuPatchMap(gpu, rows, cols, probabilities);
   }
 
   /** Converts the segmenter to JSON data without loss: `fromJSON` restores a segmenter with the same bits. */

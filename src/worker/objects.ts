@@ -10,6 +10,7 @@ import {
   listCached,
   PatchMap,
   PatchSegmenter,
+  PatchTracker,
   PCA,
   Profile,
   removeCached,
@@ -27,6 +28,7 @@ export const classes: Readonly<Record<string, object>> = {
   ImageClassifier,
   PCA,
   PatchSegmenter,
+  PatchTracker,
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
@@ -47,6 +49,7 @@ interface ObjectOf {
   readonly Features: Features;
   readonly ImageClassifier: ImageClassifier;
   readonly GpuPatchMap: GpuPatchMap;
+  readonly PatchTracker: PatchTracker;
 }
 
 /**
@@ -84,6 +87,7 @@ const REMOTE_CLASSES = {
     ['rows', 'cols'],
     'This map is disposed. Read it before dispose(), or compute it again.',
   ],
+  PatchTracker: [PatchTracker, ['rows', 'cols', 'embedDim'], 'This tracker is disposed. Start a new one.'],
 } as const satisfies {
   readonly [Kind in ObjectKind]: readonly [unknown, readonly (keyof ObjectOf[Kind])[], string];
 };

@@ -1,12 +1,22 @@
 /** `PCA` in the page: the worker computes, the page draws. */
 import { OptionError } from '../errors.js';
-import type { PCA as PagePCA, PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
-import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
+import { expectOptions } from '../optionObject.js';
+import type { PCA as PagePCA, PcaColorOptions, PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
+import {
+  basisFromJSON,
+  basisToJSON,
+  drawPixels,
+  pngOf,
+  type PcaBasis,
+  type PcaJSON,
+} from '../tasks/pcaBasis.js';
+import { pictureSize } from '../tasks/resizedPicture.js';
 import { Call } from './call.js';
 import type { Features, Moved, PublicClass } from './classes.js';
-import { expectObject, handles, options, send } from './packs.js';
+import { expectObject, handles, options, send, type Pack } from './packs.js';
 import { KIND } from './protocol.js';
 import { classes, classOf } from './remote.js';
+import { sendCanvas } from './sendCanvas.js';
 
 const PACKS = [handles('Features'), options];
 
@@ -14,12 +24,26 @@ const PACKS = [handles('Features'), options];
  * A fitted PCA basis, as in 'dinov2-webgpu'. The basis is plain data in the page. Its methods compute in the
  * worker that holds the features.
  */
-export interface PCA extends Omit<PagePCA, 'rgb' | 'draw'>, Moved<PagePCA, 'rgb' | 'draw'> {}
+export interface PCA
+  extends Omit<PagePCA, 'rgb' | 'draw' | 'drawTo' | 'png'>, Moved<PagePCA, 'rgb' | 'draw' | 'png'> {
+  /**
+   * Draws the picture of one image on the whole of a canvas. The first call hands the canvas over to the worker
+   * of the features, which draws on it from then on without the page. The canvas keeps the width and height that
+   * it had at the first call.
+   * @throws as `rgb`; ImageError IMAGE_TYPE, if the canvas has a context; OptionError OPTION_VALUE, if it is not
+   *   a canvas, or if another worker has it
+   */
+  drawTo(
+    features: Features,
+    target: HTMLCanvasElement | OffscreenCanvas,
+    options?: PcaColorOptions,
+  ): Promise<void>;
+}
 
 class WorkerPCA {
   readonly #basis: PcaBasis;
   /**
-   * The basis as JSON, sent with each call of `rgb`. This costs about a hundredth of the time of the call.
+   * The basis as JSON, sent with each call. This costs about a hundredth of the time of the call.
    */
   #json: PcaJSON | undefined;
 
@@ -40,9 +64,8 @@ class WorkerPCA {
   }
 
   async rgb(features: Features, given: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
-    const call = new Call('PCA.rgb', expectObject('PCA.rgb', 'Features', features).connection);
-    const target = { [KIND]: 'PCA', json: (this.#json ??= this.toJSON()) };
-    return (await send(call, target, 'rgb', PACKS, [features, given])) as Uint8ClampedArray<ArrayBuffer>;
+    const pixels = await this.#send('rgb', [handles('Features'), options], [features, given]);
+    return pixels as Uint8ClampedArray<ArrayBuffer>;
   }
 
   async draw(
@@ -50,7 +73,28 @@ class WorkerPCA {
     canvas: HTMLCanvasElement | OffscreenCanvas,
     given: PcaDrawOptions = {},
   ): Promise<void> {
-    await drawPixels(canvas, features, () => this.rgb(features, given));
+    expectOptions('PCA.draw', given);
+    const size = pictureSize('PCA.draw', given, features.rows, features.cols);
+    await drawPixels(canvas, size, () => this.rgb(features, given));
+  }
+
+  async drawTo(
+    features: Features,
+    canvas: HTMLCanvasElement | OffscreenCanvas,
+    given: PcaColorOptions = {},
+  ): Promise<void> {
+    await this.#send('drawTo', [handles('Features'), sendCanvas, options], [features, canvas, given]);
+  }
+
+  async png(features: Features, given: PcaDrawOptions = {}): Promise<Blob> {
+    expectOptions('PCA.png', given);
+    return pngOf('PCA.png', features, given, () => this.rgb(features, given));
+  }
+
+  #send(method: string, packs: readonly Pack[], args: readonly unknown[]): Promise<unknown> {
+    const where = `PCA.${method}`;
+    const call = new Call(where, expectObject(where, 'Features', args[0]).connection);
+    return send(call, { [KIND]: 'PCA', json: (this.#json ??= this.toJSON()) }, method, packs, args);
   }
 
   toJSON(): PcaJSON {

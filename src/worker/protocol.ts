@@ -15,7 +15,7 @@ export const PROTOCOL = 7;
 export const KIND = 'dinov2-webgpu';
 
 /** Classes whose objects stay in the worker. */
-export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier' | 'GpuPatchMap';
+export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier' | 'GpuPatchMap' | 'PatchTracker';
 
 /** An error thrown in the page, described for the worker. */
 export interface PageErrorData {
@@ -88,6 +88,11 @@ export type SentValue =
    */
   | { readonly [KIND]: 'function'; readonly run: number; readonly oneWay: boolean }
   | { readonly [KIND]: 'fetch'; readonly run: number }
+  /**
+   * A canvas that the page handed over to the worker. The first message has the canvas; later messages have
+   * only its number.
+   */
+  | { readonly [KIND]: 'canvas'; readonly id: number; readonly canvas?: OffscreenCanvas | undefined }
   | SentIterator
   | SentImage;
 

@@ -6,6 +6,7 @@ import { PatchSegmenter, PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
 import { arrive, close } from './arrivals.js';
 import { classes, objectOf } from './objects.js';
+import { canvasOf } from './canvases.js';
 import {
   convert,
   KIND,
@@ -95,6 +96,8 @@ export class RunningCall {
         return this.#stream(sent);
       case 'iterable':
         return this.#iterable(sent);
+      case 'canvas':
+        return canvasOf(sent.id, sent.canvas);
       case 'image': {
         const image = arrive(sent);
         this.#images.add(image);

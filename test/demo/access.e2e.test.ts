@@ -1,11 +1,11 @@
 /**
- * Accessibility of the demo: no axe violations in light or dark mode, no overflow at 320 pixels, and a clear
- * message without WebGPU.
+ * Accessibility of the front page: no axe violations on any tab in light or dark mode, no overflow at 320
+ * pixels, both pictures on the first screen, and a clear message without WebGPU.
  */
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { colours, give, notice, openPage, openSite, openTiny, type Site } from './site.js';
+import { done, give, openPage, openSite, openTiny, shiftsOf, toast, watchShifts, type Site } from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -24,25 +24,73 @@ const overflow = (page: Page): Promise<number> =>
 describe('with a model', () => {
   let page: Page;
   beforeAll(async () => {
-    ({ page } = await openTiny(site));
-    for (const summary of await page.locator('summary').all()) await summary.click();
+    ({ page } = await openTiny(site, watchShifts));
+    await page.locator('summary').click();
     await give(page, 'drop', { name: 'broken.png', bytes: new Uint8Array(8) });
-    await notice(page, 'picture').waitFor();
+    await toast(page, 'picture').waitFor();
   });
   afterAll(() => page.context().close());
 
-  it.each(['light', 'dark'] as const)('has no axe violations in %s mode', async (colorScheme) => {
+  it('does not move while the model loads and the features are computed', async () => {
+    const { sum, moved } = await shiftsOf(page);
+    expect(sum, moved).toBeLessThanOrEqual(0.02);
+  });
+
+  it.each(['light', 'dark'] as const)('has no axe violations on any tab in %s mode', async (colorScheme) => {
     await page.emulateMedia({ colorScheme });
+    for (const tab of await page.getByRole('tab').all()) {
+      await tab.click();
+      await done(page);
+      expect(await violations(page)).toEqual([]);
+    }
+    await page.locator('#model-open').click();
     expect(await violations(page)).toEqual([]);
+    await page.keyboard.press('Escape');
+    await page.locator('#tab-pca').click();
   });
 
   it.each([320, 375, 768, 900, 1280, 2560])('fits into a width of %i pixels', async (width) => {
     await page.setViewportSize({ width, height: 800 });
-    expect(await overflow(page)).toBe(0);
+    for (const tab of await page.getByRole('tab').all()) {
+      await tab.click();
+      expect(await overflow(page)).toBe(0);
+    }
+  });
+
+  it.each([
+    [390, 844],
+    [1024, 768],
+    [1440, 900],
+  ])('shows the photograph and its features on the first screen of %i × %i', async (width, height) => {
+    await page.setViewportSize({ width, height });
+    await page.evaluate(() => scrollTo(0, 0));
+    const bottoms = await page
+      .locator('#map-frame, #photo-frame, #samples, #opacity')
+      .evaluateAll((all) =>
+        all.map((each) => each.getBoundingClientRect().bottom).filter((bottom) => bottom > 0),
+      );
+    expect(Math.max(...bottoms)).toBeLessThanOrEqual(height);
+    expect(await page.locator('#photo-frame').isVisible()).toBe(width > 720);
+  });
+
+  it('has controls of at least 44 pixels on a phone', async () => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    const small = await page
+      .locator('button:visible, select:visible, .links a:visible, .pages a:visible, .samples label:visible')
+      .evaluateAll((all) =>
+        all
+          .filter((each) => each.getBoundingClientRect().height < 44)
+          .map((each) => each.id || each.textContent),
+      );
+    expect(small).toEqual([]);
   });
 
   it('runs no animation under prefers-reduced-motion', async () => {
     await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.locator('#map-frame').evaluate((frame) => {
+      frame.setAttribute('aria-busy', 'true');
+      frame.querySelector('#map-status')!.textContent = 'busy';
+    });
     const moving = await page.evaluate(
       () => document.getAnimations().filter(({ playState }) => playState === 'running').length,
     );
@@ -60,24 +108,35 @@ describe('without WebGPU', () => {
   });
   afterAll(() => page.context().close());
 
-  it('reports what is missing and what to do', async () => {
-    expect(await page.locator('#unsupported').innerText()).toMatch(/WebGPU[^]*Chrome[^]*WEBGPU_MISSING/);
-    expect(await page.locator('#load').isDisabled()).toBe(true);
+  it('says what is missing and which browsers work, and shows recorded pictures', async () => {
+    expect(await page.locator('#unsupported').innerText()).toMatch(
+      /WebGPU[^]*WEBGPU_MISSING[^]*Chrome or Edge 113/,
+    );
+    const widths = await page.locator('#unsupported img').evaluateAll((all) =>
+      Promise.all(
+        all.map(async (each) => {
+          const image = each as HTMLImageElement;
+          image.loading = 'eager';
+          await image.decode();
+          return image.naturalWidth;
+        }),
+      ),
+    );
+    expect(widths.length).toBeGreaterThanOrEqual(3);
+    expect(Math.min(...widths)).toBeGreaterThan(300);
+    expect(await page.locator('.stage').isVisible()).toBe(false);
+    expect(await page.locator('#model-name').innerText()).toBe('No WebGPU');
     expect(await page.locator('#loading').isVisible()).toBe(false);
-    expect(await page.locator('#untrained').isVisible()).toBe(false);
+    expect(await page.locator('#model-offer').isVisible()).toBe(false);
+    await page.locator('#model-open').click();
+    expect(await page.locator('#load').isDisabled()).toBe(true);
+    await page.keyboard.press('Escape');
   });
 
-  it('still shows photographs', async () => {
-    await expect.poll(async () => (await colours(page, 'photo')).distinct).toBeGreaterThan(1000);
-    const coffee = await colours(page, 'photo');
-    await page.locator('input[value="rocket"]').check();
-    await expect.poll(async () => (await colours(page, 'photo')).text).not.toBe(coffee.text);
-  });
-
-  it('reports it again when weights are dropped', async () => {
+  it('says it again when weights are dropped', async () => {
     await give(page, 'drop', { name: 'any.safetensors', bytes: new Uint8Array(64) });
-    await notice(page, 'model').waitFor();
-    expect(await notice(page, 'model').innerText()).toMatch(/WEBGPU_MISSING/);
+    await toast(page, 'model').waitFor();
+    expect(await toast(page, 'model').innerText()).toMatch(/WEBGPU_MISSING/);
   });
 
   it('has no axe violations and fits into 320 pixels', async () => {
@@ -87,17 +146,25 @@ describe('without WebGPU', () => {
   });
 
   // This test needs a page that does not load a model again after a reload.
-  it('switches between light and dark, and remembers the choice', async () => {
+  it('takes its colours from the system, or light or dark ones, and remembers the choice', async () => {
     await page.emulateMedia({ colorScheme: 'light' });
     const background = (): Promise<string> =>
       page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const name = (): Promise<string | null> => page.locator('#theme').getAttribute('aria-label');
     const light = await background();
+    expect(await name()).toBe('Colours: as the system');
     await page.locator('#theme').click();
+    expect(await name()).toBe('Colours: light');
+    await page.locator('#theme').click();
+    expect(await name()).toBe('Colours: dark');
     const dark = await background();
     expect(dark).not.toBe(light);
     await page.reload();
     await expect.poll(background).toBe(dark);
     await page.locator('#theme').click();
+    expect(await name()).toBe('Colours: as the system');
     await expect.poll(background).toBe(light);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await expect.poll(background).toBe(dark);
   });
 });

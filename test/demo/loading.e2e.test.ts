@@ -7,17 +7,7 @@ import { join } from 'node:path';
 import type { Page, Route } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { facebookPreprocessor } from '../loading/preprocessors.ts';
-import {
-  colours,
-  done,
-  loadTiny,
-  notice,
-  openSite,
-  openTiny,
-  tiny,
-  type Site,
-  type Watched,
-} from './site.js';
+import { colours, done, loadTiny, openSite, openTiny, tiny, toast, type Site, type Watched } from './site.js';
 
 let site: Site;
 /** One page for all tests of this file, which run in order. */
@@ -46,17 +36,20 @@ afterAll(() => site?.close());
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
 
 async function chooseTrained(page: Page): Promise<void> {
+  await page.locator('#model-open').click();
   await page.locator('input[value="hub"]').check();
   await page.locator('#load').click();
 }
 
 describe('weights from the Hub', () => {
   it('are not requested before the button is pressed; the button shows their size', async () => {
+    await page.locator('#model-open').click();
     await page.locator('input[value="hub"]').check();
     expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
     await page.locator('input[value="base"]').check();
     expect(await text(page, 'load')).toBe('Download ViT-B (346 MB)');
     await page.locator('input[value="small"]').check();
+    await page.keyboard.press('Escape');
     expect(asked).toEqual([]);
   });
 
@@ -90,8 +83,8 @@ describe('weights from the Hub', () => {
     expect(await page.evaluate(() => (globalThis as { cancelledMs?: number }).cancelledMs)).toBeLessThan(
       2000,
     );
-    expect(await text(page, 'status')).toMatch(/^Cancelled/);
-    expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/);
+    expect(await text(page, 'model-name')).toBe('model.safetensors');
+    expect(await text(page, 'model-weights')).toBe('your file');
     expect(await page.locator('input[value="file"]').isChecked()).toBe(true);
   });
 
@@ -99,21 +92,23 @@ describe('weights from the Hub', () => {
     answer = (route) =>
       route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' }, body: 'Not found' });
     await chooseTrained(page);
-    await notice(page, 'model').waitFor();
-    expect(await notice(page, 'model').innerText()).toMatch(/SOURCE_FETCH[^]*404/);
+    await toast(page, 'model').waitFor();
+    expect(await toast(page, 'model').innerText()).toMatch(
+      /^ViT-S could not be loaded\.[^]*SOURCE_FETCH[^]*404/,
+    );
   });
 
   it('without a network: the page reports the error and offers another try', async () => {
     answer = (route) => route.abort('internetdisconnected');
-    await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
+    await toast(page, 'model').getByRole('button', { name: 'Try again' }).click();
     await expect
       .poll(() =>
-        notice(page, 'model')
+        toast(page, 'model')
           .innerText()
           .catch(() => ''),
       )
       .toMatch(/SOURCE_FETCH/);
-    expect(await notice(page, 'model').innerText()).not.toMatch(/404/);
+    expect(await toast(page, 'model').innerText()).not.toMatch(/404/);
     await page.locator('input[value="rocket"]').check();
     await done(page, 'rocket'); // the previous model still works
   });
@@ -125,11 +120,11 @@ describe('weights from the Hub', () => {
         ((globalThis as { seen?: string[] }).seen ??= []).push(bytes.textContent!),
       ).observe(bytes, { childList: true });
     });
-    const before = await colours(page, 'pca');
+    const before = await colours(page, 'map');
     answer = fulfill;
     asked.length = 0;
-    await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
-    await page.locator('#running-weights', { hasText: 'facebook/dinov2-small' }).waitFor();
+    await toast(page, 'model').getByRole('button', { name: 'Try again' }).click();
+    await page.locator('#model-weights', { hasText: /^trained$/ }).waitFor();
     await done(page, 'rocket');
     expect(asked.sort()).toEqual(
       ['config.json', 'model.safetensors', 'preprocessor_config.json'].map(
@@ -139,12 +134,22 @@ describe('weights from the Hub', () => {
     expect((await page.evaluate(() => (globalThis as { seen?: string[] }).seen ?? [])).join()).toMatch(
       /1\.9 MB/,
     );
-    expect(await notice(page, 'model').count()).toBe(0);
-    expect(await page.locator('#untrained').isVisible()).toBe(false);
-    expect((await colours(page, 'pca')).text).toBe(before.text); // the same tiny weights
+    expect(await toast(page, 'model').count()).toBe(0);
+    expect(await page.locator('#model-offer').isVisible()).toBe(false);
+    expect((await colours(page, 'map')).text).toBe(before.text); // the same tiny weights
     expect(await page.locator('#code').textContent()).toContain(
       "DINOv2.fromPretrained('facebook/dinov2-small')",
     );
+  });
+
+  it('come from the cache by themselves on the next visit', async () => {
+    const before = await colours(page, 'map');
+    await page.reload();
+    await page.locator('#model-weights', { hasText: /^trained$/ }).waitFor();
+    await done(page, 'rocket');
+    expect(await text(page, 'model-name')).toBe('ViT-S');
+    expect((await colours(page, 'map')).text).toBe(before.text);
+    expect(await page.locator('#model-offer').isVisible()).toBe(false);
   });
 
   it('came from the Hub; no other origin was requested', () => {
@@ -176,8 +181,8 @@ describe('the camera', () => {
         Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
     });
     await page.locator('#camera').click();
-    await notice(page, 'camera').waitFor();
-    expect(await notice(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow the camera/);
+    await toast(page, 'camera').waitFor();
+    expect(await toast(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow the camera/);
     expect(await page.locator('#camera-dialog').isVisible()).toBe(false);
   });
 
@@ -199,7 +204,7 @@ describe('the camera', () => {
     });
     await page.locator('#camera').click();
     await page.locator('#camera-take:enabled').click();
-    await done(page, 'camera');
+    await done(page, 'of camera');
     expect((await colours(page, 'photo')).distinct).toBeGreaterThan(10);
     expect(await text(page, 'photo-caption')).toMatch(/of 320 × 240$/);
     expect(
@@ -213,14 +218,14 @@ describe('the camera', () => {
 describe('a lost GPU', () => {
   it('is reported, and the model can be loaded again', async () => {
     await loadTiny(page);
-    const before = await colours(page, 'pca');
+    const before = await colours(page, 'map');
     await page.evaluate(() => (globalThis as { device?: GPUDevice }).device!.destroy());
-    await notice(page, 'model').waitFor();
-    expect(await notice(page, 'model').innerText()).toMatch(/DEVICE_LOST/);
-    expect(await page.locator('#pca').isVisible()).toBe(false);
-    await notice(page, 'model').getByRole('button', { name: 'Load the model again' }).click();
-    await page.locator('#pca').waitFor();
+    await toast(page, 'model').waitFor();
+    expect(await toast(page, 'model').innerText()).toMatch(/DEVICE_LOST/);
+    expect(await page.locator('#map').isVisible()).toBe(false);
+    await toast(page, 'model').getByRole('button', { name: 'Load the model again' }).click();
+    await page.locator('#map').waitFor();
     await done(page);
-    expect((await colours(page, 'pca')).text).toBe(before.text);
+    expect((await colours(page, 'map')).text).toBe(before.text);
   });
 });

@@ -73,16 +73,15 @@ export async function openPage(
   return { page, complaints, requests };
 }
 
-/** Waits until the page shows the features of a picture. */
+/** Waits until the front page shows a map. `about`: a part of the map's description. */
 export async function done(page: Page, about = ''): Promise<void> {
-  const waiting = page.waitForFunction(
-    (text) =>
-      document.querySelector('#status')!.textContent!.startsWith('Done') &&
-      document.querySelector('#pca')!.getAttribute('aria-label')!.includes(text),
-    about,
-  );
+  const waiting = page.waitForFunction((text) => {
+    const map = document.querySelector<HTMLElement>('#map')!;
+    const busy = document.querySelector('#map-frame')!.getAttribute('aria-busy');
+    return !map.hidden && busy === 'false' && map.getAttribute('aria-label')!.includes(text);
+  }, about);
   await waiting.catch(async (error: unknown) => {
-    const said = await page.locator('#status, #notices, #running').allInnerTexts();
+    const said = await page.locator('#map-status, #map-caption, #model-line, #toasts').allInnerTexts();
     throw new Error(`${String(error)}; the page says: ${said.join(' | ')}`, { cause: error });
   });
 }
@@ -147,11 +146,9 @@ export async function give(page: Page, how: 'drop' | 'paste', ...files: Dropped[
 
 /** Loads the tiny model, whose forward takes a fraction of a second on any adapter. */
 export async function loadTiny(page: Page): Promise<void> {
-  await page.waitForFunction(
-    () => !/^(Starting|Loading)/.test(document.querySelector('#status')!.textContent!),
-  );
+  await page.locator('#model-line:not([data-state="starting"], [data-state="loading"])').waitFor();
   await give(page, 'drop', fileOf(join(tiny, 'model.safetensors')));
-  await page.locator('#running-weights', { hasText: 'model.safetensors' }).waitFor();
+  await page.locator('#model-name', { hasText: 'model.safetensors' }).waitFor();
   await done(page);
 }
 
@@ -159,21 +156,62 @@ export async function loadTiny(page: Page): Promise<void> {
  * Opens a page with only the tiny model. The page's first device request fails, so it does not load its
  * default ViT-S, which would take 25 s on a software adapter to compile, test and run.
  */
-export async function openTiny(site: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
-  const watched = await openPage(site, async (page) => {
-    await page.addInitScript(() => {
-      const { requestDevice } = GPUAdapter.prototype;
-      let refused = false;
-      GPUAdapter.prototype.requestDevice = async function (descriptor) {
-        if (refused) return requestDevice.call(this, descriptor);
-        refused = true;
-        throw new DOMException('not this time', 'OperationError');
-      };
-    });
-    await prepare?.(page);
-  });
+export async function openTiny(
+  site: Site,
+  prepare?: (page: Page) => Promise<unknown>,
+  path?: string,
+): Promise<Watched> {
+  const watched = await openPage(
+    site,
+    async (page) => {
+      await page.addInitScript(() => {
+        const { requestDevice } = GPUAdapter.prototype;
+        let refused = false;
+        GPUAdapter.prototype.requestDevice = async function (descriptor) {
+          if (refused) return requestDevice.call(this, descriptor);
+          refused = true;
+          throw new DOMException('not this time', 'OperationError');
+        };
+      });
+      await prepare?.(page);
+    },
+    path,
+  );
   await loadTiny(watched.page);
   return watched;
 }
 
 export const notice = (page: Page, topic: string) => page.locator(`.notice[data-topic="${topic}"]`);
+
+/** The message about an action. */
+export const toast = (page: Page, topic: string) => page.locator(`.toast[data-topic="${topic}"]`);
+
+/** Makes a page record how much its layout shifts without an action of the visitor. */
+export const watchShifts = (page: Page): Promise<unknown> =>
+  page.addInitScript(() => {
+    const shifts: { value: number; moved: string }[] = [];
+    Object.assign(globalThis, { shifts });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as unknown as LayoutShift[])
+        if (!entry.hadRecentInput)
+          shifts.push({
+            value: entry.value,
+            moved: entry.sources.map(({ node }) => (node as Element | null)?.id ?? '').join(),
+          });
+    }).observe({ type: 'layout-shift', buffered: true });
+    interface LayoutShift {
+      readonly value: number;
+      readonly hadRecentInput: boolean;
+      readonly sources: readonly { readonly node: Node | null }[];
+    }
+  });
+
+/** Returns the sum of the page's layout shifts, and what moved. */
+export const shiftsOf = (page: Page): Promise<{ sum: number; moved: string }> =>
+  page.evaluate(() => {
+    const { shifts } = globalThis as unknown as { shifts: { value: number; moved: string }[] };
+    return {
+      sum: shifts.reduce((sum, { value }) => sum + value, 0),
+      moved: shifts.map(({ value, moved }) => `${value.toFixed(4)} ${moved}`).join('; '),
+    };
+  });

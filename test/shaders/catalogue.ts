@@ -43,6 +43,7 @@ const otherConstants: KernelVariant['constants'] = {
   FUSED: 'true',
   VALUES: 2,
   WORDS: 192,
+  TOP_K: 5,
   WORKGROUP: 64,
   SIDE: 8,
   IGNORED_BITS: 8,

@@ -144,9 +144,13 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
     table.set(random.uniform(5 * dim, 1 / Math.sqrt(dim)));
     table.set([1, 0.5, 0.4, 0.3, 0, 0.4, 0.5, 0.6], 5 * dim);
     const values = twins.pcaColor(x, table, dim);
-    for (const masked of [0, 1]) {
+    for (const [masked, sigmoid] of [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+    ] as const) {
       const out = await run(kernels.pcaColor, constants, inLines(Math.ceil(count / 16)), {
-        image: Uint32Array.of(0, count, 0x80112233, masked),
+        image: Uint32Array.of(0, count, 0x80112233, masked, sigmoid),
         x,
         basis: table,
         rgba: count,
@@ -163,7 +167,7 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
           continue;
         }
         channels.forEach((value, channel) => {
-          const exact = 255 * Math.min(1, Math.max(0, value));
+          const exact = 255 * (sigmoid ? 1 / (1 + Math.exp(2 - 4 * value)) : Math.min(1, Math.max(0, value)));
           expect(Math.abs(bytes[4 * patch + channel]! - exact)).toBeLessThanOrEqual(0.5 + TIP);
         });
         expect(bytes[4 * patch + 3]).toBe(255);
@@ -186,7 +190,7 @@ test('pca_scores and pca_color give the same result on several lines of workgrou
   });
   near('pca_scores', scores['scores']!, twins.pcaScores(x, vectors, dim), SUM(dim));
   const basis = random.uniform(5 * dim + 8);
-  const image = Uint32Array.of(0, count, 0, 0);
+  const image = Uint32Array.of(0, count, 0, 0, 0);
   const lines = await run(kernels.pcaColor, constants, [4, 2], { image, x, basis, rgba: count });
   const line = await run(kernels.pcaColor, constants, [7, 1], { image, x, basis, rgba: count });
   expect(new Uint32Array(lines['rgba']!)).toEqual(new Uint32Array(line['rgba']!));

@@ -209,7 +209,7 @@ describe('one basis for several images', () => {
     const patches = powerLaw(60, dim, 1, 5);
     const shape = { rows: 5, cols: 6, embedDim: dim };
     const batch = featuresOf(patches, { ...shape, batch: 2, numRegisterTokens: 1 });
-    const pca = await PCA.fit(batch, { foreground: 'none' });
+    const pca = await PCA.fit(batch);
     const pictures = [await pca.rgb(batch), await pca.rgb(batch, { batchIndex: 1 })];
     for (const b of [0, 1])
       expect(await pca.rgb(featuresOf(patches.subarray(b * 30 * dim), shape))).toEqual(pictures[b]);
@@ -225,7 +225,7 @@ describe('foreground', () => {
 
   it('auto: colours only the subject, by its own components', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    const pca = await PCA.fit(features);
+    const pca = await PCA.fit(features, { recipe: 'paper' });
     const pixels = await pca.rgb(features, { background: 'transparent' });
     expect(opaque(pixels)).toEqual([...subject]);
     const black = await pca.rgb(features);
@@ -258,9 +258,11 @@ describe('foreground', () => {
       patches.map((value) => -value),
       { rows, cols, embedDim: dim },
     );
-    expect(opaque(await (await PCA.fit(features)).rgb(features, { background: 'transparent' }))).toEqual([
-      ...subject,
-    ]);
+    expect(
+      opaque(
+        await (await PCA.fit(features, { recipe: 'paper' })).rgb(features, { background: 'transparent' }),
+      ),
+    ).toEqual([...subject]);
   });
 
   it('inverted: selects the other side', async () => {
@@ -271,9 +273,9 @@ describe('foreground', () => {
     );
   });
 
-  it('none: colours all patches', async () => {
+  it('none, the default: colours all patches', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    const pca = await PCA.fit(features, { foreground: 'none' });
+    const pca = await PCA.fit(features);
     expect(opaque(await pca.rgb(features, { background: 'transparent' }))).toEqual([...subject].map(() => 1));
   });
 
@@ -281,7 +283,8 @@ describe('foreground', () => {
     const few = new Float32Array(rows * cols * dim).map(
       (_, i) => Math.sin(i) * 1e-3 + (Math.floor(i / dim) === 170 ? 5 : 0),
     );
-    expect((await PCA.fit(featuresOf(few, { rows, cols, embedDim: dim }))).foreground).toBeUndefined();
+    const pca = await PCA.fit(featuresOf(few, { rows, cols, embedDim: dim }), { foreground: 'auto' });
+    expect(pca.foreground).toBeUndefined();
   });
 });
 
@@ -289,19 +292,22 @@ describe('the same picture', () => {
   const [rows, cols, dim] = [18, 20, 96];
   const { patches } = scene(rows, cols, dim, 22);
 
-  it('in every run, bit for bit', async () => {
+  it('in every run, bit for bit, and with the foreground that the recipe implies', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    const [a, b] = [await PCA.fit(features), await PCA.fit(features)];
+    const [a, b] = [
+      await PCA.fit(features, { recipe: 'paper' }),
+      await PCA.fit(features, { foreground: 'auto' }),
+    ];
     expect(JSON.stringify(a)).toBe(JSON.stringify(b));
     expect(await a.rgb(features)).toEqual(await b.rgb(features));
   });
 
   it('in many short submits and in one, bit for bit', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    const together = JSON.stringify(await PCA.fit(features));
+    const together = JSON.stringify(await PCA.fit(features, { recipe: 'paper' }));
     Object.defineProperty(gpu, 'flopsPerSecond', { value: 1, configurable: true }); // simulates an extremely slow adapter
     try {
-      expect(JSON.stringify(await PCA.fit(features))).toBe(together);
+      expect(JSON.stringify(await PCA.fit(features, { recipe: 'paper' }))).toBe(together);
     } finally {
       delete (gpu as { flopsPerSecond?: number }).flopsPerSecond;
     }
@@ -309,8 +315,8 @@ describe('the same picture', () => {
 
   it('after conversion to JSON and back, bit for bit', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    for (const foreground of ['auto', 'none'] as const) {
-      const pca = await PCA.fit(features, { foreground });
+    for (const recipe of ['paper', 'plain', 'notebook', 'whitened'] as const) {
+      const pca = await PCA.fit(features, { recipe });
       const again = PCA.fromJSON(JSON.parse(JSON.stringify(pca)) as PcaJSON);
       expect(again).toEqual(pca);
       expect(await again.rgb(features)).toEqual(await pca.rgb(features));
@@ -325,8 +331,8 @@ describe('the same picture', () => {
       patches.map((value) => value + 1e-4 * (2 * random.next() - 1)),
       { rows, cols, embedDim: dim },
     );
-    const a = await (await PCA.fit(features)).rgb(features);
-    const b = await (await PCA.fit(other)).rgb(other);
+    const a = await (await PCA.fit(features, { recipe: 'paper' })).rgb(features);
+    const b = await (await PCA.fit(other, { recipe: 'paper' })).rgb(other);
     a.forEach((value, i) => expect(Math.abs(value - b[i]!)).toBeLessThanOrEqual(1));
   });
 });
@@ -349,13 +355,13 @@ describe('images without variation', () => {
 
   it('features of zeros are flat', async () => {
     const features = featuresOf(new Float32Array(4 * 8), { rows: 2, cols: 2, embedDim: 8 });
-    const pca = await PCA.fit(features);
+    const pca = await PCA.fit(features, { recipe: 'paper' });
     expect([...(await pca.rgb(features))]).toEqual([...gray, ...gray, ...gray, ...gray]);
   });
 
   it('a single patch is gray', async () => {
     const features = featuresOf(new Random(32).uniform(384), { rows: 1, cols: 1, embedDim: 384 });
-    expect([...(await (await PCA.fit(features)).rgb(features))]).toEqual(gray);
+    expect([...(await (await PCA.fit(features, { recipe: 'paper' })).rgb(features))]).toEqual(gray);
   });
 
   it('two patches have one component, three have two', async () => {
@@ -365,7 +371,7 @@ describe('images without variation', () => {
         cols: count,
         embedDim: 128,
       });
-      const pca = await PCA.fit(features, { foreground: 'none' });
+      const pca = await PCA.fit(features);
       const lengths = [0, 1, 2].map((k) => Math.hypot(...rowOf(pca.components, k, 128)));
       expect(lengths).toEqual([0, 1, 2].map((k) => expect.closeTo(k < count - 1 ? 1 : 0, 5)));
       expect([...(await pca.rgb(features))].filter((_, i) => i % 4 === 2)).toEqual(Array(count).fill(128));
@@ -392,6 +398,16 @@ describe('errors', () => {
     await expect(pca.rgb(wider())).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     for (const batchIndex of [1, -1, 0.5])
       await expect(pca.rgb(small(), { batchIndex })).rejects.toMatchObject({ code: 'OPTION_VALUE' });
+    for (const wrong of [{ recipe: 'umap' }, { foreground: 'left' }])
+      await expect(PCA.fit(small(), wrong as object)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
+    for (const wrong of [
+      { background: 'red' },
+      { smooth: 'no' },
+      { scale: 0 },
+      { scale: 2, width: 9 },
+      { width: 1e9 },
+    ])
+      await expect(pca.rgb(small(), wrong as object)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
   it('features that are not finite are rejected', async () => {
@@ -417,7 +433,8 @@ describe('errors', () => {
     const json = (await PCA.fit(small())).toJSON();
     for (const damage of [
       { format: 'other' },
-      { version: 2 },
+      { version: 3 },
+      { version: 2, colorRule: 'cubic' },
       { embedDim: 31 },
       { mean: json.mean.slice(1) },
       { components: json.components.map(() => null) },

@@ -64,8 +64,8 @@ test('ImageClassifier and PCA', () => {
   expectTypeOf<ReturnType<InWorker.ImageClassifier['logits']>>().toEqualTypeOf<
     ReturnType<Page.ImageClassifier['logits']>
   >();
-  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'rgb'>>>().toExtend<
-    Omit<Public<Page.PCA>, 'draw' | 'rgb'>
+  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'drawTo' | 'png' | 'rgb'>>>().toExtend<
+    Omit<Public<Page.PCA>, 'draw' | 'drawTo' | 'png' | 'rgb'>
   >();
   expectTypeOf<keyof InWorker.PCA>().toEqualTypeOf<keyof Page.PCA>();
   expectTypeOf<Parameters<InWorker.PCA['draw']>[1]>().toEqualTypeOf<Parameters<Page.PCA['draw']>[1]>();
@@ -84,6 +84,15 @@ test('PatchSegmenter and GpuPatchMap', () => {
   expectTypeOf<Exclude<keyof Page.GpuPatchMap, keyof InWorker.GpuPatchMap>>().toEqualTypeOf<
     'buffer' | 'gpu' | 'lease'
   >();
+});
+
+test('PatchTracker', () => {
+  expectTypeOf<keyof Page.PatchTracker>().toEqualTypeOf<keyof InWorker.PatchTracker>();
+  expectTypeOf<ReturnType<InWorker.PatchTracker['next']>>().toEqualTypeOf<Promise<InWorker.GpuPatchMap>>();
+  type Options = Parameters<(typeof InWorker.PatchTracker)['start']>[1];
+  expectTypeOf<Omit<Options, 'mask'>>().toEqualTypeOf<Omit<Page.TrackerOptions, 'mask'>>();
+  expectTypeOf<Page.PatchMap | InWorker.GpuPatchMap | Page.PatchRegion>().toExtend<Options['mask']>();
+  expectTypeOf<Page.GpuPatchMap>().not.toExtend<Options['mask']>();
 });
 
 test('options of a load: all but a device', () => {

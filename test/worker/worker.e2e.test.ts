@@ -51,6 +51,7 @@ describe('the same as in the page', () => {
       const results = async ({
         DINOv2,
         PatchSegmenter,
+        PatchTracker,
         PCA,
         correspondences,
         cosineSimilarity,
@@ -67,6 +68,7 @@ describe('the same as in the page', () => {
           { height: 28, width: 42, batch: 2 },
           { maskedPatches: new Uint8Array(12).fill(1, 3, 5) },
         );
+        const forwarded2 = await plain.features([other, blob], { resize: 'fit', longestSide: 112 });
         const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
@@ -76,6 +78,14 @@ describe('the same as in the page', () => {
           { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
         );
         const segments = await segmenter.map(features);
+        const Tracker = PatchTracker as unknown as Globals['library']['PatchTracker'];
+        const tracker = await Tracker.start(features, { mask: segments, contextFrames: 2 });
+        const ofMap = await Tracker.start(features, { mask: await segments.read(), topK: 3 });
+        const tracked = [
+          await tracker.next(forwarded2, { batchIndex: 1 }),
+          await tracker.next(features),
+          await ofMap.next(features),
+        ];
         const pairs = await (correspondences as Globals['library']['correspondences'])(features, forwarded, {
           batchIndexB: 1,
           topK: 20,
@@ -153,6 +163,8 @@ describe('the same as in the page', () => {
           similarity: [await similar.read(), await several[0]!.read(), await several[1]!.read()],
           similarInMemory: (await PatchSimilarity.read(features)).map({ x: 150, y: 100 }),
           map: map.getContext('2d')!.getImageData(0, 0, map.width, map.height).data,
+          tracked: await Promise.all(tracked.map((each) => each.read())),
+          tracker: [tracker.rows, tracker.cols, tracker.embedDim],
           correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
@@ -167,8 +179,9 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        const owned = [segments, similar, ...several, features, forwarded];
-        for (const each of [...owned, ...groups.map((group) => group.features), model]) each.dispose();
+        const owned = [segments, similar, ...several, tracker, ofMap, ...tracked, forwarded2];
+        for (const each of [...owned, features, forwarded, ...groups.map((group) => group.features), model])
+          each.dispose();
         return found;
       };
       const [first, second] = [await results(library), await results(worker)];

@@ -1,0 +1,80 @@
+// Records pictures of the demo: those that its pages show in browsers without WebGPU (demo/recorded/), and those
+// of README.md (docs/). The weights are synthetic, so the colours show features that are not trained.
+//
+//   node scripts/record-demo.mjs             all pictures
+//   node scripts/record-demo.mjs explore     those whose name begins with a word
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright';
+import sharp from 'sharp';
+import { createServer } from 'vite';
+import { chromiumArgs, chromiumPath, fontsFile } from './software-gpu.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const PATIENCE_MS = 100_000;
+
+const explored = (page) =>
+  page.waitForFunction(
+    () =>
+      document.querySelector('#map-frame').getAttribute('aria-busy') === 'false' &&
+      !document.querySelector('#map').hidden,
+  );
+
+/** name: of the file. path: of the page. ready: waits for the page. select: the part of the page; default: the window. */
+const pictures = [
+  ...Object.entries({
+    pca: 'photo=chelsea&input=448',
+    similarity: 'photo=chelsea&input=448&tab=similarity&patch=9,14',
+    attention: 'photo=chelsea&input=448&tab=attention',
+    segments: 'photo=chelsea&input=448&tab=segments&on=9,14;14,13&off=2,2;2,29',
+  }).map(([tab, query]) => ({
+    name: `explore-${tab}`,
+    path: `demo/?${query}`,
+    ready: explored,
+    select: '#panel',
+  })),
+  ...['light', 'dark'].map((colorScheme) => ({
+    name: `demo-${colorScheme}`,
+    path: 'demo/?photo=coffee&input=448',
+    ready: explored,
+    colorScheme,
+  })),
+];
+
+const [only = ''] = process.argv.slice(2);
+const folder = mkdtempSync(join(tmpdir(), 'record-'));
+const server = await createServer({ root, server: { port: 0 }, logLevel: 'error' });
+await server.listen();
+const executablePath = await chromiumPath();
+const browser = await chromium.launch({
+  executablePath,
+  args: chromiumArgs,
+  env: { ...process.env, FONTCONFIG_FILE: fontsFile(folder, executablePath) },
+});
+try {
+  for (const { name, path, ready, select, colorScheme = 'light' } of pictures) {
+    if (!name.startsWith(only)) continue;
+    const viewport = select ? { width: 1180, height: 800 } : { width: 1280, height: 800 };
+    const page = await browser.newPage({ viewport, colorScheme });
+    page.setDefaultTimeout(PATIENCE_MS);
+    await page.goto(new URL(path, server.resolvedUrls.local[0]).href);
+    await ready(page).catch(async (error) => {
+      throw new Error(`${name}: ${await page.locator('body').innerText()}`, { cause: error });
+    });
+    await page.evaluate(() => document.fonts.ready);
+    const shot = await (select ? page.locator(select) : page).screenshot();
+    const file = select ? `demo/recorded/${name}.webp` : `docs/${name}.png`;
+    const image = sharp(shot);
+    await (select ? image.webp({ quality: 82 }) : image.png({ palette: true, effort: 10 })).toFile(
+      join(root, file),
+    );
+    console.log(file);
+    await page.close();
+  }
+} finally {
+  await browser.close();
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+}

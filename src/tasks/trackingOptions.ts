@@ -1,0 +1,165 @@
+/** Options of `PatchTracker`, and their checks. */
+import type { GpuPatchMap } from './gpuPatchMap.js';
+import { wrong, type PatchPosition } from './patchMap.js';
+import type { PatchRegion } from './similarityQuery.js';
+
+/** A map of labels in memory, such as a `PatchMap`. */
+export interface LabelMap {
+  /** Number of patch rows. */
+  readonly rows: number;
+  /** Number of patch columns. */
+  readonly cols: number;
+  /** Labels from 0 (not the object) to 1 (the object): (rows, cols). */
+  readonly values: Float32Array;
+}
+
+/**
+ * The object in the first frame: a map of labels from 0 to 1 (a `PatchMap`, or a `GpuPatchMap` such as the
+ * result of `PatchSegmenter.map`), a rectangle of patches, a patch, or a list of patches.
+ */
+export type TrackerMask = LabelMap | GpuPatchMap | PatchRegion | PatchPosition | readonly PatchPosition[];
+
+/** Options of `PatchTracker.start`. */
+export interface TrackerOptions {
+  /** The object in the first frame. */
+  readonly mask: TrackerMask;
+  /** Index of the first frame in the batch. Default: 0. */
+  readonly batchIndex?: number | undefined;
+  /**
+   * Number of most recent frames, in addition to the first frame, whose patches and labels are kept. 0 to 64.
+   * Default: 7.
+   */
+  readonly contextFrames?: number | undefined;
+  /** Number of most similar patches whose labels a patch takes. 1 to 32. Default: 5. */
+  readonly topK?: number | undefined;
+  /**
+   * Largest distance, in rows and in columns, between a patch and the earlier patches whose labels it may
+   * take. A small radius is faster, and keeps labels from jumping to similar objects elsewhere. Default: 12.
+   */
+  readonly radius?: number | undefined;
+  /**
+   * Temperature of the softmax that weighs the most similar patches: a similarity that is lower by this
+   * amount has 1/e of the weight. Greater than 0. Default: 0.1.
+   */
+  readonly temperature?: number | undefined;
+  /**
+   * Smallest cosine similarity, -1 to 1, with which a patch takes the label of an earlier patch. A patch that
+   * is less similar to all of them gets the label 0. Default: 0.
+   */
+  readonly minSimilarity?: number | undefined;
+  /**
+   * Smallest label that counts as the object, 0 to 1. Lower labels are 0 in the results of `next`; the
+   * tracker itself goes on with the exact labels. Default: 0.5.
+   */
+  readonly threshold?: number | undefined;
+  /** Aborts the call: the promise rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The checked settings of a tracker. */
+export interface TrackerSettings {
+  readonly contextFrames: number;
+  readonly topK: number;
+  readonly radius: number;
+  readonly temperature: number;
+  readonly minSimilarity: number;
+  readonly threshold: number;
+}
+
+const WHERE = 'PatchTracker.start';
+
+/** Checks the options that are numbers. @throws OptionError OPTION_VALUE */
+export function settingsOf(options: TrackerOptions): TrackerSettings {
+  const {
+    contextFrames = 7,
+    topK = 5,
+    radius = 12,
+    temperature = 0.1,
+    minSimilarity = 0,
+    threshold = 0.5,
+  } = options;
+  integer('contextFrames', contextFrames, 0, 64);
+  integer('topK', topK, 1, 32);
+  integer('radius', radius, 0, 2 ** 16);
+  number('temperature', temperature, 1e-4, 1e4);
+  number('minSimilarity', minSimilarity, -1, 1);
+  number('threshold', threshold, 0, 1);
+  return { contextFrames, topK, radius, temperature, minSimilarity, threshold };
+}
+
+/**
+ * Returns the labels of a mask that is not on the GPU: (rows, cols).
+ * @throws OptionError OPTION_VALUE, if the mask is empty, or of a different size, or has labels outside 0 to 1
+ */
+export function labelsOf(
+  mask: Exclude<TrackerMask, GpuPatchMap>,
+  rows: number,
+  cols: number,
+): Float32Array<ArrayBuffer> {
+  if (typeof mask !== 'object' || mask === null)
+    throw wrong(`${WHERE}: mask`, 'a map, a rectangle, a patch or a list of patches', typeof mask);
+  const labels = isMap(mask) ? ofMap(mask, rows, cols) : ofPatches(mask, rows, cols);
+  if (!labels.some((label) => label > 0))
+    throw wrong(`${WHERE}: mask`, 'at least one patch with a label greater than 0', 'none');
+  return labels;
+}
+
+// Arrays have a method `values`.
+const isMap = (mask: Exclude<TrackerMask, GpuPatchMap>): mask is LabelMap =>
+  'values' in mask && !Array.isArray(mask);
+
+function ofMap(mask: LabelMap, rows: number, cols: number): Float32Array<ArrayBuffer> {
+  checkSize(mask, rows, cols);
+  const labels = Float32Array.from(mask.values);
+  if (labels.length !== rows * cols) throw wrong(`${WHERE}: mask`, `${rows} × ${cols} labels`, labels.length);
+  const wrongLabel = labels.find((label) => !(label >= 0 && label <= 1));
+  if (wrongLabel !== undefined) throw wrong(`${WHERE}: mask`, 'labels from 0 to 1', wrongLabel);
+  return labels;
+}
+
+function ofPatches(
+  mask: PatchRegion | PatchPosition | readonly PatchPosition[],
+  rows: number,
+  cols: number,
+): Float32Array<ArrayBuffer> {
+  const labels = new Float32Array(rows * cols);
+  const regions: readonly (PatchPosition & Partial<PatchRegion>)[] = 'row' in mask ? [mask] : mask;
+  if (!Array.isArray(regions))
+    throw wrong(`${WHERE}: mask`, 'a map, a rectangle, a patch or a list of patches', 'another object');
+  for (const { row, col, rows: height = 1, cols: width = 1 } of regions) {
+    const isInside =
+      [row, col, height, width].every(Number.isInteger) &&
+      Math.min(row, col) >= 0 &&
+      Math.min(height, width) >= 1 &&
+      row + height <= rows &&
+      col + width <= cols;
+    if (!isInside)
+      throw wrong(
+        `${WHERE}: mask`,
+        `patches of the ${rows} × ${cols} grid (rows × columns)`,
+        `row ${row}, col ${col}, ${height} × ${width} patches`,
+      );
+    for (let y = row; y < row + height; y++) labels.fill(1, y * cols + col, y * cols + col + width);
+  }
+  return labels;
+}
+
+/** Checks that a map has the size of the frame. @throws OptionError OPTION_VALUE */
+export function checkSize(
+  mask: { readonly rows: number; readonly cols: number },
+  rows: number,
+  cols: number,
+): void {
+  if (mask.rows !== rows || mask.cols !== cols)
+    throw wrong(`${WHERE}: mask`, `a map of ${rows} × ${cols} patches`, `${mask.rows} × ${mask.cols}`);
+}
+
+function integer(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw wrong(`${WHERE}: ${name}`, `a whole number from ${least} to ${most}`, value);
+}
+
+function number(name: string, value: number, least: number, most: number): void {
+  if (typeof value !== 'number' || !(value >= least && value <= most))
+    throw wrong(`${WHERE}: ${name}`, `a number from ${least} to ${most}`, value);
+}
