@@ -27,7 +27,7 @@ import { Handle, keepOwner, OwnedHandle } from './handles.js';
 import { live } from './live.js';
 import { similarityOptions, type GpuPatchMap } from './maps.js';
 import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
-import { ask, classes, classOf, remote } from './remote.js';
+import { ask, classes, classOf, remote, type PublicClass } from './remote.js';
 import type { WorkerOptions } from './start.js';
 
 /**
@@ -79,12 +79,6 @@ export type Moved<Class, Names extends keyof Class, PCA = never> = {
     ? (...args: { [Index in keyof Args]: Swap<Args[Index], PCA> }) => Swap<Result, PCA>
     : Swap<Class[Name], PCA>;
 };
-
-/**
- * The type of a public class, which supports `instanceof` but not `new`: only the library constructs
- * objects.
- */
-export type PublicClass<Api> = abstract new (...args: never) => Api;
 
 /** Static methods that load a model, with the options for loading a model in a worker. */
 type Loaders = {

@@ -2,10 +2,9 @@
 import type { GpuPatchMap as PageGpuPatchMap } from '../tasks/gpuPatchMap.js';
 import { PatchMap, type PatchMapColorOptions } from '../tasks/patchMap.js';
 import type { Call } from './call.js';
-import type { PublicClass } from './classes.js';
 import { OwnedHandle, type Handle } from './handles.js';
 import { expectObject, options } from './packs.js';
-import { classes, remote } from './remote.js';
+import { classes, remote, type PublicClass } from './remote.js';
 
 /**
  * A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer` and `gpu`. `read` and `draw` need one

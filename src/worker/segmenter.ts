@@ -12,7 +12,8 @@ import {
 } from '../tasks/segmenterModel.js';
 import { OptionError } from '../errors.js';
 import { Call } from './call.js';
-import type { Features, Moved, PublicClass } from './classes.js';
+import type { Features, Moved } from './classes.js';
+import type { PublicClass } from './remote.js';
 import type { GpuPatchMap } from './maps.js';
 import { expectObject, handles, options, send } from './packs.js';
 import { KIND } from './protocol.js';
