@@ -13,7 +13,7 @@ import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
-import type { Features } from './tasks/features.js';
+import type { Features } from './features.js';
 import { croppedPixels, gridOf } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
 import { checkOptions } from './optionNames.js';

@@ -13,7 +13,7 @@ import type { Preprocessing } from './image/preprocessing.js';
 import { decodeSource, keepsItsPixels, type ImageSource } from './image/source.js';
 import type { Thumbnail } from './image/thumbnail.js';
 import { isBlob } from './optionObject.js';
-import type { Features } from './tasks/features.js';
+import type { Features } from './features.js';
 import type {
   BySizeOptions,
   EmbedAllOptions,

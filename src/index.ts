@@ -71,14 +71,17 @@ export {
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
 export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export { type MapDrawOptions } from './tasks/drawMap.js';
 export {
   PatchSegmenter,
   type SegmenterFitOptions,
+  type SegmenterImage,
   type SegmenterJSON,
   type SegmenterMapOptions,
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { type ClickableFeatures } from './tasks/clickedPatch.js';
 export {
   PatchTracker,
   type LabelMap,
@@ -93,6 +96,7 @@ export { type Pooling } from './tasks/pooling.js';
 export {
   ImageClassifier,
   type Classification,
+  type ClassifierFeatures,
   type ClassifierFiles,
   type ClassifierModel,
   type ClassifyOptions,
@@ -103,7 +107,7 @@ export { type ProblemType } from './tasks/classLabels.js';
 export { type LiveFrame, type LiveVideo } from './tasks/live.js';
 export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
-export { Features } from './tasks/features.js';
+export { Features } from './features.js';
 export {
   type HiddenStateOptions,
   type IntermediateLayerOptions,

@@ -8,7 +8,7 @@ import type { ByteSource } from './io/sources.js';
 import type { Tuning, TuningSample } from './gpu/measure/tuner.js';
 import type { TuningStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
-import type { Features } from './tasks/features.js';
+import type { Features } from './features.js';
 import type { PosEmbedConvention } from './model/config.js';
 import type { LiveFrame } from './tasks/live.js';
 import type { Pooling } from './tasks/pooling.js';

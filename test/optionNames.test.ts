@@ -24,6 +24,7 @@ import type {
   PatchSimilarityOptions,
   PixelOptions,
   PixelSize,
+  MapDrawOptions,
   PretrainedOptions,
   SimilarityOptions,
   SegmenterFitOptions,
@@ -73,6 +74,7 @@ type AllNames = KeysOf<
   | CorrespondenceOptions
   | PatchMapColorOptions
   | SimilarityOptions
+  | MapDrawOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
   | TrackerOptions

@@ -16,7 +16,7 @@ import { writeAddress, type TabName } from './address.js';
 import { drawAttention, hasAttention, prepareAttention, type AttentionChoice } from './attention.js';
 import { code } from './code.js';
 import { run, warmMs } from './forward.js';
-import { drawPhoto, present, setBusy, setEmpty, type Drawn } from './frame.js';
+import { drawPhoto, isSmooth, present, setBusy, setEmpty, type Drawn } from './frame.js';
 import { drawPca, hasPca, preparePca } from './pca.js';
 import { keepOwn } from './photos.js';
 import { middle, within, type Result } from './result.js';
@@ -309,5 +309,7 @@ export function remember(): void {
     patch,
     ...(tab === 'attention' && { query, head, block: block < 0 ? undefined : block }),
     ...(tab === 'segments' && { points }),
+    foreground: tab === 'pca' && choices.foreground,
+    smooth: isSmooth(),
   });
 }

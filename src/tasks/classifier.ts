@@ -5,13 +5,26 @@ import { CheckpointError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
-import type { Features } from './features.js';
 import { checkOptions } from '../optionNames.js';
 import { isBatch } from '../optionObject.js';
 import { loadPart } from '../platform/part.js';
+import type { PatchFeatures } from './patchMatrix.js';
 import { labelList, labelsOfMeta, type ClassLabels, isProblemType, type ProblemType } from './classLabels.js';
 
 export { type ClassLabels };
+
+/** The part of features that a classifier reads. `Features` implements it. */
+export interface ClassifierFeatures extends PatchFeatures {
+  /** Number of blocks of the model. */
+  readonly depth: number;
+  /** Reads the patch tokens and the cls tokens of several blocks. */
+  getIntermediateLayers(
+    blocks: number | readonly number[],
+    options: { readonly returnClassToken: true },
+  ): Promise<(readonly [patchTokens: Float32Array<ArrayBuffer>, clsToken: Float32Array<ArrayBuffer>])[]>;
+  /** Frees the GPU memory. */
+  dispose(): void;
+}
 
 /** The part of a model that a classifier uses. `DINOv2` implements it. */
 export interface ClassifierModel {
@@ -21,7 +34,7 @@ export interface ClassifierModel {
   featuresBySize(
     images: readonly ImageSource[],
     options?: PixelOptions & { readonly layers?: readonly number[] | undefined },
-  ): Promise<readonly { readonly indices: readonly number[]; readonly features: Features }[]>;
+  ): Promise<readonly { readonly indices: readonly number[]; readonly features: ClassifierFeatures }[]>;
 }
 
 /** The function from logits to scores. `none`: the score is the logit. */
@@ -207,7 +220,7 @@ export class ImageClassifier {
    * @throws OptionError OPTION_VALUE, if the features come from a different model or lack the hidden states
    *   in `layers`
    */
-  async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
+  async logits(features: ClassifierFeatures): Promise<Float32Array<ArrayBuffer>[]> {
     const { embedDim, depth } = this.#model.config;
     if (features.embedDim !== embedDim || features.depth !== depth) {
       throw new OptionError(

@@ -4,6 +4,8 @@ import type { Gpu } from '../gpu/device.js';
 import { OwnedBuffers } from '../gpu/lease.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
+import { drawMap, type MapDrawOptions } from './drawMap.js';
+import type { DrawTarget } from './drawTarget.js';
 import { PatchMap, type PatchMapColorOptions } from './patchMap.js';
 
 // Frees the buffer of a map that is garbage-collected without dispose().
@@ -13,7 +15,8 @@ const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispos
  * A map with one value for each patch of an image, on the GPU. `dispose()` frees the GPU memory; a `using`
  * declaration calls it at the end of the block.
  *
- * A patch whose token contains NaN or infinity has the value NaN. `read` and `draw` then throw.
+ * A patch whose token contains NaN or infinity has the value NaN. `read` and `draw` then throw, and `drawTo`
+ * leaves the patch transparent.
  * @example
  * ```js
  * const map = await features.similarity({ row: 8, col: 5 });
@@ -93,6 +96,21 @@ export class GpuPatchMap {
   async draw(canvas: HTMLCanvasElement | OffscreenCanvas, options: PatchMapColorOptions = {}): Promise<void> {
     checkOptions('GpuPatchMap.draw', options);
     (await this.read()).draw(canvas, options);
+  }
+
+  /**
+   * Draws the map on a texture or canvas, on the GPU, without reading anything back. Fills the whole target,
+   * and keeps its size. A patch with the value NaN is transparent.
+   * @throws OptionError OPTION_VALUE, if an option has an invalid value or the target cannot be drawn on;
+   *   OPTION_NAME; ImageError IMAGE_TYPE, if the canvas has a context other than 'webgpu'; DeviceError
+   * @example
+   * ```js
+   * [canvas.width, canvas.height] = [518, 392];
+   * await map.drawTo(canvas, { range: [0, 1], smooth: true });
+   * ```
+   */
+  async drawTo(target: DrawTarget, options: MapDrawOptions = {}): Promise<void> {
+    await drawMap(this, target, checkOptions('GpuPatchMap.drawTo', options));
   }
 
   /** Frees the GPU memory. Further calls do nothing. */

@@ -6,6 +6,7 @@ import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Burst } from '../gpu/task.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { GpuPatchMap } from './gpuPatchMap.js';
+import { checkOptions } from '../optionNames.js';
 import { wrong } from './patchMap.js';
 import type { PatchFeatures } from './patchMatrix.js';
 import { placementAt, type PlacedPatches } from './placement.js';
@@ -43,7 +44,12 @@ export async function similarityOf(
   query: SimilarityQuery,
   options: SimilarityOptions,
 ): Promise<GpuPatchMap | GpuPatchMap[]> {
-  const { against, batchIndex, againstBatchIndex = against ? 0 : batchIndex, signal } = options;
+  const {
+    against,
+    batchIndex,
+    againstBatchIndex = against ? 0 : batchIndex,
+    signal,
+  } = checkOptions('similarity', options);
   const targets = [against ?? features].flat() as readonly SimilarityFeatures[];
   const maps = await mapsOf(features, query, targets, { batchIndex, againstBatchIndex, signal });
   return Array.isArray(against) ? maps : maps[0]!;

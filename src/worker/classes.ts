@@ -2,7 +2,7 @@
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';
-import type { Features as PageFeatures } from '../tasks/features.js';
+import type { Features as PageFeatures } from '../features.js';
 import { expectOptions } from '../optionObject.js';
 import type {
   EmbedAllOptions,
@@ -11,6 +11,8 @@ import type {
   LoadOptions,
   PretrainedOptions,
 } from '../options.js';
+import { loadPart } from '../platform/part.js';
+import type { AttentionMapOptions } from '../tasks/attentionMap.js';
 import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import type { LiveVideo } from '../tasks/live.js';
@@ -103,8 +105,7 @@ export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 
   ): Promise<GpuPatchMap[]>;
   similarity(query: SimilarityQuery, options?: SimilarityOptions<Features>): Promise<GpuPatchMap>;
 }
-/** Features in the worker, as the methods of a model return them. */
-export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
+class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle, {
   clsToken: [],
   poolerOutput: [],
   registerTokens: [],
@@ -113,9 +114,16 @@ export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   hiddenState: [value, options],
   getIntermediateLayers: [value, options],
   attention: [value, options],
-  attentionMap: [value, options],
   similarity: [value, similarityOptions],
-});
+}) {
+  /** The worker computes the rows of attention. The page makes the maps. */
+  async attentionMap(layer: number, given: AttentionMapOptions = {}): Promise<never> {
+    const { attentionMap } = await loadPart(import('../tasks/attentionMap.js'));
+    return (await attentionMap(this, layer, given)) as never; // the overloads of `Features` tell which result
+  }
+}
+/** Features in the worker, as the methods of a model return them. */
+export const Features: PublicClass<Features> = RemoteFeatures;
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker

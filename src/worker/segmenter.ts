@@ -13,11 +13,10 @@ import {
 import { OptionError } from '../errors.js';
 import { Call } from './call.js';
 import type { Features, Moved } from './classes.js';
-import type { PublicClass } from './remote.js';
 import type { GpuPatchMap } from './maps.js';
 import { expectObject, handles, options, send } from './packs.js';
 import { KIND } from './protocol.js';
-import { classes, classOf } from './remote.js';
+import { classes, classOf, type PublicClass } from './remote.js';
 
 const PACKS = [handles('Features'), options];
 

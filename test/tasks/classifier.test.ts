@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { HeadModule, LinearHead } from '../../src/weights/head.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { configOf } from '../../src/model/config.ts';
-import type { Features } from '../../src/tasks/features.ts';
+import type { Features } from '../../src/features.ts';
 import {
   ImageClassifier,
   type Classification,

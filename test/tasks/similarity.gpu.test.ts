@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { OptionError } from '../../src/errors.ts';
-import type { Features } from '../../src/tasks/features.ts';
+import type { Features } from '../../src/features.ts';
 import { patchArea } from '../../src/tasks/placement.ts';
 import { PatchSimilarity } from '../../src/tasks/patchSimilarity.ts';
 import type { SimilarityQuery } from '../../src/tasks/similarityQuery.ts';

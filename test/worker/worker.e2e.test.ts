@@ -75,7 +75,13 @@ describe('the same as in the page', () => {
         await pca.draw(features, canvas);
         const segmenter = await (PatchSegmenter as unknown as Globals['library']['PatchSegmenter']).fit(
           [features, features],
-          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
+          {
+            positive: [
+              { row: 1, col: 1 },
+              { x: 300, y: 200, image: 1 },
+            ],
+            negative: [{ row: 3, col: 4 }],
+          },
         );
         const segments = await segmenter.map(features);
         const Tracker = PatchTracker as unknown as Globals['library']['PatchTracker'];
@@ -119,7 +125,7 @@ describe('the same as in the page', () => {
             await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ],
           maps: [
-            ...(await features.attentionMap(-1, { query: { row: 0, col: 1 } })),
+            ...(await features.attentionMap(-1, { query: { register: 0 } })),
             await features.attentionMap(-1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ].map(({ rows, cols, values }) => [rows, cols, values]),
           fromTheEnd: await features.hiddenState(-2),
@@ -179,8 +185,19 @@ describe('the same as in the page', () => {
             .map(({ kernel }) => kernel)
             .sort(),
         };
-        const owned = [segments, similar, ...several, tracker, ofMap, ...tracked, forwarded2];
-        for (const each of [...owned, features, forwarded, ...groups.map((group) => group.features), model])
+        for (const each of [
+          segments,
+          similar,
+          ...several,
+          tracker,
+          ofMap,
+          ...tracked,
+          forwarded2,
+          features,
+          forwarded,
+          ...groups.map((group) => group.features),
+          model,
+        ])
           each.dispose();
         return found;
       };
@@ -865,7 +882,7 @@ describe('the worker', () => {
         'WORKER_LOST',
         expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/),
       ]);
-    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 6')]);
+    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 7')]);
     expect(found.support).toMatchObject({ ok: false, code: 'WORKER_LOST' });
   });
 });

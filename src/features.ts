@@ -1,22 +1,28 @@
 /** Features: the result of a forward pass. Values stay on the GPU until a method reads them. */
-import { OptionError } from '../errors.js';
-import type { Gpu } from '../gpu/device.js';
-import { OwnedBuffers } from '../gpu/lease.js';
-import type { Task } from '../gpu/task.js';
-import type { ImagePlacement } from '../image/placement.js';
-import { F32_BYTES } from '../graph/constants.js';
-import { checkOptions } from '../optionNames.js';
-import { loadPart } from '../platform/part.js';
-import type { AttentionOptions } from './attention.js';
-import type { DINOv2Config } from './config.js';
-import type { FinalNorm } from './finalNorm.js';
+import { OptionError } from './errors.js';
+import type { Gpu } from './gpu/device.js';
+import { OwnedBuffers } from './gpu/lease.js';
+import type { Task } from './gpu/task.js';
+import type { ImagePlacement } from './image/placement.js';
+import { F32_BYTES } from './graph/constants.js';
+import { checkOptions } from './optionNames.js';
+import { loadPart } from './platform/part.js';
+import type { AttentionOptions } from './model/attention.js';
+import type { DINOv2Config } from './model/config.js';
+import type { FinalNorm } from './model/finalNorm.js';
 import {
+  channelsFirst,
   layerIndex,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
   type LayerWithClassToken,
-} from './layers.js';
-import { countTokens, type Grid } from './vit.js';
+} from './model/layers.js';
+import { countTokens, type Grid } from './model/vit.js';
+import type { AttentionMapOptions } from './tasks/attentionMap.js';
+import type { GpuPatchMap } from './tasks/gpuPatchMap.js';
+import type { PatchMap } from './tasks/patchMap.js';
+import type { SimilarityOptions } from './tasks/similarity.js';
+import type { SimilarityQuery } from './tasks/similarityQuery.js';
 
 // Frees the buffers of features that are garbage-collected without dispose(). The registry refers to the
 // buffers only, because a reference to the features would prevent their collection.
@@ -34,8 +40,12 @@ export interface ForwardBuffers {
   readonly norm: FinalNorm | undefined;
 }
 
-/** The tokens of one batch of images: the base class of `Features`, which adds the methods that make maps. */
-export class TokenFeatures {
+/**
+ * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from
+ * the top left. Values are after the final norm unless stated otherwise. `dispose()` frees the GPU memory; a
+ * `using` declaration calls it at the end of the block.
+ */
+export class Features {
   /** Number of images in the batch. */
   readonly batch: number;
   /** Number of patch rows in an image. */
@@ -188,7 +198,7 @@ export class TokenFeatures {
         async (task, buffer): Promise<LayerWithClassToken> => {
           const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
           const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
-          return [reshape ? this.#channelsFirst(patches) : patches, cls];
+          return [reshape ? channelsFirst(patches, this) : patches, cls];
         },
       );
       results.push(result);
@@ -216,8 +226,58 @@ export class TokenFeatures {
     const block = layerIndex('attention', 'a block', layer, this.depth);
     const qkv = this.buffer && this.#buffers.qkv.get(block);
     if (!qkv) throw this.#notStored('attention', 'attentions', [block], this.#buffers.qkv);
-    const { attentionOf } = await loadPart(import('./attention.js'));
+    const { attentionOf } = await loadPart(import('./model/attention.js'));
     return attentionOf(this.gpu, qkv, this, options, this.lease);
+  }
+
+  /**
+   * Computes where a token looks, as a map with one value for each patch. The values are those of
+   * `attention()` without the cls token and the registers, so they sum to less than 1.
+   * @param layer block, counted as in `attention()`
+   * @throws the errors of `attention()`
+   * @example
+   * ```js
+   * const features = await model.features(file, { attentions: [-1] });
+   * (await features.attentionMap(-1, { head: 'mean' })).draw(canvas);
+   * const heads = await features.attentionMap(-1, { query: { row: 4, col: 7 } }); // one map for each head
+   * ```
+   */
+  async attentionMap(
+    layer: number,
+    options: AttentionMapOptions & { readonly head: number | 'mean' },
+  ): Promise<PatchMap>;
+  async attentionMap(
+    layer: number,
+    options?: AttentionMapOptions & { readonly head?: undefined },
+  ): Promise<PatchMap[]>;
+  async attentionMap(layer: number, options: AttentionMapOptions = {}): Promise<PatchMap | PatchMap[]> {
+    return (await loadPart(import('./tasks/attentionMap.js'))).attentionMap(this, layer, options);
+  }
+
+  /**
+   * Computes the similarity of every patch to a query, on the GPU: a cosine, -1 to 1. Reads nothing back. Values
+   * that depend on NaN or infinity become NaN, and `map.read()` throws INPUT_NOT_FINITE. The map is 0 if the
+   * positive and negative examples have the same mean direction.
+   * @returns a map, or an array of maps if `against` is an array. Call `dispose()` of each map
+   * @throws OptionError OPTION_VALUE, if the image lacks a patch or pixel of the query, if a vector is zero or has
+   *   not `embedDim` values, if an index is out of range, or if `against` has another `embedDim` or device;
+   *   OPTION_NAME; ImageError INPUT_NOT_FINITE, if a vector contains NaN or infinity; DeviceError
+   * @example
+   * ```js
+   * const map = await features.similarity({ x: 320, y: 200 }); // the patch that contains this pixel
+   * const [a, b] = await features.similarity({ row: 3, col: 5 }, { against: [featuresA, featuresB] });
+   * ```
+   */
+  async similarity(
+    query: SimilarityQuery,
+    options: SimilarityOptions<readonly Features[]> & { readonly against: readonly Features[] },
+  ): Promise<GpuPatchMap[]>;
+  async similarity(query: SimilarityQuery, options?: SimilarityOptions<Features>): Promise<GpuPatchMap>;
+  async similarity(
+    query: SimilarityQuery,
+    options: SimilarityOptions = {},
+  ): Promise<GpuPatchMap | GpuPatchMap[]> {
+    return (await loadPart(import('./tasks/similarity.js'))).similarityOf(this, query, options);
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -291,7 +351,7 @@ export class TokenFeatures {
       if (this.#isLast(layer, norm)) return read(task, this.buffer);
       const buffer = this.#buffers.hiddenStates.get(layer)!;
       if (!norm) return read(task, buffer);
-      const { applyNorm } = await loadPart(import('./finalNorm.js'));
+      const { applyNorm } = await loadPart(import('./model/finalNorm.js'));
       return read(task, await applyNorm(this.gpu, task, this.#buffers.norm!, buffer, this, this.embedDim));
     });
   }
@@ -303,21 +363,6 @@ export class TokenFeatures {
       task.use(this.lease);
       return this.#tokens(task, this.buffer, first, count);
     });
-  }
-
-  /** Transposes (batch, rows · cols, embedDim) to (batch, embedDim, rows, cols). */
-  #channelsFirst(patches: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-    const { batch, embedDim } = this;
-    const count = this.rows * this.cols;
-    const out = new Float32Array(patches.length);
-    for (let image = 0; image < batch; image++) {
-      const first = image * count * embedDim;
-      for (let patch = 0; patch < count; patch++) {
-        for (let channel = 0; channel < embedDim; channel++)
-          out[first + channel * count + patch] = patches[first + patch * embedDim + channel]!;
-      }
-    }
-    return out;
   }
 
   /** Reads tokens [first, first + count) of every image. */
