@@ -3,9 +3,11 @@ import { DINOv2, type KernelProfile, type Profile } from '../../src/index.js';
 import { bugs } from '../../package.json';
 import { byId, setText } from '../shared/dom.js';
 import { duration } from '../shared/format.js';
+import { startFiles } from '../shared/files.js';
 import { Latest } from '../shared/latest.js';
 import { ModelState } from '../shared/model.js';
 import type { Loaded } from '../shared/modelChoice.js';
+import { choiceOfFiles } from '../shared/modelForm.js';
 import { startModelLine } from '../shared/modelLine.js';
 import { startShell } from '../shared/shell.js';
 import { dismiss, showError } from '../shared/toasts.js';
@@ -35,6 +37,15 @@ let chosen: string | undefined;
 startShell('../');
 const model = new ModelState<DINOv2>(DINOv2, show);
 startModelLine(model);
+startFiles({
+  onWeights: (checkpoint) => void model.load(choiceOfFiles(checkpoint)),
+  onPictures: ([first]) =>
+    showError(
+      'model',
+      'The model could not be loaded.',
+      new Error(`${first!.name} is not a .safetensors file.`),
+    ),
+});
 
 const address = new URLSearchParams(location.search);
 const sizes = [...px.options].map(({ value }) => value);

@@ -44,6 +44,8 @@ const sharedChunks = [
   { name: 'safetensors-format', test: /src\/safetensors\/format\.ts$/ },
   { name: 'safetensors-reader', test: /src\/safetensors\/(headerScanner|reader)\.ts$/ },
   { name: 'safetensors-writer', test: /src\/safetensors\/writer\.ts$/ },
+  { name: 'part', test: /src\/platform\/part\.ts$/ },
+  { name: 'resized-picture', test: /src\/tasks\/resizedPicture\.ts$/ },
   {
     name: 'pca-basis',
     test: /src\/tasks\/pcaBasis\.ts$/,

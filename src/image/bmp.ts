@@ -2,10 +2,10 @@
  * BMP decoder with 8-bit RGB output. Reads the variants that Pillow 12.3 reads, and rounds as Pillow does.
  * Browsers round 5-bit channels differently, blend alpha, and show the readable part of a truncated file.
  */
-import { ImageError } from '../errors.js';
+import type { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
 import type { Pixels } from './pixels.js';
-import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
+import { checkPixels, damaged, endsTooEarly, pixelMemory, SLICE_MS } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
 /**
@@ -75,16 +75,7 @@ export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortS
     if (rowBytes > stride) throw damaged(name, 'BMP', `${bits} bits a pixel and a palette of grey`);
     if (needed > bytes.length) throw endsTooEarly(name, 'BMP', `at byte ${bytes.length} of ${needed}`);
   }
-  let data: Uint8Array<ArrayBuffer>;
-  try {
-    data = new Uint8Array(width * height * 4);
-  } catch (cause) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
-      { cause },
-    );
-  }
+  const data = pixelMemory(name, width, height, 4);
   for (let y = 0; y < height; y++) {
     const row = bitmap.topDown ? y : height - 1 - y;
     for (let x = 0; x < width; x += PIXELS_PER_STEP) {
@@ -242,7 +233,7 @@ async function unpackRuns(
   name: string,
   slices: Slices,
 ): Promise<Uint8Array> {
-  const pixels = new Uint8Array(width * height);
+  const pixels = pixelMemory(name, width, height, 1);
   const two = compression === RLE4; // a byte holds two pixels
   let [at, done, x] = [begin, 0, 0];
   for (let step = 1; done < pixels.length && at + 2 <= bytes.length; step++) {

@@ -21,6 +21,28 @@ export const damaged = (name: string, format: string, what: string): ImageError 
     `${name}: expected a valid ${format} file, found ${what}. Copy or download the file again, or save the image again.`,
   );
 
+/**
+ * Allocates memory for the pixels of an image.
+ *
+ * @throws ImageError IMAGE_SIZE, if there is not enough memory
+ */
+export function pixelMemory(
+  name: string,
+  width: number,
+  height: number,
+  bytesPerPixel: number,
+): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(width * height * bytesPerPixel);
+  } catch (cause) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
+      { cause },
+    );
+  }
+}
+
 /** Pillow refuses larger images as decompression bombs (Image.py: 2 · MAX_IMAGE_PIXELS). */
 const MOST_PIXELS = 178_956_970;
 

@@ -3,9 +3,8 @@
  * animation), with the pixels of Pillow's `Image.open(file).convert('RGB')`. Browsers give other colours to
  * transparent pixels and to the area around the frame. Firefox shows the readable part of a truncated file.
  */
-import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
-import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
+import { checkPixels, damaged, endsTooEarly, pixelMemory, SLICE_MS } from './decodeErrors.js';
 import type { Pixels } from './pixels.js';
 
 const MOST_CODES = 4096;
@@ -49,16 +48,7 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
   checkPixels(name, width, height);
   if (frame.width === 0 || frame.height === 0)
     throw damaged(name, 'GIF', `a first frame of ${frame.width} × ${frame.height} pixels`);
-  let data: Uint8Array<ArrayBuffer>;
-  try {
-    data = new Uint8Array(width * height * 4);
-  } catch (cause) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
-      { cause },
-    );
-  }
+  const data = pixelMemory(name, width, height, 4);
   const slices = new Slices(SLICE_MS, signal);
   const indices = await unpack(bytes, frame, name, slices);
   const colours = coloursOf(frame.palette);
@@ -153,7 +143,7 @@ async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Sli
   const { width, height, bits } = frame;
   if (bits > 12) throw damaged(name, 'GIF', `codes of ${bits} bits at byte ${frame.dataAt - 1}`);
   const rows = rowOrder(height, frame.interlaced);
-  const indices = new Uint8Array(width * height);
+  const indices = pixelMemory(name, width, height, 1);
   const [clear, end] = [1 << bits, (1 << bits) + 1];
   const [last, before] = [new Uint8Array(MOST_CODES), new Uint16Array(MOST_CODES)];
   const text = new Uint8Array(MOST_CODES);

@@ -3,10 +3,9 @@
  * for files that browsers decode differently: 16 bits per channel, colours under transparency, and damaged
  * files that Pillow reads. The platform's `DecompressionStream` inflates the data.
  */
-import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
 import type { Pixels } from './pixels.js';
-import { checkPixels, endsTooEarly, SLICE_MS } from './decodeErrors.js';
+import { checkPixels, endsTooEarly, pixelMemory, SLICE_MS } from './decodeErrors.js';
 import {
   bitsPerPixel,
   CHANNELS,
@@ -57,16 +56,7 @@ export async function decodePng(
   // times: a code of two bits can stand for 258 bytes.
   const [packed, needed] = [pieces.reduce((sum, piece) => sum + piece.length, 0), inflatedBytes(passes)];
   if (packed * 1032 < needed) fail(`data that can inflate to ${needed} bytes`, `${packed} bytes`);
-  let data: Uint8Array<ArrayBuffer>;
-  try {
-    data = new Uint8Array(width * height * 4);
-  } catch (cause) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
-      { cause },
-    );
-  }
+  const data = pixelMemory(name, width, height, 4);
   const write = pixelWriter(header, palette, data);
   const distance = Math.max(1, bitsPerPixel(header) / 8); // in bytes, to the pixel on the left
   /**

@@ -100,6 +100,29 @@ describe('the malformed files', () => {
   });
 });
 
+test('each malformed file is judged within 50 ms and 16 MiB of memory', () => {
+  const files = [
+    ...cases.map(({ base64 }) => new Uint8Array(Buffer.from(base64, 'base64'))),
+    file(`{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`),
+    file(entry({ shape: `[${'1,'.repeat(99_999)}1]`, offsets: '[0,4]' }), 4),
+    file(`{"${'n'.repeat(1_000_000)}":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}`, 16),
+  ];
+  for (const bytes of files) {
+    let [fastest, least] = [Infinity, Infinity];
+    for (let attempt = 0; attempt < 20 && (fastest >= 50 || least >= 2 ** 24); attempt++) {
+      // repeats because other processes may slow down the machine, and other tests may leave memory to be freed
+      const [before, start] = [process.memoryUsage(), performance.now()];
+      verdict(bytes);
+      const [after, end] = [process.memoryUsage(), performance.now()];
+      fastest = Math.min(fastest, end - start);
+      const grown = after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers;
+      if (grown >= 0) least = Math.min(least, grown); // less than 0: memory was freed meanwhile
+    }
+    expect(fastest).toBeLessThan(50);
+    expect(least).toBeLessThan(2 ** 24);
+  }
+});
+
 describe('more files', () => {
   const huge = '4503599627370496'; // 2^52
   test.each([

@@ -136,7 +136,7 @@ export async function found(page: Page, about: string): Promise<string[]> {
       document.querySelector('#status')!.textContent!.includes(text),
     `for ${about}`,
   );
-  return page.locator('#results .name').allInnerTexts();
+  return page.locator('#results li:not([hidden]) .name').allTextContents();
 }
 
 export const shown = (page: Page): Promise<string[]> => page.locator('#view .tiles .name').allTextContents();

@@ -180,8 +180,6 @@ export async function openTiny(
   return watched;
 }
 
-export const notice = (page: Page, topic: string) => page.locator(`.notice[data-topic="${topic}"]`);
-
 /** The message about an action. */
 export const toast = (page: Page, topic: string) => page.locator(`.toast[data-topic="${topic}"]`);
 

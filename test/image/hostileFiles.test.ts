@@ -4,9 +4,11 @@
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { plainAvif } from '../../src/image/avif.js';
+import { decodeFile } from '../../src/image/decode.js';
 import { fetchImage } from '../../src/image/fetchImage.js';
 import { decodedBytes, readImageHeader } from '../../src/image/imageHeader.js';
 import { plainWebp } from '../../src/image/webp.js';
+import { read } from './files.js';
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -56,6 +58,37 @@ describe('a header of 32 MB', () => {
 it('a BMP with a negative width claims no negative memory', () => {
   const bmp = fileOf(`BM${'\0'.repeat(12)}${uint32Little(40)}\xff\xff\xff\xff\x01\0\0\0`, '\0', 54);
   expect(decodedBytes(readImageHeader(bmp))).toBeGreaterThan(2 ** 32);
+});
+
+it.each([
+  ['the indices of a GIF', read('test/fixtures/pixels/images/palette.gif'), 42 * 28],
+  ['the pixels of a GIF', read('test/fixtures/pixels/images/palette.gif'), 42 * 28 * 4],
+  ['the pixels of a BMP', read('test/fixtures/pixels/images/rgb.bmp'), 42 * 28 * 4],
+  [
+    'the indices of a BMP with runs',
+    fileOf(
+      `BM${'\0'.repeat(8)}${uint32Little(1078)}${[40, 100, 90].map(uint32Little).join('')}\x01\0\x08\0\x01${'\0'.repeat(23)}`,
+      '\x01',
+      2000,
+    ),
+    9000,
+  ],
+])('no memory for %s: an error with a code of this library', async (_, bytes, length) => {
+  vi.stubGlobal(
+    'Uint8Array',
+    new Proxy(Uint8Array, {
+      construct: (target, args: unknown[], made: new () => object): object => {
+        if (args[0] === length) throw new RangeError('Array buffer allocation failed');
+        return Reflect.construct(target, args, made) as object;
+      },
+    }),
+  );
+  await expect(
+    decodeFile(bytes, 'file', '', { losesAlpha: () => Promise.resolve(true) }),
+  ).rejects.toMatchObject({
+    code: 'IMAGE_SIZE',
+    message: expect.stringMatching(/^file: not enough memory for \d+ × \d+ pixels\./) as string,
+  });
 });
 
 describe('an image by URL', () => {
