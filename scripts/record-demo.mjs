@@ -37,7 +37,7 @@ const pictures = [
   })),
   ...['light', 'dark'].map((colorScheme) => ({
     name: `demo-${colorScheme}`,
-    path: 'demo/?photo=coffee&input=322',
+    path: 'demo/?photo=astronaut&input=322',
     ready: explored,
     colorScheme,
   })),
