@@ -25,7 +25,6 @@ import { Call } from './call.js';
 import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
 import { Handle, keepOwner, OwnedHandle } from './handles.js';
-import { live } from './live.js';
 import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
 import { ask, classes, classOf, remote } from './remote.js';
 import type { WorkerOptions } from './start.js';
@@ -208,7 +207,8 @@ class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll' | 'live'>>
     return embedAll(this, sources, given);
   }
 
-  live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
+  async live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
+    const { live } = await loadPart(import('./live.js'));
     return live(this, source, given);
   }
 }
