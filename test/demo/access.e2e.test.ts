@@ -167,4 +167,16 @@ describe('without WebGPU', () => {
     await page.emulateMedia({ colorScheme: 'dark' });
     await expect.poll(background).toBe(dark);
   });
+
+  it('opens without a network after the first visit, like the other pages', async () => {
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await page.reload(); // from now on the service worker answers
+    await page.context().setOffline(true);
+    for (const path of ['demo/', 'demo/search/', 'demo/runs/', 'demo/']) {
+      await page.goto(`${site.origin}/${path}`);
+      expect(await page.locator('.brand').innerText()).toMatch(/DINOv2/);
+      expect(await page.locator('.pages [aria-current]').getAttribute('href')).toMatch(/\/$/);
+      await page.locator('#unsupported').waitFor(); // its scripts run, too
+    }
+  });
 });
