@@ -98,6 +98,21 @@ describe('with a model', () => {
   });
 });
 
+it('does not move on a phone either, where a link opens the attention', async () => {
+  const { page } = await openTiny(
+    site,
+    async (fresh) => {
+      await fresh.setViewportSize({ width: 390, height: 844 });
+      await watchShifts(fresh);
+    },
+    'demo/?photo=rocket&tab=attention&input=224&head=1',
+  );
+  await done(page, 'head 2 of');
+  const { sum, moved } = await shiftsOf(page);
+  expect(sum, moved).toBeLessThanOrEqual(0.02);
+  await page.context().close();
+});
+
 describe('without WebGPU', () => {
   let page: Page;
   beforeAll(async () => {
