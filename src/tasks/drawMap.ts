@@ -6,7 +6,7 @@ import type { Lease } from '../gpu/lease.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { prepareDraw, type DrawTarget } from './drawTarget.js';
-import { checkRange, stopsOf, type PatchMapColorOptions } from './patchMap.js';
+import { checkRange, stopsOf, wrong, type PatchMapColorOptions } from './patchMap.js';
 
 /** Options of `GpuPatchMap.drawTo`. */
 export interface MapDrawOptions extends Pick<PatchMapColorOptions, 'colormap' | 'range'> {
@@ -38,6 +38,7 @@ export async function drawMap(map: DrawnMap, target: DrawTarget, options: MapDra
   const { gpu, rows, cols, buffer } = map;
   const stops = stopsOf(where, colormap);
   if (range) checkRange(where, range);
+  if (typeof smooth !== 'boolean') throw wrong(`${where}: smooth`, 'true or false', smooth);
   signal?.throwIfAborted();
   const compile = (kernel: Kernel): Promise<CompiledKernel> =>
     gpu.pipelines.compile({ kernel, constants: {} });

@@ -11,8 +11,6 @@ import type {
   LoadOptions,
   PretrainedOptions,
 } from '../options.js';
-import { loadPart } from '../platform/part.js';
-import type { AttentionMapOptions } from '../tasks/attentionMap.js';
 import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import type { LiveVideo } from '../tasks/live.js';
@@ -105,7 +103,8 @@ export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 
   ): Promise<GpuPatchMap[]>;
   similarity(query: SimilarityQuery, options?: SimilarityOptions<Features>): Promise<GpuPatchMap>;
 }
-class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle, {
+/** Features in the worker, as the methods of a model return them. */
+export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   clsToken: [],
   poolerOutput: [],
   registerTokens: [],
@@ -114,16 +113,9 @@ class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle,
   hiddenState: [value, options],
   getIntermediateLayers: [value, options],
   attention: [value, options],
+  attentionMap: [value, options],
   similarity: [value, similarityOptions],
-}) {
-  /** The worker computes the rows of attention. The page makes the maps. */
-  async attentionMap(layer: number, given: AttentionMapOptions = {}): Promise<never> {
-    const { attentionMap } = await loadPart(import('../tasks/attentionMap.js'));
-    return (await attentionMap(this, layer, given)) as never; // the overloads of `Features` tell which result
-  }
-}
-/** Features in the worker, as the methods of a model return them. */
-export const Features: PublicClass<Features> = RemoteFeatures;
+});
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
