@@ -2,6 +2,7 @@
  * The search page with twelve photographs: results and their end, duplicates and removal, groups, the map,
  * links, phones. Checked by numbers and pixels. The tests share one page and run in order.
  */
+import { AxeBuilder } from '@axe-core/playwright';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Locator, Page } from 'playwright';
@@ -292,6 +293,29 @@ describe('with twelve photographs', () => {
       );
     expect(small).toEqual([]);
     await page.setViewportSize({ width: 1280, height: 800 });
+  });
+
+  it('has no axe violations in any view, with results, with a selection and in the dialog', async () => {
+    const violations = async (): Promise<string[]> =>
+      (await new AxeBuilder({ page }).analyze()).violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target }) => `${id}: ${target.join(' ')}`),
+      );
+    for (const search of ['?view=duplicates&likeness=0.9', '?view=map', '?view=groups&q=coffee 0.jpg']) {
+      await page.goto(`${site.origin}/demo/search/${search}`);
+      await ready(page);
+      await page.locator('#view > *').first().waitFor();
+      if (search.includes('q=')) await found(page, 'coffee 0.jpg');
+      expect(await violations(), search).toEqual([]);
+    }
+    await page.locator('#select').click();
+    await page.getByLabel('Select coffee 1.jpg').first().check();
+    expect(await violations()).toEqual([]);
+    await page.locator('#selection-end').click();
+    await page.locator('#about-open').click();
+    expect(await violations()).toEqual([]);
+    await page.locator('#about-close').click();
+    await page.goto(`${site.origin}/demo/search/`);
+    await ready(page);
   });
 
   it('shows photographs of extreme shapes whole', async () => {
