@@ -10,11 +10,13 @@
 // frame i > 0 is the i-th oldest one of the others.
 //
 //   tokens      (tokens of the batch, EMBED_DIM)
-//   context     (slots, patches, EMBED_DIM), tokens of length 1. A token of zeros stays zero
+//   context     (slots, patches, EMBED_DIM), tokens of length 1. A token of zeros stays zero. A token is stored as
+//               NaN if it contains NaN or infinity, or if its squared length is above the range of f32
 //   candidates  (context frames, patches, TOP_K), the most similar one first
 //   labels      (slots, patches), 0 to 1
 //   new_labels  (patches): the labels of the frame
-//   strengths   (patches): the new labels, with 0 for a label below size.threshold
+//   strengths   (patches) f32, written as bits: the new labels, with 0 for a label below size.threshold, and NaN for
+//               a patch that cannot be compared because its token, or every context patch in reach, is NaN
 //
 // Similarity is the cosine. Of several equally similar patches, the one of the earlier frame comes first, and
 // within a frame the first one in reading order.
@@ -45,7 +47,7 @@ struct Candidate {
 @group(0) @binding(0) var<uniform> size: TrackSize;
 // Bindings of unit_patches.
 @group(0) @binding(1) var<storage, read> tokens: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> context_out: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> context_out: array<vec4u>;
 // Bindings of nearest_context.
 @group(0) @binding(1) var<storage, read> context: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> candidates: array<Candidate>;
@@ -53,10 +55,12 @@ struct Candidate {
 @group(0) @binding(1) var<storage, read> all_candidates: array<Candidate>;
 @group(0) @binding(2) var<storage, read> labels: array<f32>;
 @group(0) @binding(3) var<storage, read_write> new_labels: array<f32>;
-@group(0) @binding(4) var<storage, read_write> strengths: array<f32>;
+@group(0) @binding(4) var<storage, read_write> strengths: array<u32>;
 
 const VECTORS = EMBED_DIM / 4u;
 const LOWEST = -2.0;  // below any cosine
+const INFINITE_BITS = 0x7f800000u;
+const NAN_BITS = 0x7fc00000u;
 
 fn slot_of(frame: u32) -> u32 {
   return select(1u + (size.oldest + frame - 1u) % size.ring, 0u, frame == 0u);
@@ -75,6 +79,11 @@ fn insert(best: ptr<function, array<Candidate, TOP_K>>, candidate: Candidate) {
   (*best)[at] = candidate;
 }
 
+// Returns true if a stored token is NaN.
+fn is_nan(vector: vec4f) -> bool {
+  return (bitcast<vec4u>(vector).x & INFINITE_BITS) == INFINITE_BITS;
+}
+
 // Each lane scales one token.
 @compute @workgroup_size(16)
 fn unit_patches(@builtin(global_invocation_id) id: vec3u) {
@@ -84,15 +93,21 @@ fn unit_patches(@builtin(global_invocation_id) id: vec3u) {
   }
   let begin = (size.first_token + id.x) * VECTORS;
   var squares = vec4f();
+  // Tests the bits, because a compiler may assume that values are finite.
+  var largest = vec4u();
   for (var i = 0u; i < VECTORS; i++) {
     let value = tokens[begin + i];
     squares = fma(value, value, squares);
+    largest = max(largest, bitcast<vec4u>(value) & vec4u(INFINITE_BITS));
   }
-  let length = sqrt(squares.x + squares.y + squares.z + squares.w);
+  let length_squared = squares.x + squares.y + squares.z + squares.w;
+  let length = sqrt(length_squared);
   let scale = select(0.0, 1.0 / length, length > 0.0);
+  let bits = max(max(max(largest.x, largest.y), max(largest.z, largest.w)), bitcast<u32>(length_squared));
   let to = (size.slot * patches + id.x) * VECTORS;
   for (var i = 0u; i < VECTORS; i++) {
-    context_out[to + i] = tokens[begin + i] * scale;
+    let unit = bitcast<vec4u>(tokens[begin + i] * scale);
+    context_out[to + i] = select(unit, vec4u(NAN_BITS), bits >= INFINITE_BITS);
   }
 }
 
@@ -108,6 +123,7 @@ fn nearest_context(@builtin(global_invocation_id) id: vec3u) {
   let frame = size.first_frame + id.y;
   let first_patch = slot_of(frame) * patches;
   let own = (size.slot * patches + id.x) * VECTORS;
+  let is_valid = !is_nan(context[own]);
   let first_col = max(col, size.radius) - size.radius;
   let last_col = min(col + size.radius, size.cols - 1u);
   var best: array<Candidate, TOP_K>;
@@ -128,8 +144,10 @@ fn nearest_context(@builtin(global_invocation_id) id: vec3u) {
         left_sum = fma(value, context[left_begin + i], left_sum);
         right_sum = fma(value, context[right_begin + i], right_sum);
       }
-      insert(&best, Candidate(left_sum.x + left_sum.y + left_sum.z + left_sum.w, left));
-      if (has_right) {
+      if (is_valid && !is_nan(context[left_begin])) {
+        insert(&best, Candidate(left_sum.x + left_sum.y + left_sum.z + left_sum.w, left));
+      }
+      if (is_valid && has_right && !is_nan(context[right_begin])) {
         insert(&best, Candidate(right_sum.x + right_sum.y + right_sum.z + right_sum.w, right));
       }
     }
@@ -171,5 +189,6 @@ fn propagate_labels(@builtin(global_invocation_id) id: vec3u) {
   }
   let label = select(0.0, sum / max(weights, 1.0), weights > 0.0);
   new_labels[id.x] = label;
-  strengths[id.x] = select(0.0, label, label >= size.threshold);
+  let strength = bitcast<u32>(select(0.0, label, label >= size.threshold));
+  strengths[id.x] = select(strength, NAN_BITS, best[0].similarity == LOWEST);
 }

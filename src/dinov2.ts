@@ -350,7 +350,11 @@ export class DINOv2 {
   async live(source: LiveSource, options: LiveOptions): Promise<LiveVideo> {
     checkOptions('live', options ?? null);
     this.#alive();
-    const { startLive } = await loadPart(import('./tasks/live.js'));
+    const [{ startLive }, { prepareFrames }] = await loadPart(
+      Promise.all([import('./tasks/live.js'), import('./image/frameUpload.js')]),
+    );
+    await prepareFrames(this.#gpu);
+    this.#alive();
     return startLive(source, options, {
       features: (frame, signal) => this.features(frame, { ...options, signal }),
       computed: (signal) =>

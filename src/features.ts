@@ -11,6 +11,7 @@ import type { AttentionOptions } from './model/attention.js';
 import type { DINOv2Config } from './model/config.js';
 import type { FinalNorm } from './model/finalNorm.js';
 import {
+  channelsFirst,
   layerIndex,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
@@ -18,7 +19,10 @@ import {
 } from './model/layers.js';
 import { countTokens, type Grid } from './model/vit.js';
 import type { AttentionMapOptions } from './tasks/attentionMap.js';
+import type { GpuPatchMap } from './tasks/gpuPatchMap.js';
 import type { PatchMap } from './tasks/patchMap.js';
+import type { SimilarityOptions } from './tasks/similarity.js';
+import type { SimilarityQuery } from './tasks/similarityQuery.js';
 
 // Frees the buffers of features that are garbage-collected without dispose(). The registry refers to the
 // buffers only, because a reference to the features would prevent their collection.
@@ -194,7 +198,7 @@ export class Features {
         async (task, buffer): Promise<LayerWithClassToken> => {
           const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
           const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
-          return [reshape ? this.#channelsFirst(patches) : patches, cls];
+          return [reshape ? channelsFirst(patches, this) : patches, cls];
         },
       );
       results.push(result);
@@ -248,6 +252,32 @@ export class Features {
   ): Promise<PatchMap[]>;
   async attentionMap(layer: number, options: AttentionMapOptions = {}): Promise<PatchMap | PatchMap[]> {
     return (await loadPart(import('./tasks/attentionMap.js'))).attentionMap(this, layer, options);
+  }
+
+  /**
+   * Computes the similarity of every patch to a query, on the GPU: a cosine, -1 to 1. Reads nothing back. Values
+   * that depend on NaN or infinity become NaN, and `map.read()` throws INPUT_NOT_FINITE. The map is 0 if the
+   * positive and negative examples have the same mean direction.
+   * @returns a map, or an array of maps if `against` is an array. Call `dispose()` of each map
+   * @throws OptionError OPTION_VALUE, if the image lacks a patch or pixel of the query, if a vector is zero or has
+   *   not `embedDim` values, if an index is out of range, or if `against` has another `embedDim` or device;
+   *   OPTION_NAME; ImageError INPUT_NOT_FINITE, if a vector contains NaN or infinity; DeviceError
+   * @example
+   * ```js
+   * const map = await features.similarity({ x: 320, y: 200 }); // the patch that contains this pixel
+   * const [a, b] = await features.similarity({ row: 3, col: 5 }, { against: [featuresA, featuresB] });
+   * ```
+   */
+  async similarity(
+    query: SimilarityQuery,
+    options: SimilarityOptions<readonly Features[]> & { readonly against: readonly Features[] },
+  ): Promise<GpuPatchMap[]>;
+  async similarity(query: SimilarityQuery, options?: SimilarityOptions<Features>): Promise<GpuPatchMap>;
+  async similarity(
+    query: SimilarityQuery,
+    options: SimilarityOptions = {},
+  ): Promise<GpuPatchMap | GpuPatchMap[]> {
+    return (await loadPart(import('./tasks/similarity.js'))).similarityOf(this, query, options);
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -333,21 +363,6 @@ export class Features {
       task.use(this.lease);
       return this.#tokens(task, this.buffer, first, count);
     });
-  }
-
-  /** Transposes (batch, rows · cols, embedDim) to (batch, embedDim, rows, cols). */
-  #channelsFirst(patches: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-    const { batch, embedDim } = this;
-    const count = this.rows * this.cols;
-    const out = new Float32Array(patches.length);
-    for (let image = 0; image < batch; image++) {
-      const first = image * count * embedDim;
-      for (let patch = 0; patch < count; patch++) {
-        for (let channel = 0; channel < embedDim; channel++)
-          out[first + channel * count + patch] = patches[first + patch * embedDim + channel]!;
-      }
-    }
-    return out;
   }
 
   /** Reads tokens [first, first + count) of every image. */

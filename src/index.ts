@@ -51,18 +51,16 @@ export {
   type PcaRecipe,
   type PictureSize,
 } from './tasks/pca.js';
+export { PatchMap, type PatchMapColorOptions, type PatchPosition } from './tasks/patchMap.js';
 export { type DrawTarget } from './tasks/drawTarget.js';
-export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
-  type PatchExamples,
   type PatchMatch,
-  type PatchPosition,
-  type PatchRegion,
   type PatchSimilarityOptions,
   type PatchTokenReader,
-  type SimilarityQuery,
 } from './tasks/patchSimilarity.js';
+export { type PatchExamples, type PatchRegion, type SimilarityQuery } from './tasks/similarityQuery.js';
+export { type SimilarityFeatures, type SimilarityOptions } from './tasks/similarity.js';
 export {
   patchArea,
   patchAt,
@@ -73,14 +71,17 @@ export {
 } from './tasks/placement.js';
 export { type ImagePlacement } from './image/placement.js';
 export { GpuPatchMap } from './tasks/gpuPatchMap.js';
+export { type MapDrawOptions } from './tasks/drawMap.js';
 export {
   PatchSegmenter,
   type SegmenterFitOptions,
+  type SegmenterImage,
   type SegmenterJSON,
   type SegmenterMapOptions,
   type SegmenterPoint,
 } from './tasks/segmentation.js';
 export { type SegmenterModel } from './tasks/segmenterModel.js';
+export { type ClickableFeatures } from './tasks/clickedPatch.js';
 export {
   PatchTracker,
   type LabelMap,

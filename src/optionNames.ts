@@ -36,6 +36,8 @@ export const OPTION_NAMES = [
   'worker',
   'workerUrl',
   // options for images and features
+  'against',
+  'againstBatchIndex',
   'attentions',
   'background',
   'batch',

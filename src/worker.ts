@@ -1,11 +1,11 @@
 export {
   DINOv2,
   Features,
-  GpuPatchMap,
   ImageClassifier,
   type FeatureGroup,
   type WorkerLoadOptions,
 } from './worker/classes.js';
+export { GpuPatchMap } from './worker/maps.js';
 export { PCA } from './worker/pca.js';
 export { PatchSegmenter } from './worker/segmenter.js';
 export { PatchTracker } from './worker/tracker.js';

@@ -24,7 +24,9 @@ import type {
   PatchSimilarityOptions,
   PixelOptions,
   PixelSize,
+  MapDrawOptions,
   PretrainedOptions,
+  SimilarityOptions,
   SegmenterFitOptions,
   SegmenterMapOptions,
   TrackerNextOptions,
@@ -71,6 +73,8 @@ type AllNames = KeysOf<
   | PatchSimilarityOptions
   | CorrespondenceOptions
   | PatchMapColorOptions
+  | SimilarityOptions
+  | MapDrawOptions
   | SegmenterFitOptions
   | SegmenterMapOptions
   | TrackerOptions

@@ -20,6 +20,10 @@ export interface Address {
   readonly points?: readonly Point[] | undefined;
   /** A head counted from 0, or the mean of all heads. */
   readonly head?: number | 'mean' | undefined;
+  /** Only the foreground is coloured. */
+  readonly foreground?: boolean | undefined;
+  /** Patches are drawn with smooth edges. */
+  readonly smooth?: boolean | undefined;
   /** A block counted from 0. */
   readonly block?: number | undefined;
 }
@@ -50,6 +54,8 @@ export function readAddress(search = location.search): Address {
     input: input === undefined || input === 'crop' ? input : (Number(input) as InputSize),
     patch: row === undefined ? undefined : { row: Number(row), col: Number(col) },
     query: among(given.get('query'), ['cls', 'patch']),
+    foreground: given.has('foreground'),
+    smooth: given.has('smooth'),
     head: index('head'),
     block: index('block'),
     points: [...pointsIn(given.get('on'), true), ...pointsIn(given.get('off'), false)],
@@ -66,6 +72,8 @@ export function writeAddress({
   query,
   head,
   block,
+  foreground,
+  smooth,
   points = [],
 }: Address): void {
   const pointsOf = (side: boolean): string | undefined =>
@@ -82,6 +90,8 @@ export function writeAddress({
     query: query === 'cls' ? undefined : query,
     head: head === 'mean' ? undefined : head,
     block,
+    foreground: foreground ? 'yes' : undefined,
+    smooth: smooth ? 'yes' : undefined,
     on: pointsOf(true),
     off: pointsOf(false),
   }).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]));

@@ -50,6 +50,7 @@ openFilesWith(byId('choose-picture', HTMLButtonElement), byId('picture-file', HT
 startCamera((still) => takeOwn(still, 'camera'));
 byId('samples', HTMLElement).addEventListener('change', () => void takeSample().then(remember));
 
+if (address.smooth) choose('upscale', 'smooth');
 startFrames({
   onPoint: point,
   onChoose(patch) {
@@ -96,6 +97,7 @@ function showControls(): void {
   input.value = String(choices.input);
   head.value = String(choices.head);
   block.value = String(choices.block);
+  byId('foreground', HTMLInputElement).checked = choices.foreground;
   byId('release', HTMLButtonElement).disabled = choices.patch === undefined;
 }
 
@@ -104,6 +106,8 @@ input.addEventListener('change', () =>
 );
 head.addEventListener('change', () => change({ head: head.value === 'mean' ? 'mean' : Number(head.value) }));
 block.addEventListener('change', () => change({ block: Number(block.value) }));
+for (const radio of document.querySelectorAll('input[name="upscale"]'))
+  radio.addEventListener('change', remember);
 for (const radio of document.querySelectorAll<HTMLInputElement>('input[name="query"]'))
   radio.addEventListener('change', () => change({ query: radio.value === 'cls' ? 'cls' : 'patch' }));
 byId('foreground', HTMLInputElement).addEventListener('change', ({ target }) =>
@@ -186,6 +190,7 @@ function applyAddress(software: boolean): void {
     query: query ?? 'cls',
     head: which ?? 'mean',
     block: layer ?? -1,
+    foreground: address.foreground ?? false,
   });
   setFirst({ patch, points: points ?? [] });
   if (photo !== undefined && isSample(photo)) choose('sample', photo);

@@ -12,47 +12,58 @@ import {
   type IngestSource,
   type UnfinishedIngest,
 } from '../../src/search.js';
-import { byId, setText } from '../dom.js';
-import { dismiss, showNotice } from '../notices.js';
+import { byId, setText } from '../shared/dom.js';
+import { dismiss, showError, type ToastAction } from '../shared/toasts.js';
 import { collection, collectionToAdd, usableModel } from './collection.js';
+import { showFailures } from './failures.js';
+import { lostBy } from './model.js';
+import { setWaiting } from './modelBar.js';
 import { LOOK, count, time } from './photos.js';
-import { text } from './tiles.js';
-import { setStatus } from './views.js';
+import { setStatus } from './status.js';
 
 const bar = byId('adding-bar', HTMLProgressElement);
 const pause = byId('pause', HTMLButtonElement);
-const failuresList = byId('failures-list', HTMLElement);
-const MOST_FAILURES_SHOWN = 500;
 
-let lostBy: (error: unknown) => boolean = () => false;
+const showNotice = (error: unknown, ...actions: readonly ToastAction[]): void =>
+  showError('adding', 'Photographs could not be added.', error, ...actions);
+
 let running: Ingest | undefined;
 /** Sources of photographs that wait until a model is loaded or a running ingest has ended. */
-const waiting: { readonly source: IngestSource; readonly under: string | undefined }[] = [];
+const waiting: {
+  readonly source: IngestSource;
+  readonly under: string | undefined;
+  readonly photographs: number;
+}[] = [];
 let unfinished: UnfinishedIngest | undefined;
 
 /**
  * Adds the photographs of a source. If an ingest is running or no model is loaded, the source waits until the
  * ingest has ended and a model is loaded.
  * @param under prefix of the ids, if the collection already has a folder of the same name
+ * @param photographs number of photographs in the source; -1 if it contains folders, which are not counted yet
  */
-export function add(source: IngestSource, under?: string): void {
-  waiting.push({ source, under });
-  void next();
+export function add(source: IngestSource, under?: string, photographs = -1): void {
+  waiting.push({ source, under, photographs });
+  void startNext();
 }
 
 /** Starts the next waiting source if a model is loaded. */
-export async function next(): Promise<void> {
+export async function startNext(): Promise<void> {
   const model = usableModel();
-  byId('waiting', HTMLElement).hidden = waiting.length === 0 || model !== undefined;
+  const counts = waiting.map(({ photographs }) => photographs);
+  setWaiting(
+    model ? 0 : counts.includes(-1) ? -1 : counts.reduce((sum, photographs) => sum + photographs, 0),
+  );
   if (running || !model || waiting.length === 0) return;
-  const { source, under } = waiting.shift()!;
+  const next = waiting.shift()!;
+  const { source, under } = next;
   let index: EmbeddingIndex;
   try {
     index = await collectionToAdd();
   } catch (error) {
-    return showNotice('adding', error, { text: 'Try again', run: () => add(source, under) });
+    return showNotice(error, { text: 'Try again', run: () => add(source, under, next.photographs) });
   }
-  if (running) return void waiting.unshift({ source, under });
+  if (running) return void waiting.unshift(next);
   dismiss('adding');
   byId('unfinished', HTMLElement).hidden = true;
   unfinished = undefined;
@@ -60,6 +71,9 @@ export async function next(): Promise<void> {
   const run = ingest(index, model, source, {
     ...LOOK,
     under,
+    // Where the processor emulates a GPU, a batch takes as long as its images one by one, and a batch of eight
+    // would report no progress for many seconds.
+    ...(model.adapter.software && { batchSize: 1 }),
     onProgress: (progress) => show(progress, run?.failures ?? []),
   });
   running = run;
@@ -72,15 +86,15 @@ export async function next(): Promise<void> {
     if (report.failures.some(({ id, error }) => isTaken(error) && index.has(id))) showTaken(index, source);
   } catch (error) {
     // If the model was lost, the ingest continues once a model is loaded.
-    if (lostBy(error)) waiting.unshift({ source, under });
+    if (lostBy(error)) waiting.unshift(next);
     else if (isTaken(error)) showTaken(index, source);
     else if (run.progress.phase !== 'aborted')
-      showNotice('adding', error, { text: 'Continue', run: () => add(source, under) });
+      showNotice(error, { text: 'Continue', run: () => add(source, under, next.photographs) });
     setStatus(`Stopped: ${summary(run.progress)}`);
   } finally {
     running = undefined;
     byId('adding', HTMLElement).hidden = true;
-    void next();
+    void startNext();
   }
 }
 
@@ -97,7 +111,6 @@ function showTaken(index: EmbeddingIndex, source: IngestSource): void {
     'The collection already has photographs with these names, perhaps from another folder of this name.',
   );
   showNotice(
-    'adding',
     error,
     { text: 'Keep both', run: () => add(source, String(number)) },
     { text: 'They are the same, moved or changed', run: () => add(source, '') },
@@ -135,37 +148,6 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
   showFailures(failures);
 }
 
-/**
- * The failure objects that the page shows. Several files can share one failure. `ingest` makes a new object
- * for a failure whenever another file is added to it, so a comparison with these objects shows which failures
- * have changed.
- */
-let failuresShown: IngestFailure[] = [];
-
-function showFailures(failures: readonly IngestFailure[]): void {
-  if (failures.length < failuresShown.length || failures.length === 0) {
-    failuresList.replaceChildren();
-    failuresShown = [];
-  }
-  const files = failures.reduce((sum, { ids }) => sum + (ids?.length ?? 1), 0);
-  byId('failures', HTMLElement).hidden = files === 0;
-  setText(
-    'failures-count',
-    files === 1 ? '1 file could not be added' : `${files.toLocaleString('en')} files could not be added`,
-  );
-  for (let at = 0; at < Math.min(failures.length, MOST_FAILURES_SHOWN); at++) {
-    const failure = failures[at]!;
-    if (failuresShown[at] === failure) continue;
-    const { id, ids, error } = failure;
-    const item = document.createElement('li');
-    item.append(...(ids ? [] : [text('b', id), ': ']), error.message);
-    const before = failuresList.children.item(at);
-    if (before) before.replaceWith(item);
-    else failuresList.append(item);
-    failuresShown[at] = failure;
-  }
-}
-
 /** If a reload interrupted an ingest, shows a notice that offers to continue it. */
 export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<void> {
   unfinished = index && (await unfinishedIngest(index));
@@ -180,12 +162,7 @@ export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<vo
   byId('unfinished-go', HTMLElement).hidden = !handles;
 }
 
-/**
- * @param lost function that discards the model if an error shows that its GPU or worker is lost, and then
- *   returns true
- */
-export function startAdding(lost: (error: unknown) => boolean): void {
-  lostBy = lost;
+export function startAdding(): void {
   pause.addEventListener('click', () =>
     running?.progress.phase === 'paused' ? running.resume() : running?.pause(),
   );
@@ -209,7 +186,7 @@ async function goOn(): Promise<void> {
     byId('unfinished', HTMLElement).hidden = true;
     add(handles, under);
   } catch (error) {
-    showNotice('adding', error);
+    showNotice(error);
   }
 }
 
@@ -220,6 +197,6 @@ async function forget(): Promise<void> {
   try {
     if (index) await forgetIngest(index);
   } catch (error) {
-    showNotice('adding', error);
+    showNotice(error);
   }
 }

@@ -3,7 +3,7 @@
  * appear at its end.
  */
 import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
-import { byId } from '../dom.js';
+import { byId } from '../shared/dom.js';
 import { tile } from './tiles.js';
 
 /**

@@ -12,10 +12,10 @@ import {
   type ModelIdentity,
 } from '../../src/search.js';
 import type { DINOv2 } from '../../src/worker.js';
-import { byId, setText } from '../dom.js';
-import { megabytes } from '../format.js';
-import { dismiss, showNotice } from '../notices.js';
-import { modelName, weightsName, type Loaded } from '../state.js';
+import { byId, setText } from '../shared/dom.js';
+import type { Loaded } from '../shared/modelChoice.js';
+import { dismiss, showError } from '../shared/toasts.js';
+import { modelIdOf } from './modelWords.js';
 import { LOOK, count } from './photos.js';
 import { takeFrom } from './pictures.js';
 
@@ -34,6 +34,11 @@ let blocked = false;
 /** A promise that settles when the most recent deletion of the collection has ended. */
 let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
+/** Functions that are called when the collection, its size or the model has changed. */
+const listeners: (() => void)[] = [];
+
+const OPEN = 'The collection could not be opened.';
+const LOST = 'Part of the collection was lost.';
 
 /**
  * Notifies other tabs when the collection is created or deleted. The library itself notifies other tabs when
@@ -42,6 +47,15 @@ let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 const tabs = new BroadcastChannel('photograph search');
 
 export const collection = (): EmbeddingIndex | undefined => index;
+
+/** True if the stored collection cannot be opened, so that no other collection can take its place. */
+export const isBlocked = (): boolean => blocked;
+
+/** True if the collection is not stored, so that it is lost when the page closes. */
+export const isForgetful = (): boolean => forgetful !== undefined;
+
+/** The loaded model, in use or not. */
+export const loadedModel = (): Loaded<DINOv2> | undefined => loaded;
 
 /**
  * Returns the loaded model if it can add photographs to the collection: the collection was made with this
@@ -57,6 +71,10 @@ function sameModel(of: ModelIdentity | undefined): boolean {
     (of.fingerprint === identity?.fingerprint && of.preprocessing === identity.preprocessing)
   );
 }
+
+/** The identity of the loaded model, if it cannot be used with the collection; otherwise undefined. */
+export const otherModel = (): ModelIdentity | undefined =>
+  identity && index && !sameModel(index.header.model) ? identity : undefined;
 
 /**
  * Opens the stored collection.
@@ -81,8 +99,9 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
     if (kept?.header) become(await EmbeddingIndex.open(NAME, { ...optionsOf(kept.header), repair }));
     blocked = false;
     if (index?.restored)
-      showNotice(
+      showError(
         'damaged',
+        LOST,
         new DINOv2Error(
           'INDEX_DAMAGED',
           'The browser lost part of the collection. All photographs are still in the collection, but their thumbnails are lost. Add the same folders again to restore the thumbnails.',
@@ -95,7 +114,7 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
       const begin = { text: 'Delete it and start again', run: () => void deleteCollection() };
       const canGoOn =
         known && repair === undefined && error instanceof DINOv2Error && error.code === 'INDEX_DAMAGED';
-      return showNotice('collection', error, ...(canGoOn ? [goOn, begin] : [begin]));
+      return showError('collection', OPEN, error, ...(canGoOn ? [goOn, begin] : [begin]));
     }
     noStorage(error);
   }
@@ -106,8 +125,9 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
 function tellDropped(ids: readonly string[]): void {
   if (ids.length === 0) return;
   const names = `${ids.slice(0, NAMED).join(', ')}${ids.length > NAMED ? ', …' : ''}`;
-  showNotice(
+  showError(
     'damaged',
+    LOST,
     new DINOv2Error(
       'INDEX_DAMAGED',
       `The entries of ${count(ids.length)} were damaged and have been removed: ${names}. Your files are unchanged. Add the photographs again.`,
@@ -131,14 +151,28 @@ function noStorage(error: unknown): void {
   setText('forgetful-reason', error instanceof Error ? error.message : String(error));
 }
 
+/** Makes an index the collection, or none. */
 function become(next: EmbeddingIndex | undefined): void {
   index?.dispose();
   index = next;
   takeFrom(next);
   next?.on('change', showSoon);
   onOpened(next);
-  checkModel();
 }
+
+/** Makes a new, empty collection with the properties of an imported one. */
+export async function makeCollection(header: IndexHeader): Promise<EmbeddingIndex> {
+  become(
+    forgetful
+      ? new EmbeddingIndex(optionsOf(header))
+      : await EmbeddingIndex.open(NAME, { ...optionsOf(header), persist: true }),
+  );
+  tabs.postMessage('made');
+  return index!;
+}
+
+/** Resolves when a deletion in progress has ended. */
+export const deletionEnded = (): Promise<void> => deletion;
 
 /** Returns the collection to which photographs are added. Creates it if it does not exist. */
 export async function collectionToAdd(): Promise<EmbeddingIndex> {
@@ -170,38 +204,12 @@ export async function collectionToAdd(): Promise<EmbeddingIndex> {
 export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> {
   loaded = next;
   identity = undefined;
-  setText(
-    'running',
-    next
-      ? next.choice.weights === 'file'
-        ? modelName(next.choice)
-        : `${modelName(next.choice)}, ${weightsName(next.choice)}`
-      : 'none',
-  );
   if (next) {
-    const made = await modelIdentity(next.model, { ...LOOK, id: weightsName(next.choice) });
+    const made = await modelIdentity(next.model, { ...LOOK, id: modelIdOf(next.choice) });
     if (loaded !== next) return;
     identity = made;
   }
-  checkModel();
   show();
-}
-
-/** Shows a notice if the collection was made with a different model than the loaded one. */
-function checkModel(): void {
-  const of = index?.header.model;
-  if (!identity || !of || sameModel(of)) return dismiss('other');
-  const found =
-    of.fingerprint === identity.fingerprint
-      ? `${of.id}, with different preprocessing (${of.preprocessing})`
-      : of.id;
-  showNotice(
-    'other',
-    new DINOv2Error(
-      'INDEX_MODEL',
-      `Vectors made by different models cannot be compared. This collection was made by ${found}, but ${identity.id} is loaded. To add photographs or to search with new photographs, load the model that made the collection. Searching with photographs of the collection needs no model.`,
-    ),
-  );
 }
 
 export function deleteCollection(): Promise<void> {
@@ -217,53 +225,10 @@ async function deleteNow(): Promise<void> {
     tabs.postMessage('deleted');
     blocked = false;
     dismiss('collection');
-    dismiss('other');
   } catch (error) {
-    showNotice('collection', error);
+    showError('collection', 'The collection could not be deleted.', error);
   }
   show();
-}
-
-export async function exportCollection(kind: 'safetensors' | 'npy'): Promise<void> {
-  if (!index) return;
-  try {
-    if (kind === 'safetensors') return save(await index.export(), `${NAME}.safetensors`);
-    const { npy, ids } = await index.exportNpy();
-    save(npy, `${NAME}.npy`);
-    save(ids, `${NAME}-ids.json`);
-  } catch (error) {
-    showNotice('collection', error);
-  }
-}
-
-/** Imports a collection from a file that was exported earlier. */
-export async function importCollection(file: Blob): Promise<void> {
-  await deletion;
-  try {
-    if (!index) {
-      const { header } = await EmbeddingIndex.import(file);
-      become(
-        forgetful
-          ? new EmbeddingIndex(optionsOf(header))
-          : await EmbeddingIndex.open(NAME, { ...optionsOf(header), persist: true }),
-      );
-      tabs.postMessage('made');
-    }
-    await index!.importFrom(file);
-    dismiss('collection');
-  } catch (error) {
-    showNotice('collection', error);
-  }
-  show();
-}
-
-function save(blob: Blob, name: string): void {
-  const link = document.createElement('a');
-  const url = URL.createObjectURL(blob);
-  link.download = name;
-  link.href = url;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 let soon: ReturnType<typeof setTimeout> | undefined;
@@ -271,52 +236,16 @@ function showSoon(): void {
   soon ??= setTimeout(show, 500);
 }
 
-/** Updates the numbers and buttons that concern the collection. */
+/** Calls the functions that show the collection. */
 function show(): void {
   clearTimeout(soon);
   soon = undefined;
-  const size = index?.size ?? 0;
-  setText('count', size.toLocaleString('en'));
-  setText('made-by', index ? (index.header.model?.id ?? 'unknown') : '–');
-  for (const id of ['export', 'export-npy']) byId(id, HTMLButtonElement).disabled = size === 0;
-  byId('delete', HTMLButtonElement).disabled = !index && !blocked;
-  byId('search-file', HTMLButtonElement).disabled = size === 0 || !usableModel();
-  byId('kinds', HTMLFieldSetElement).disabled = index !== undefined;
-  if (index) byId('parts', HTMLInputElement).checked = index.header.patches !== 'none';
-  setText(
-    'parts-hint',
-    index
-      ? index.header.patches === 'none'
-        ? 'not stored in this collection'
-        : 'stored in this collection'
-      : '75 kB a photograph',
-  );
-  setText('sure-what', `${count(size)}: their vectors and thumbnails. The files themselves are not copied.`);
-  void showUsage();
+  for (const listener of listeners) listener();
 }
 
-/**
- * Shows the size of the vectors, and of all data that this origin stores, including thumbnails and the model.
- */
-async function showUsage(): Promise<void> {
-  const from = index;
-  if (!from || forgetful) return setText('kept', forgetful ? 'nothing' : '–');
-  const { usage } = (await navigator.storage.estimate().catch(() => undefined)) ?? {};
-  const kept = await from.usage().catch(() => undefined); // another tab may just have deleted the collection
-  if (index === from)
-    setText(
-      'kept',
-      `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with thumbnails and model` : ''}`,
-    );
-}
-
-/** True if a safetensors file is an exported collection, as its metadata shows. */
-export async function isCollection(file: Blob): Promise<boolean> {
-  const length = new DataView(await file.slice(0, 8).arrayBuffer());
-  if (length.byteLength < 8) return false;
-  return (await file.slice(8, 8 + Math.min(length.getUint32(0, true), 1 << 20)).text()).includes(
-    '"dinov2-webgpu/index"',
-  );
+/** Calls `listener` when the collection, the number of its photographs or the model has changed. */
+export function whenCollection(listener: () => void): void {
+  listeners.push(listener);
 }
 
 export function startCollection(opened: (index: EmbeddingIndex | undefined) => void): void {

@@ -1,5 +1,5 @@
 /** Lets the visitor draw a box on the opened photograph, with the pointer or with the arrow keys. */
-import { byId } from '../dom.js';
+import { byId } from '../shared/dom.js';
 
 /** A box as fractions (0 to 1) of the photograph's width and height. */
 export interface Part {
@@ -41,9 +41,9 @@ function show(): void {
   for (const side of ['left', 'top', 'width', 'height'] as const) mark.style[side] = `${100 * part[side]}%`;
 }
 
-/** Removes the box, and then enables or disables drawing. */
-export function resetDrawing(canDraw: boolean): void {
-  part = undefined;
+/** Sets the box, or removes it, and enables or disables drawing. */
+export function setDrawing(canDraw: boolean, box: Part | undefined): void {
+  part = box;
   usable = canDraw;
   show();
 }

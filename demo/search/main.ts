@@ -1,63 +1,62 @@
 /** Connects the controls of the search page with their actions. */
-import { byId } from '../dom.js';
-import { choiceOfFiles, startForm } from '../form.js';
-import { startNotices } from '../notices.js';
-import { startTheme } from '../theme.js';
-import { add, next, offerToGoOn, startAdding } from './adding.js';
-import {
-  collection,
-  deleteCollection,
-  exportCollection,
-  importCollection,
-  isCollection,
-  openCollection,
-  startCollection,
-  usableModel,
-} from './collection.js';
-import { cancelLoad, currentChoice, load, lostBy, startModel } from './model.js';
-import { startOffline, trustOwnScripts } from './offline.js';
-import { closeQuery, openFile, openItem, startSearching } from './searching.js';
-import { showCollection, startViews } from './views.js';
+import { byId } from '../shared/dom.js';
+import { choiceOfFiles } from '../shared/modelForm.js';
+import { startModelLine } from '../shared/modelLine.js';
+import { startShell } from '../shared/shell.js';
+import { showUnsupported } from '../shared/unsupported.js';
+import { exportSome, importCollection, isCollection, startAbout } from './about.js';
+import { add, offerToGoOn, startAdding, startNext } from './adding.js';
+import { address, startAddress } from './address.js';
+import { collection, openCollection, startCollection, usableModel } from './collection.js';
+import { startFailures } from './failures.js';
+import { startFirst } from './first.js';
+import { model, whenModel } from './model.js';
+import { startModelBar } from './modelBar.js';
+import { removePhotographs } from './removal.js';
+import { applySearch, forgetQuery, openFile, openItem, startSearching } from './searching.js';
+import { startSelection } from './selection.js';
+import { applyView, showCollection, startViews } from './views.js';
 import { startWays } from './ways.js';
 
-const click = (id: string, run: () => void): void =>
-  byId(id, HTMLButtonElement).addEventListener('click', run);
-const sure = byId('sure', HTMLDialogElement);
-
-trustOwnScripts();
-startNotices();
-startTheme();
-startForm((choice) => void load(choice));
+startShell('../');
+startModelLine(model);
+startAddress((given) => {
+  applyView(given);
+  applySearch(given);
+});
+startAbout();
+startModelBar();
+startFailures();
+startSelection({ remove: (ids) => void removePhotographs(ids), save: (ids) => void exportSome(ids) });
 startViews(openItem);
-startSearching(lostBy);
-startAdding(lostBy);
+startSearching();
+startAdding();
+startFirst((photographs) => add(photographs, undefined, photographs.length));
 startCollection((index) => {
-  closeQuery();
+  forgetQuery();
   showCollection(index);
 });
 startWays({
-  onAdd: add,
+  onAdd: (source, photographs) => add(source, undefined, photographs),
   onSearch: (photograph) => openFile(photograph, photograph.name),
   onImport: (file) => void importCollection(file),
   onSafetensors: (checkpoint) =>
     void isCollection(checkpoint.file).then(
-      (exported) => void (exported ? importCollection(checkpoint.file) : load(choiceOfFiles(checkpoint))),
+      (exported) =>
+        void (exported ? importCollection(checkpoint.file) : model.load(choiceOfFiles(checkpoint))),
     ),
   canSearch: () => (collection()?.size ?? 0) > 0 && usableModel() !== undefined,
 });
-click('cancel', cancelLoad);
-click('load-trained', () => void load({ ...currentChoice(), weights: 'hub' }));
-click('export', () => void exportCollection('safetensors'));
-click('export-npy', () => void exportCollection('npy'));
-click('delete', () => sure.showModal());
-click('sure-no', () => sure.close());
-click('sure-yes', () => {
-  sure.close();
-  void deleteCollection();
-});
-void startOffline();
+for (const button of document.querySelectorAll<HTMLButtonElement>('.bar .icon'))
+  button.addEventListener('click', () => button.closest('.bar')!.toggleAttribute('hidden', true));
+whenModel(() => void startNext());
 await openCollection();
-showCollection(collection());
+applyView(address());
 await offerToGoOn(collection());
 byId('main', HTMLElement).setAttribute('aria-busy', 'false');
-await startModel(() => void next());
+if (address().q !== undefined) applySearch(address());
+const support = await model.start({ without: 'nothing' });
+if (!support.ok) {
+  showUnsupported(support);
+  for (const id of ['add-folder', 'add-files']) byId(id, HTMLButtonElement).disabled = true;
+}

@@ -4,6 +4,8 @@
  * photograph to the next.
  */
 import type { EmbeddingIndex, MapPoint } from '../../src/search.js';
+import { button } from '../shared/dom.js';
+import { MapZoom } from './mapZoom.js';
 import { nameOf } from './photos.js';
 import { urlOf } from './pictures.js';
 import { text } from './tiles.js';
@@ -26,6 +28,7 @@ export class MapView {
   readonly #points: readonly Placed[];
   readonly #images = new Map<string, HTMLImageElement>();
   readonly #observer = new ResizeObserver(() => this.#draw());
+  readonly #zoom: MapZoom;
   #at: Placed | undefined;
   #frame = 0;
 
@@ -43,15 +46,32 @@ export class MapView {
     this.#canvas.setAttribute('aria-roledescription', 'map');
     this.#label.hidden = true;
     this.#label.setAttribute('aria-hidden', 'true');
-    frame.append(this.#canvas, this.#label);
-    into.replaceChildren(
-      frame,
-      text(
-        'p',
-        'Similar photographs are near each other. Click one to search with it. By keyboard: arrow keys and Enter.',
-        'hint',
-      ),
+    this.#zoom = new MapZoom(this.#canvas, () => {
+      this.#say();
+      this.#drawSoon();
+    });
+    const buttons = document.createElement('div');
+    buttons.className = 'map-zoom';
+    for (const [sign, name, run] of [
+      ['+', 'Zoom in', () => this.#zoom.by(1.6)],
+      ['−', 'Zoom out', () => this.#zoom.by(1 / 1.6)],
+      ['1:1', 'Show the whole map', () => this.#zoom.reset()],
+    ] as const) {
+      const made = button(sign, run);
+      made.setAttribute('aria-label', name);
+      made.title = name;
+      buttons.append(made);
+    }
+    frame.append(this.#canvas, this.#label, buttons);
+    const hint = text(
+      'p',
+      'Similar photographs are near each other. Open one to search with it. Zoom with the buttons or two fingers, drag to move. ',
+      'hint',
     );
+    hint.append(
+      text('span', 'Or zoom with Ctrl and the wheel; by keyboard: arrow keys, Enter, +, − and 0.', 'fine'),
+    );
+    into.replaceChildren(frame, hint);
     this.#say();
     this.#observer.observe(this.#canvas);
     this.#canvas.addEventListener('pointermove', ({ offsetX, offsetY }) =>
@@ -59,13 +79,20 @@ export class MapView {
     );
     this.#canvas.addEventListener('pointerleave', () => this.#go(undefined));
     this.#canvas.addEventListener('blur', () => this.#go(undefined));
+    this.#canvas.addEventListener('focus', () => {
+      if (this.#canvas.matches(':focus-visible')) this.#go(this.#at ?? this.#points[0]);
+    });
     this.#canvas.addEventListener('click', ({ offsetX, offsetY }) => {
+      if (this.#zoom.dragged) return;
       const point = this.#nearest(offsetX, offsetY);
       if (point) onOpen(point.id);
     });
     this.#canvas.addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && this.#at) onOpen(this.#at.id);
       else if (event.key.startsWith('Arrow')) this.#step(event.key);
+      else if (event.key === '+' || event.key === '=') this.#zoom.by(1.6);
+      else if (event.key === '-') this.#zoom.by(1 / 1.6);
+      else if (event.key === '0') this.#zoom.reset();
       else return;
       event.preventDefault();
     });
@@ -91,10 +118,16 @@ export class MapView {
     }
   }
 
-  #place({ x, y }: Placed): readonly [x: number, y: number] {
+  /** Position of a photograph at scale 1. */
+  #position({ x, y }: Placed): readonly [x: number, y: number] {
     const { clientWidth, clientHeight } = this.#canvas;
-    const margin = 40;
-    return [margin + x * (clientWidth - 2 * margin), margin + y * (clientHeight - 2 * margin)];
+    const margin = 52;
+    // The buttons that zoom are at the right.
+    return [margin + x * (clientWidth - 2 * margin - 60), margin + y * (clientHeight - 2 * margin)];
+  }
+
+  #place(point: Placed): readonly [x: number, y: number] {
+    return this.#zoom.place(...this.#position(point));
   }
 
   #nearest(x: number, y: number): Placed | undefined {
@@ -124,7 +157,9 @@ export class MapView {
       const aside = Math.abs((point.x - from.x) * dy) + Math.abs((point.y - from.y) * dx);
       if (ahead > 0 && ahead + 2 * aside < least) [best, least] = [point, ahead + 2 * aside];
     }
-    if (best) this.#go(best);
+    if (!best) return;
+    this.#go(best);
+    this.#zoom.show(...this.#position(best));
   }
 
   #go(point: Placed | undefined): void {
@@ -145,8 +180,9 @@ export class MapView {
     if (!at) return;
     const [x, y] = this.#place(at);
     this.#label.textContent = nameOf(at.id);
-    this.#label.style.left = `${Math.min(x + 10, this.#canvas.clientWidth - 200)}px`;
-    this.#label.style.top = `${y < 80 ? y + 40 : y - 64}px`;
+    const { clientWidth, clientHeight } = this.#canvas;
+    this.#label.style.left = `${Math.max(4, Math.min(x - 60, clientWidth - 204))}px`;
+    this.#label.style.top = `${y + 104 > clientHeight ? Math.max(4, y - 104) : y + 74}px`;
   }
 
   #drawSoon(): void {
@@ -164,8 +200,9 @@ export class MapView {
     context.imageSmoothingQuality = 'high';
     const { color } = getComputedStyle(this.#canvas);
     const side = Math.min(
-      72,
-      Math.max(24, Math.sqrt((clientWidth * clientHeight) / (this.#points.length * 2.2))),
+      160,
+      this.#zoom.scale ** 0.7 *
+        Math.min(96, Math.max(24, Math.sqrt((clientWidth * clientHeight) / (this.#points.length * 2.2)))),
     );
     for (const point of this.#points) if (point !== this.#at) this.#drawPoint(context, point, side, color);
     if (this.#at) this.#drawPoint(context, this.#at, Math.max(side, 56) * 1.4, color);

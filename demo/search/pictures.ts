@@ -5,6 +5,8 @@
 import type { EmbeddingIndex } from '../../src/search.js';
 
 let source: EmbeddingIndex | undefined;
+/** Ratio of the sides from which a photograph is shown whole. */
+const LONG = 2;
 const urls = new Map<string, Promise<string | undefined>>();
 
 /** Sets the index from which thumbnails are read. */
@@ -49,6 +51,11 @@ const inView = new IntersectionObserver(
 
 async function show(image: HTMLImageElement): Promise<void> {
   const url = await urlOf(image.dataset['id'] ?? '').catch(() => undefined);
+  // A photograph that is much longer than wide is shown whole; any other fills its square cell.
+  image.addEventListener('load', () => {
+    const { naturalWidth: width, naturalHeight: height } = image;
+    image.classList.toggle('long', Math.max(width, height) > LONG * Math.min(width, height));
+  });
   if (url) image.src = url;
   else image.closest('.cell')?.classList.add('blank'); // the page shows the photograph's name instead
 }

@@ -9,16 +9,29 @@ import {
   type EmbeddingIndex,
   type PatchBox,
 } from '../../src/search.js';
-import { byId, setText } from '../dom.js';
-import { duration } from '../format.js';
-import { Latest } from '../latest.js';
-import { dismiss, showNotice } from '../notices.js';
+import { DINOv2Error } from '../../src/index.js';
+import { byId, setText } from '../shared/dom.js';
+import { duration } from '../shared/format.js';
+import { Latest } from '../shared/latest.js';
+import { changeAddress, type Address } from './address.js';
 import { collection, usableModel } from './collection.js';
-import { resetDrawing, startDrawing, type Part } from './drawing.js';
+import { setDrawing, startDrawing, type Part } from './drawing.js';
+import { fileLines } from './duplicates.js';
+import { lostBy, model, whenModel } from './model.js';
+import { loadText, rightModel } from './modelBar.js';
 import { LOOK, count, nameOf } from './photos.js';
 import { urlOf } from './pictures.js';
-import { text, tile, type Tile } from './tiles.js';
-import { setStatus } from './views.js';
+import { removePhotographs } from './removal.js';
+import {
+  clearResults,
+  setThreshold,
+  shownResults,
+  showNoResults,
+  showResults,
+  startResults,
+} from './results.js';
+import { setStatus } from './status.js';
+import type { Tile } from './tiles.js';
 
 type Query = {
   /**
@@ -29,14 +42,16 @@ type Query = {
   description?: Promise<Description>;
 };
 
-const TOP_K = 48;
+/** Maximum number of results. The page hides those below a threshold (results.ts). */
+const TOP_K = 240;
 const AGAIN_MS = 700;
+const NEEDS_MODEL = 'MODEL_MISSING';
 
 const section = byId('query', HTMLElement);
 const results = byId('results', HTMLElement);
+const stage = byId('query-stage', HTMLElement);
 const image = byId('query-image', HTMLImageElement);
 const work = new Latest();
-let lostBy: (error: unknown) => boolean = () => false;
 let query: Query | undefined;
 let part: Part | undefined;
 let ownUrl: string | undefined;
@@ -45,59 +60,75 @@ let again: ReturnType<typeof setTimeout> | undefined;
 
 /** Opens a photograph of the collection and searches for similar photographs. */
 export function openItem(id: string): void {
-  start({ of: { id } }, nameOf(id), id);
+  changeAddress({ q: id, box: undefined, from: undefined }, true);
+  showPhotograph(id, {});
+}
+
+/** Shows the search of an address. */
+export function applySearch({ q, box, from }: Address): void {
+  if (q === undefined) return leave();
+  if (collection()?.has(q)) return showPhotograph(q, { box, from });
+  start({ of: { id: q } }, nameOf(q), q, {});
+  work.abort();
+  showNoResults(`The collection in this browser has no photograph ${q}.`);
+}
+
+function showPhotograph(id: string, { box, from }: Pick<Address, 'box' | 'from'>): void {
+  const lines = fileLines(collection()?.metadata(id));
+  start({ of: { id } }, nameOf(id), [id, ...lines].join(' · '), { box, from });
   void showItem(id);
 }
 
 /** Opens a photograph that is not in the collection, and searches for similar photographs. */
 export function openFile(file: Blob, name: string): void {
-  if (!usableModel())
-    return showNotice(
-      'search',
-      new Error(
-        'Searching with another photograph needs the model that the collection was made with. Load it first.',
-      ),
-    );
-  start({ of: { file, name } }, name, `${name}, which is not in the collection`);
+  changeAddress({ q: undefined, box: undefined, from: undefined }, true);
+  start({ of: { file, name } }, name, `${name}, which is not in the collection`, {});
   ownUrl = URL.createObjectURL(file);
   image.src = ownUrl;
 }
 
+/** Ends the search. */
 export function closeQuery(): void {
+  if (query) changeAddress({ q: undefined, box: undefined, from: undefined }, true);
+  leave();
+}
+
+/** Ends the search without changing the address. */
+function leave(): void {
   work.abort();
   stopListening();
   query = undefined;
   section.hidden = true;
+  clearResults();
   showCurrent();
   if (ownUrl) URL.revokeObjectURL(ownUrl);
   ownUrl = undefined;
 }
 
-function start(next: Query, name: string, caption: string): void {
-  closeQuery();
+/** Ends the search because another collection is opened. Keeps the address, which may be of that collection. */
+export const forgetQuery = leave;
+
+function start(
+  next: Query,
+  name: string,
+  caption: string,
+  { box, from }: Pick<Address, 'box' | 'from'>,
+): void {
+  leave();
   query = next;
-  part = undefined;
+  part = box;
+  setThreshold(from);
   const index = collection();
   section.hidden = false;
   image.removeAttribute('src');
   image.alt = `Photograph: ${name}`;
-  setText('query-heading', 'id' in next.of ? 'Photograph' : 'Your photograph');
+  setText('query-heading', 'id' in next.of ? nameOf(next.of.id) : 'Your photograph');
   setText('query-caption', caption);
-  byId('query-remove', HTMLElement).hidden = !('id' in next.of);
-  const byParts = index !== undefined && index.header.patches !== 'none' && usableModel() !== undefined;
-  resetDrawing(byParts);
-  setText(
-    'query-help',
-    byParts
-      ? 'Draw a box to search for a part. By keyboard: arrow keys move the box, with Shift they resize it, Escape removes it.'
-      : index?.header.patches === 'none'
-        ? 'This collection stores no parts of photographs, so only whole photographs can be searched for.'
-        : 'To search for a part, load the model that the collection was made with.',
-  );
-  results.replaceChildren();
+  byId('query-remove', HTMLElement).hidden = !('id' in next.of && index?.has(next.of.id));
+  allowDrawing();
   setText('results-time', '');
   section.scrollIntoView({
-    block: 'nearest',
+    block: 'start',
     behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth',
   });
   showCurrent();
@@ -108,6 +139,26 @@ function start(next: Query, name: string, caption: string): void {
       again = setTimeout(() => void ask(), AGAIN_MS);
     }) ?? (() => undefined);
   void ask();
+}
+
+/** True if boxes can be searched for: the collection stores parts, and its model is loaded. */
+const byParts = (): boolean => collection()?.header.patches !== 'none' && usableModel() !== undefined;
+
+function allowDrawing(): void {
+  setDrawing(byParts(), part);
+  const wanted = rightModel();
+  setText(
+    'query-help',
+    byParts()
+      ? 'Draw a box to search for a part.'
+      : collection()?.header.patches === 'none'
+        ? 'This collection stores no parts of photographs, so only whole photographs can be searched for.'
+        : `To search for a part, load the model of the collection${wanted ? '' : ', which was in a file of yours'}.`,
+  );
+  byId('query-keys', HTMLElement).hidden = !byParts();
+  const load = byId('query-load', HTMLButtonElement);
+  load.hidden = byParts() || collection()?.header.patches === 'none' || !wanted;
+  if (wanted) load.textContent = loadText(wanted);
 }
 
 /** Shows the thumbnail of an item, and then its original file if the page may read the folder of the file. */
@@ -144,20 +195,37 @@ function showCurrent(): void {
 
 async function ask(): Promise<void> {
   clearTimeout(again);
-  const [now, index, region] = [query, collection(), part];
+  const [now, index] = [query, collection()];
+  const region = byParts() ? part : undefined;
   if (!now || !index) return;
-  byId('query-whole', HTMLButtonElement).disabled = !region;
+  byId('query-whole', HTMLButtonElement).disabled = !part;
   results.setAttribute('aria-busy', 'true');
+  const name = 'id' in now.of ? nameOf(now.of.id) : now.of.name;
+  setText('results-heading', region ? 'Where that part is' : 'Similar photographs');
   try {
     const found = await work.start((signal) => search(index, now, region, signal));
-    if (found) present(index, now, found);
+    if (found) present(index, name, found);
   } catch (error) {
-    results.replaceChildren();
-    setText('results-time', '');
-    if (!lostBy(error)) showNotice('search', error, { text: 'Try again', run: () => void ask() });
+    fail(error, name);
   } finally {
     if (!work.busy) results.setAttribute('aria-busy', 'false');
   }
+}
+
+/** Says in the place of the results why there are none. */
+function fail(error: unknown, name: string): void {
+  setText('results-heading', 'No results');
+  setText('results-time', '');
+  setStatus(`The search for ${name} failed.`);
+  const reason = error instanceof Error ? error.message : String(error);
+  const wanted = rightModel();
+  if (error instanceof DINOv2Error && error.code === NEEDS_MODEL && wanted)
+    return showNoResults(reason, { text: loadText(wanted), run: () => void model.load(wanted) });
+  const isLost = lostBy(error);
+  showNoResults(
+    isLost ? 'The model was lost during the search.' : `The search failed. ${reason}`,
+    isLost ? undefined : { text: 'Try again', run: () => void ask() },
+  );
 }
 
 interface Answer {
@@ -205,8 +273,9 @@ async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSig
   const model = usableModel();
   const file = 'file' in of ? of.file : ((await originalOf(index, of.id)) ?? (await index.thumbnail(of.id)));
   if (!model || !file)
-    throw new Error(
-      'Searching for a part needs the photograph and the model that the collection was made with. Load the model first.',
+    throw new DINOv2Error(
+      NEEDS_MODEL,
+      'Searching with another photograph or with a part needs the model of the collection.',
     );
   return describeImage(model, file, { ...LOOK, patches: index.header.patches !== 'none', signal });
 }
@@ -224,51 +293,49 @@ function boxOf(
   return { row, col, rows: boxRows, cols: boxCols };
 }
 
-function present(index: EmbeddingIndex, now: Query, { tiles, ms, byPart }: Answer): void {
-  dismiss('search');
+function present(index: EmbeddingIndex, name: string, { tiles, ms, byPart }: Answer): void {
   const there = tiles.filter(({ id }) => index.has(id));
-  results.replaceChildren(
-    ...(there.length > 0
-      ? there.map((each) => tile(each, openItem))
-      : [text('li', 'The collection contains no other photographs.', 'none')]),
-  );
-  setText('results-heading', byPart ? 'Where that part is' : 'Similar photographs');
+  const others = index.size - (query && 'id' in query.of ? 1 : 0);
+  showResults(there, others, openItem);
   setText('results-time', `${count(index.size)} in ${duration(ms)}`);
   setText('backend', index.backend.kind === 'gpu' ? 'the GPU' : 'the processor');
   byId('backend', HTMLElement).title = index.backend.reason;
-  const name = 'id' in now.of ? nameOf(now.of.id) : now.of.name;
   const [best] = there;
   setStatus(
-    `Found ${count(there.length)} for ${byPart ? 'that part of ' : ''}${name}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`,
+    `Found ${count(shownResults())} for ${byPart ? 'that part of ' : ''}${name}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`,
   );
 }
 
-/**
- * @param lost function that discards the model if an error shows that its GPU or worker is lost, and then
- *   returns true
- */
-export function startSearching(lost: (error: unknown) => boolean): void {
-  lostBy = lost;
+export function startSearching(): void {
+  startResults();
   startDrawing((drawn) => {
     part = drawn;
+    setThreshold(undefined);
+    changeAddress({ box: part, from: undefined });
     void ask();
+  });
+  whenModel(() => {
+    if (!query) return;
+    allowDrawing();
+    void ask(); // a search that needed the model
   });
   byId('query-close', HTMLButtonElement).addEventListener('click', closeQuery);
   byId('query-whole', HTMLButtonElement).addEventListener('click', () => {
     part = undefined;
-    resetDrawing(true);
+    setThreshold(undefined);
+    changeAddress({ box: undefined, from: undefined });
+    allowDrawing();
     void ask();
   });
-  byId('query-remove', HTMLButtonElement).addEventListener('click', () => void remove());
+  byId('query-load', HTMLButtonElement).addEventListener('click', () => {
+    const wanted = rightModel();
+    if (wanted) void model.load(wanted);
+  });
+  byId('query-remove', HTMLButtonElement).addEventListener('click', () => {
+    if (query && 'id' in query.of) void removePhotographs([query.of.id]);
+  });
   image.addEventListener('error', () => void image.removeAttribute('src'));
-}
-
-async function remove(): Promise<void> {
-  const index = collection();
-  if (!index || !query || !('id' in query.of)) return;
-  try {
-    await index.remove(query.of.id);
-  } catch (error) {
-    showNotice('collection', error);
-  }
+  image.addEventListener('load', () =>
+    stage.style.setProperty('--shape', String(image.naturalWidth / image.naturalHeight)),
+  );
 }

@@ -1,10 +1,11 @@
 /**
- * Tiles: buttons with a photograph. A click on a tile opens its photograph. Names are inserted as text, so
- * markup in a name has no effect.
+ * Tiles: buttons with a photograph and its name. A click on a tile opens its photograph or, while photographs
+ * are selected, selects it. Names are inserted as text, so markup in a name has no effect.
  */
 import type { PartHit } from '../../src/search.js';
 import { fileOf, nameOf } from './photos.js';
 import { picture } from './pictures.js';
+import { isSelecting, selectBox } from './selection.js';
 
 export interface Tile {
   readonly id: string;
@@ -15,9 +16,16 @@ export interface Tile {
    * photograph.
    */
   readonly part?: Pick<PartHit, 'box' | 'grid'> | undefined;
+  /** Lines of text under the name. */
+  readonly details?: readonly string[] | undefined;
+  /** A word on the photograph, such as `best`. */
+  readonly badge?: string | undefined;
 }
 
-export function tile({ id, metadata, score, part }: Tile, onOpen: (id: string) => void): HTMLLIElement {
+export function tile(
+  { id, metadata, score, part, details = [], badge }: Tile,
+  onOpen: (id: string) => void,
+): HTMLLIElement {
   const item = document.createElement('li');
   const button = document.createElement('button');
   button.type = 'button';
@@ -36,12 +44,18 @@ export function tile({ id, metadata, score, part }: Tile, onOpen: (id: string) =
     fit.append(box);
   }
   cell.append(fit);
+  if (badge !== undefined) cell.append(span('badge', badge));
   const label = span('label');
   label.append(span('name', nameOf(id)));
   if (score !== undefined) label.append(' ', span('score', score.toFixed(2)));
   button.append(cell, label);
-  button.addEventListener('click', () => onOpen(id));
-  item.append(button);
+  for (const line of details) button.append(' ', span('detail', line));
+  const select = selectBox(id);
+  button.addEventListener('click', () => (isSelecting() ? select.click() : onOpen(id)));
+  const target = document.createElement('label');
+  target.className = 'select';
+  target.append(select);
+  item.append(button, target);
   return item;
 }
 
@@ -55,7 +69,7 @@ export function place(element: HTMLElement, { box, grid }: Pick<PartHit, 'box' |
 
 export function tileList(tiles: readonly Tile[], onOpen: (id: string) => void): HTMLOListElement {
   const list = document.createElement('ol');
-  list.className = 'tiles named';
+  list.className = 'tiles';
   list.append(...tiles.map((each) => tile(each, onOpen)));
   return list;
 }

@@ -2,14 +2,18 @@
  * The views of the collection: all photographs, near-duplicates, groups of similar photographs, or the map.
  */
 import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
-import { byId, chosen, setText } from '../dom.js';
-import { Latest } from '../latest.js';
-import { showNotice } from '../notices.js';
+import { byId, choose, chosen, setText } from '../shared/dom.js';
+import { Latest } from '../shared/latest.js';
+import { dismiss, showError } from '../shared/toasts.js';
+import { changeAddress, views, type Address, type ViewName } from './address.js';
 import { AllView } from './all.js';
+import { duplicateGroups } from './duplicates.js';
+import { groupSections } from './groups.js';
 import { MapView } from './map.js';
 import { count } from './photos.js';
 import { forget } from './pictures.js';
-import { text, tileList } from './tiles.js';
+import { allowSelection, unselect } from './selection.js';
+import { setStatus } from './status.js';
 
 const into = byId('view', HTMLElement);
 const more = byId('more', HTMLButtonElement);
@@ -28,10 +32,6 @@ let all: AllView | undefined;
 let map: MapView | undefined;
 let again: ReturnType<typeof setTimeout> | undefined;
 
-export function setStatus(message: string): void {
-  setText('status', message);
-}
-
 export function showCollection(next: EmbeddingIndex | undefined): void {
   index = next;
   next?.on('change', (change) => void (index === next && changed(change)));
@@ -40,25 +40,42 @@ export function showCollection(next: EmbeddingIndex | undefined): void {
 
 function changed(change: IndexChange): void {
   forget([...change.put, ...change.removed]);
-  const wasEmpty = into.childElementCount === 0;
-  if (wasEmpty || index?.size === 0) return show();
+  unselect(change.removed);
+  const size = index?.size ?? 0;
+  if (into.childElementCount === 0 || size === 0) return show();
+  allowViews(size);
   if (chosen('view') === 'all') {
     all?.change(change);
-    setStatus(count(index?.size ?? 0));
+    setStatus(count(size));
+  } else if (change.removed.length > 0) {
+    show();
   } else {
     again ??= setTimeout(show, AGAIN_MS);
   }
+}
+
+/** Disables the views that have nothing to show, and says why. */
+function allowViews(size: number): void {
+  const allowed = size > 1;
+  for (const view of views) {
+    const radio = document.querySelector<HTMLInputElement>(`input[name="view"][value="${view}"]`)!;
+    radio.disabled = view === 'all' ? size === 0 : !allowed;
+  }
+  byId('views-why', HTMLElement).hidden = allowed;
 }
 
 function show(): void {
   clearTimeout(again);
   again = undefined;
   const size = index?.size ?? 0;
-  const view = chosen('view');
+  allowViews(size);
+  const view = size > 1 ? (chosen('view') as ViewName) : 'all';
+  document.body.dataset['view'] = view;
+  document.body.classList.toggle('used', size > 0); // after the first use, the page has no introduction
   byId('empty', HTMLElement).hidden = size > 0;
-  byId('views', HTMLFieldSetElement).disabled = size === 0;
   byId('threshold-label', HTMLElement).hidden = view !== 'duplicates' || size === 0;
   byId('clusters-label', HTMLElement).hidden = view !== 'groups' || size === 0;
+  allowSelection(size > 0 && view !== 'map');
   more.hidden = true;
   all = undefined;
   map?.dispose();
@@ -75,7 +92,7 @@ function show(): void {
   }
 }
 
-async function compute(from: EmbeddingIndex, view: string): Promise<void> {
+async function compute(from: EmbeddingIndex, view: ViewName): Promise<void> {
   setStatus('Looking.');
   try {
     await work.start(async (signal) => {
@@ -83,16 +100,18 @@ async function compute(from: EmbeddingIndex, view: string): Promise<void> {
       else if (view === 'groups') await showGroups(from, signal);
       else await showMap(from, signal);
     });
+    dismiss('view');
   } catch (error) {
+    into.replaceChildren();
     setStatus('The view could not be computed.');
-    showNotice('search', error);
+    showError('view', 'The view could not be computed.', error, { text: 'Try again', run: show });
   }
 }
 
 async function showDuplicates(from: EmbeddingIndex, signal: AbortSignal): Promise<void> {
   const found = await from.duplicates({ threshold: Number(threshold.value), signal });
   signal.throwIfAborted();
-  showGroupsOf(from, found, (ids) => `${count(ids.length)} alike`, 'No two photographs are that similar.');
+  into.replaceChildren(...duplicateGroups(from, found, open));
   setStatus(
     found.length === 0
       ? 'No duplicates'
@@ -104,34 +123,8 @@ async function showGroups(from: EmbeddingIndex, signal: AbortSignal): Promise<vo
   const wanted = Math.min(Number(clusters.value), from.size);
   const { ids } = await from.clusters(wanted, { signal });
   signal.throwIfAborted();
-  showGroupsOf(from, ids, (group) => count(group.length), '');
+  into.replaceChildren(...groupSections(from, ids, open));
   setStatus(`${count(from.size)} in ${ids.length} groups`);
-}
-
-const GROUP_TILES = 60;
-
-function showGroupsOf(
-  from: EmbeddingIndex,
-  groups: readonly (readonly string[])[],
-  heading: (ids: readonly string[]) => string,
-  none: string,
-): void {
-  const sections = groups.map((ids) => {
-    const section = document.createElement('section');
-    section.className = 'found-group';
-    const present = ids.filter((id) => from.has(id));
-    section.append(
-      text('h3', heading(ids)),
-      tileList(
-        present.slice(0, GROUP_TILES).map((id) => ({ id, metadata: from.metadata(id) })),
-        open,
-      ),
-    );
-    if (present.length > GROUP_TILES)
-      section.append(text('p', `and ${count(present.length - GROUP_TILES)} more`, 'hint'));
-    return section;
-  });
-  into.replaceChildren(...(sections.length > 0 ? sections : [text('p', none, 'none')]));
 }
 
 async function showMap(from: EmbeddingIndex, signal: AbortSignal): Promise<void> {
@@ -142,18 +135,34 @@ async function showMap(from: EmbeddingIndex, signal: AbortSignal): Promise<void>
   setStatus(`${count(points.length)} on the map`);
 }
 
+function sayValues(): void {
+  setText('threshold-value', Number(threshold.value).toFixed(3).replace(/0$/, ''));
+  setText('clusters-value', clusters.value);
+}
+
+/** Shows the view of an address. */
+export function applyView({ view = 'all', likeness, groups }: Address): void {
+  choose('view', view);
+  if (likeness !== undefined) threshold.value = String(likeness);
+  if (groups !== undefined) clusters.value = String(groups);
+  sayValues();
+  show();
+}
+
 export function startViews(onOpen: (id: string) => void): void {
   open = onOpen;
-  byId('views', HTMLElement).addEventListener('change', show);
-  for (const [input, output] of [
-    [threshold, 'threshold-value'],
-    [clusters, 'clusters-value'],
-  ] as const) {
-    const say = (): void =>
-      setText(output, input === threshold ? Number(input.value).toFixed(3).replace(/0$/, '') : input.value);
-    input.addEventListener('input', say);
-    input.addEventListener('change', show);
-    say();
+  byId('views', HTMLElement).addEventListener('change', () => {
+    changeAddress({ view: chosen('view') as ViewName }, true);
+    show();
+  });
+  for (const input of [threshold, clusters]) {
+    input.addEventListener('input', sayValues);
+    input.addEventListener('change', () => {
+      changeAddress(
+        input === threshold ? { likeness: Number(threshold.value) } : { groups: Number(clusters.value) },
+      );
+      show();
+    });
   }
   more.addEventListener('click', () => all?.grow());
   new IntersectionObserver(([entry]) => void (entry?.isIntersecting && !more.hidden && all?.grow()), {

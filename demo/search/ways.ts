@@ -3,12 +3,13 @@
  * photograph is dropped decides whether it is added to the collection or searched for.
  */
 import { droppedFiles, type IngestSource } from '../../src/search.js';
-import { byId } from '../dom.js';
-import { checkpointAmong, type CheckpointFiles } from '../state.js';
-import { showNotice } from '../notices.js';
+import { byId } from '../shared/dom.js';
+import { checkpointAmong, type CheckpointFiles } from '../shared/modelChoice.js';
+import { showError } from '../shared/toasts.js';
 
 export interface Ways {
-  onAdd(source: IngestSource): void;
+  /** @param photographs number of photographs in the source; undefined if it contains folders */
+  onAdd(source: IngestSource, photographs?: number): void;
   onSearch(photograph: File): void;
   /** Handles a file with weights or an exported collection. */
   onSafetensors(checkpoint: CheckpointFiles): void;
@@ -32,24 +33,26 @@ export function startWays(ways: Ways): void {
     return input;
   };
 
-  const folder = onChosen('folder-input', (chosen) => ways.onAdd(chosen));
-  const photographs = onChosen('files-input', (chosen) => ways.onAdd(chosen));
+  const folder = onChosen('folder-input', (chosen) => ways.onAdd(chosen, chosen.length));
+  const photographs = onChosen('files-input', (chosen) => ways.onAdd(chosen, chosen.length));
   const search = onChosen('search-input', ([photograph]) => ways.onSearch(photograph!));
   const exported = onChosen('import-file', ([file]) => ways.onImport(file!));
-  const weights = onChosen('weights-file', (chosen) => takeSafetensors(chosen, ways));
   const click = (id: string, run: () => void): void =>
     byId(id, HTMLButtonElement).addEventListener('click', run);
-  click('add-files', () => photographs.click());
-  click('search-file', () => search.click());
-  click('import', () => exported.click());
-  click('choose-weights', () => weights.click());
-  click('add-folder', () => void pickFolder(folder, ways));
+  for (const id of ['add-files', 'first-files']) click(id, () => photographs.click());
+  for (const id of ['search-file', 'first-search']) click(id, () => search.click());
+  for (const id of ['import', 'first-import']) click(id, () => exported.click());
+  for (const id of ['add-folder', 'first-folder']) {
+    click(id, () => void pickFolder(folder, ways));
+    // Browsers on phones may have no way to choose a folder.
+    byId(id, HTMLElement).hidden = !('showDirectoryPicker' in globalThis || 'webkitdirectory' in folder);
+  }
   startDrops(ways);
   addEventListener('paste', ({ clipboardData }) => {
     const [photograph] = [...(clipboardData?.files ?? [])];
     if (!photograph) return;
     if (ways.canSearch()) ways.onSearch(photograph);
-    else ways.onAdd([photograph]);
+    else ways.onAdd([photograph], 1);
   });
 }
 
@@ -60,7 +63,7 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
     ways.onAdd(await picker({ id: 'photographs', mode: 'read' }));
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') return; // the visitor closed the dialog
-    showNotice('adding', error);
+    showError('adding', 'The folder could not be opened.', error);
   }
 }
 
@@ -103,6 +106,10 @@ function startDrops(ways: Ways): void {
     const files = [...event.dataTransfer.files];
     if (takeSafetensors(files, ways)) return;
     if (search && files[0] && files[0].size > 0) ways.onSearch(files[0]);
-    else ways.onAdd(droppedFiles(event.dataTransfer.items));
+    else {
+      const { items } = event.dataTransfer;
+      const hasFolder = [...items].some((item) => item.webkitGetAsEntry()?.isDirectory === true);
+      ways.onAdd(droppedFiles(items), hasFolder ? undefined : files.length);
+    }
   });
 }

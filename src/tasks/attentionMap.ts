@@ -1,8 +1,7 @@
 /** `attentionMap`: rows of attention as maps, one value for each patch. */
 import { OptionError } from '../errors.js';
 import { expectOptions } from '../optionObject.js';
-import { PatchMap } from './patchMap.js';
-import type { PatchPosition } from './patchSimilarity.js';
+import { PatchMap, type PatchPosition } from './patchMap.js';
 
 /** Options of `Features.attentionMap`. */
 export interface AttentionMapOptions {

@@ -1,7 +1,7 @@
 /** The result of `correspondences`, in memory. */
 import type { Nearest } from './nearestPatches.js';
-import { wrong } from './patchMap.js';
-import type { PatchMatch, PatchPosition } from './patchSimilarity.js';
+import { wrong, type PatchPosition } from './patchMap.js';
+import type { PatchMatch } from './patchSimilarity.js';
 
 /** Two patches that correspond to each other. */
 export interface Correspondence {

@@ -5,7 +5,8 @@ import { Correspondences, positionOf, type Correspondence, type NearestData } fr
 import { nearestPatches, type Nearest, type PatchImage } from './nearestPatches.js';
 import { wrong } from './patchMap.js';
 import type { PatchFeatures } from './patchMatrix.js';
-import type { PatchPosition, PatchRegion } from './patchSimilarity.js';
+import type { PatchPosition } from './patchMap.js';
+import type { PatchRegion } from './similarityQuery.js';
 
 /** Options of `correspondences`. */
 export interface CorrespondenceOptions {

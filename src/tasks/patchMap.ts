@@ -3,6 +3,14 @@ import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { context2dOf, putPixels } from './canvas.js';
 
+/** A patch of an image, counted from the top left. */
+export interface PatchPosition {
+  /** Row of the patch, counted from 0 at the top. */
+  readonly row: number;
+  /** Column of the patch, counted from 0 at the left. */
+  readonly col: number;
+}
+
 /** Options of `PatchMap.rgba` and `PatchMap.draw`. */
 export interface PatchMapColorOptions {
   /** `viridis`: dark blue to yellow. `gray`: black to white. Default: `viridis`. */
@@ -122,13 +130,9 @@ export class PatchMap {
       width = this.cols,
       height = this.rows,
     } = checkOptions('PatchMap.rgba', options);
-    if (colormap !== 'viridis' && colormap !== 'gray')
-      throw wrong('PatchMap.rgba: colormap', "'viridis' or 'gray'", JSON.stringify(colormap));
+    const stops = stopsOf('PatchMap.rgba', colormap);
     const { values } = width === this.cols && height === this.rows ? this : this.resized(width, height);
-    const [low, high] = range ?? extremes(this.values);
-    if (!Number.isFinite(low) || !Number.isFinite(high) || low > high)
-      throw wrong('PatchMap.rgba: range', 'two finite numbers, the lower one first', `${low}, ${high}`);
-    const stops = colormap === 'viridis' ? VIRIDIS : GRAY;
+    const [low, high] = checkRange('PatchMap.rgba', range ?? extremes(this.values));
     const pixels = new Uint8ClampedArray(4 * values.length);
     for (const [i, value] of values.entries()) {
       const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
@@ -150,6 +154,23 @@ export class PatchMap {
     const { width = this.cols, height = this.rows } = checkOptions('PatchMap.draw', options);
     putPixels(context2dOf('PatchMap.draw', canvas), this.rgba(options), width, height);
   }
+}
+
+/** Returns the colours of a colour map at equal distances. @throws OptionError OPTION_VALUE */
+export function stopsOf(where: string, colormap: string): readonly (readonly [number, number, number])[] {
+  if (colormap === 'viridis') return VIRIDIS;
+  if (colormap === 'gray') return GRAY;
+  throw wrong(`${where}: colormap`, "'viridis' or 'gray'", JSON.stringify(colormap));
+}
+
+/** Checks the values of the first and the last colour. @throws OptionError OPTION_VALUE */
+export function checkRange(
+  where: string,
+  range: readonly [low: number, high: number],
+): readonly [low: number, high: number] {
+  const [low, high] = range;
+  if (Number.isFinite(low) && Number.isFinite(high) && low <= high) return range;
+  throw wrong(`${where}: range`, 'two finite numbers, the lower one first', `${low}, ${high}`);
 }
 
 const isIndex = (value: number, count: number): boolean =>

@@ -1,36 +1,15 @@
 /** Similarity of patches, computed in memory: fast enough to follow a pointer. */
-import { ImageError } from '../errors.js';
+import type { ImagePlacement } from '../image/placement.js';
 import { checkOptions } from '../optionNames.js';
-import { PatchMap, wrong } from './patchMap.js';
-
-/** A patch of an image, counted from the top left. */
-export interface PatchPosition {
-  /** Row of the patch, counted from 0 at the top. */
-  readonly row: number;
-  /** Column of the patch, counted from 0 at the left. */
-  readonly col: number;
-}
-
-/** A rectangle of patches. */
-export interface PatchRegion extends PatchPosition {
-  /** Height in patches. */
-  readonly rows: number;
-  /** Width in patches. */
-  readonly cols: number;
-}
-
-/** Patches that the result should resemble, and patches that it should not resemble. */
-export interface PatchExamples {
-  /** Patches that the result should resemble: at least one. */
-  readonly positive: readonly PatchPosition[];
-  /** Patches that the result should not resemble. Default: none. */
-  readonly negative?: readonly PatchPosition[] | undefined;
-}
-
-/**
- * The query of a similarity: a patch, a rectangle of patches, examples, or a vector of `embedDim` numbers.
- */
-export type SimilarityQuery = PatchPosition | PatchRegion | PatchExamples | ArrayLike<number>;
+import { PatchMap, wrong, type PatchPosition } from './patchMap.js';
+import {
+  isVector,
+  scaleToUnit,
+  unitOf,
+  weightsOf,
+  type QueryImage,
+  type SimilarityQuery,
+} from './similarityQuery.js';
 
 /** Options of `PatchSimilarity.read`. */
 export interface PatchSimilarityOptions {
@@ -57,6 +36,8 @@ export interface PatchTokenReader {
   readonly cols: number;
   /** Length of a token's vector. */
   readonly embedDim: number;
+  /** How the pixels of each image map to patches. Needed only for queries in pixels. */
+  readonly placements?: readonly ImagePlacement[] | undefined;
   /** Reads the patch tokens: (batch, rows · cols, embedDim). */
   patchTokens(): Promise<Float32Array<ArrayBuffer>>;
 }
@@ -88,10 +69,13 @@ export class PatchSimilarity {
   /** (rows · cols, embedDim): the tokens, each scaled to length 1. A token of zeros stays zero. */
   readonly #directions: Float32Array<ArrayBuffer>;
 
-  private constructor(rows: number, cols: number, embedDim: number, directions: Float32Array<ArrayBuffer>) {
-    this.rows = rows;
-    this.cols = cols;
+  readonly #image: QueryImage;
+
+  private constructor(image: QueryImage, embedDim: number, directions: Float32Array<ArrayBuffer>) {
+    this.rows = image.rows;
+    this.cols = image.cols;
     this.embedDim = embedDim;
+    this.#image = image;
     this.#directions = directions;
   }
 
@@ -113,14 +97,15 @@ export class PatchSimilarity {
     const tokens = (await features.patchTokens()).slice(batchIndex * size, (batchIndex + 1) * size);
     for (let begin = 0; begin < size; begin += embedDim)
       scaleToUnit(tokens.subarray(begin, begin + embedDim), 'PatchSimilarity.read');
-    return new PatchSimilarity(rows, cols, embedDim, tokens);
+    const image = { rows, cols, placement: features.placements?.[batchIndex] };
+    return new PatchSimilarity(image, embedDim, tokens);
   }
 
   /**
    * Returns the similarity of every patch to the query. To compare with a part of a different image, pass
    * `other.vector(query)`, where `other` is the `PatchSimilarity` of that image by the same model.
-   * @throws OptionError OPTION_VALUE, if the image lacks a patch of the query, or if a vector has a different
-   *   length than `embedDim`
+   * @throws OptionError OPTION_VALUE, if the image lacks a patch or point of the query, or if a vector has a
+   *   different length than `embedDim` or is zero; ImageError INPUT_NOT_FINITE, if it contains NaN or infinity
    */
   map(query: SimilarityQuery): PatchMap {
     const { rows, cols, embedDim } = this;
@@ -151,64 +136,11 @@ export class PatchSimilarity {
    * @throws as `map`
    */
   vector(query: SimilarityQuery): Float32Array<ArrayBuffer> {
-    if ('length' in query) {
-      if (query.length !== this.embedDim)
-        throw wrong('PatchSimilarity', `a vector of ${this.embedDim} numbers`, query.length);
-      return scaleToUnit(Float32Array.from(query), 'PatchSimilarity');
-    }
-    const positive = 'positive' in query ? query.positive : this.#patchesOf(query);
-    const negative = ('positive' in query && query.negative) || [];
-    if (positive.length === 0) throw wrong('PatchSimilarity', 'at least one positive patch', 'none');
-    const sums = new Float64Array(this.embedDim);
-    for (const [patches, sign] of [
-      [positive, 1],
-      [negative, -1],
-    ] as const) {
-      for (const patch of patches) {
-        const direction = this.#direction(patch);
-        for (let i = 0; i < sums.length; i++) sums[i]! += (sign / patches.length) * direction[i]!;
-      }
-    }
+    const { embedDim } = this;
+    if (isVector(query)) return unitOf('PatchSimilarity', query, embedDim);
+    const sums = new Float64Array(embedDim);
+    for (const [patch, weight] of weightsOf('PatchSimilarity', this.#image, query))
+      for (let i = 0; i < embedDim; i++) sums[i]! += weight * this.#directions[patch * embedDim + i]!;
     return scaleToUnit(Float32Array.from(sums), 'PatchSimilarity');
   }
-
-  #direction({ row, col }: PatchPosition): Float32Array {
-    const { rows, cols, embedDim } = this;
-    if (![row, col].every(Number.isInteger) || row < 0 || col < 0 || row >= rows || col >= cols)
-      throw wrong(
-        'PatchSimilarity',
-        `a patch of the ${rows} × ${cols} grid (rows × columns)`,
-        `row ${row}, col ${col}`,
-      );
-    const begin = (row * cols + col) * embedDim;
-    return this.#directions.subarray(begin, begin + embedDim);
-  }
-
-  /** Returns the patches of a rectangle. A single patch is a rectangle of 1 × 1. */
-  #patchesOf({ row, col, rows = 1, cols = 1 }: PatchPosition & Partial<PatchRegion>): PatchPosition[] {
-    if (
-      ![rows, cols].every((side) => Number.isInteger(side) && side >= 1) ||
-      rows * cols > this.rows * this.cols
-    )
-      throw wrong(
-        'PatchSimilarity',
-        `a rectangle within the ${this.rows} × ${this.cols} grid (rows × columns)`,
-        `${rows} × ${cols}`,
-      );
-    return Array.from({ length: rows * cols }, (_, i) => ({
-      row: row + Math.floor(i / cols),
-      col: col + (i % cols),
-    }));
-  }
-}
-
-/** Scales a vector to length 1 in place. The sum of squares is float64, so it cannot overflow. */
-function scaleToUnit(vector: Float32Array<ArrayBuffer>, where: string): Float32Array<ArrayBuffer> {
-  let squares = 0;
-  for (const value of vector) squares += value * value;
-  if (!Number.isFinite(squares))
-    throw new ImageError('INPUT_NOT_FINITE', `${where}: expected finite values, found NaN or infinity.`);
-  const length = Math.sqrt(squares);
-  if (length > 0) for (let i = 0; i < vector.length; i++) vector[i]! /= length;
-  return vector;
 }

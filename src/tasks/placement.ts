@@ -2,8 +2,7 @@
 import type { ImagePlacement } from '../image/placement.js';
 import { swapsSides, TURN_FLIP_X, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from '../image/orientation.js';
 import { checkOptions } from '../optionNames.js';
-import { wrong } from './patchMap.js';
-import type { PatchPosition } from './patchSimilarity.js';
+import { wrong, type PatchPosition } from './patchMap.js';
 
 /**
  * A point of an image, in pixels of the image as an <img> shows it: upright, whatever the option

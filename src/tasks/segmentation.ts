@@ -9,10 +9,11 @@ import { inLines } from '../gpu/workgroups.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { fitLogistic } from '../numerics/logistic.js';
 import { checkOptions } from '../optionNames.js';
+import { indexOfClick, type ClickableFeatures } from './clickedPatch.js';
 import { GpuPatchMap } from './gpuPatchMap.js';
-import { wrong } from './patchMap.js';
+import { wrong, type PatchPosition } from './patchMap.js';
 import type { PatchFeatures } from './patchMatrix.js';
-import type { PatchPosition } from './patchSimilarity.js';
+import type { ImagePoint } from './placement.js';
 import {
   segmenterFromJSON,
   segmenterToJSON,
@@ -22,13 +23,19 @@ import {
 
 export type { SegmenterJSON };
 
-/** A clicked patch, and the image that it belongs to. */
-export interface SegmenterPoint extends PatchPosition {
+/** The image that a click belongs to. */
+export interface SegmenterImage {
   /** Index of the features, if an array of features is passed. Default: 0. */
   readonly image?: number | undefined;
   /** Index of the image in the batch of these features. Default: 0. */
   readonly batchIndex?: number | undefined;
 }
+
+/**
+ * A click on an image: a patch, or a pixel of the image as an <img> shows it, which stands for the patch that
+ * contains it (see `patchAt`).
+ */
+export type SegmenterPoint = (PatchPosition | ImagePoint) & SegmenterImage;
 
 /** Options of `PatchSegmenter.fit`. */
 export interface SegmenterFitOptions {
@@ -70,7 +77,7 @@ const MOST_POINTS = 512;
  * ```js
  * const segmenter = await PatchSegmenter.fit(features, {
  *   positive: [{ row: 8, col: 9 }, { row: 10, col: 8 }],
- *   negative: [{ row: 1, col: 1 }],
+ *   negative: [{ x: 20, y: 30 }], // the patch that contains this pixel
  * });
  * const map = await segmenter.map(features); // or features of a different image, or of the next frame
  * (await map.read()).at(8, 9); // a probability, here close to 1
@@ -103,7 +110,7 @@ export class PatchSegmenter implements SegmenterModel {
    *   token contains NaN or infinity; DeviceError, if the GPU fails
    */
   static async fit(
-    features: PatchFeatures | readonly PatchFeatures[],
+    features: ClickableFeatures | readonly ClickableFeatures[],
     options: SegmenterFitOptions,
   ): Promise<PatchSegmenter> {
     const where = 'PatchSegmenter.fit';
@@ -147,7 +154,8 @@ export class PatchSegmenter implements SegmenterModel {
 
   /**
    * Computes the probability of every patch of an image to belong to the object: 0 to 1, (rows, cols). The
-   * map stays on the GPU: `map.read()` reads it, and `map.dispose()` frees it.
+   * map stays on the GPU: `map.read()` reads it, and `map.dispose()` frees it. A patch whose token contains NaN
+   * or infinity has the value NaN.
    * @throws OptionError OPTION_VALUE, if the features have a different `embedDim` than the segmenter, or if
    *   `batchIndex` is out of range; DeviceError, if the GPU fails
    */
@@ -224,19 +232,17 @@ function listOf(where: string, name: string, points: readonly SegmenterPoint[]):
 /** Finds the token of a clicked patch: the buffer that holds it and its index in the buffer. */
 function placeOf(
   where: string,
-  images: readonly PatchFeatures[],
-  { image = 0, batchIndex = 0, row, col }: SegmenterPoint,
+  images: readonly ClickableFeatures[],
+  point: SegmenterPoint,
 ): { buffer: GPUBuffer; token: number } {
-  const isIndex = (value: number, count: number): boolean =>
-    Number.isInteger(value) && value >= 0 && value < count;
+  const { image = 0, batchIndex = 0 } = point;
   const found = images[image];
   if (!found) throw wrong(`${where}: image`, `a whole number from 0 to ${images.length - 1}`, image);
-  const { buffer, batch, numTokens, numRegisterTokens, rows, cols } = found;
-  if (!isIndex(batchIndex, batch))
+  const { buffer, batch, numTokens, numRegisterTokens } = found;
+  if (!Number.isInteger(batchIndex) || batchIndex < 0 || batchIndex >= batch)
     throw wrong(`${where}: batchIndex`, `a whole number from 0 to ${batch - 1}`, batchIndex);
-  if (!isIndex(row, rows) || !isIndex(col, cols))
-    throw wrong(where, `a patch of the ${rows} × ${cols} grid (rows × columns)`, `row ${row}, col ${col}`);
-  return { buffer, token: batchIndex * numTokens + 1 + numRegisterTokens + row * cols + col };
+  const patch = indexOfClick(where, found, batchIndex, point);
+  return { buffer, token: batchIndex * numTokens + 1 + numRegisterTokens + patch };
 }
 
 /** Returns the rows, each scaled to length 1. A row of zeros stays zero. */

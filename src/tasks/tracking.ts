@@ -1,8 +1,8 @@
 /**
  * Follows an object through the frames of a video by label propagation, the method with which the DINO paper
- * evaluates video object segmentation (Caron et al., arXiv 2104.14294, section 4.2.2, with the protocol of
- * Jabri et al., arXiv 2006.14613). The first frame and the last frames are the context. Each patch of a new frame takes the labels of the context patches that are
- * most similar to it. No network is trained for the object.
+ * evaluates video object segmentation (Caron et al., arXiv 2104.14294, section 4.2.2). The first frame and the
+ * last frames are the context. Each patch of a new frame takes the labels of the context patches that are most
+ * similar to it. No network is trained for the object.
  */
 import type { Gpu } from '../gpu/device.js';
 import { nearestContext, propagateLabels, unitPatches } from '../gpu/kernels/trackKernels.js';
@@ -12,6 +12,7 @@ import { SUBMIT_MS } from '../gpu/submits.js';
 import type { Task } from '../gpu/task.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
+import type { ClickableFeatures } from './clickedPatch.js';
 import { GpuPatchMap } from './gpuPatchMap.js';
 import { wrong } from './patchMap.js';
 import type { PatchFeatures } from './patchMatrix.js';
@@ -113,20 +114,20 @@ export class PatchTracker {
    *   option is out of range; DeviceError DEVICE_LIMIT, if the device allows no buffer for the patches of
    *   2 + `contextFrames` frames; DeviceError, if the GPU fails
    */
-  static async start(features: PatchFeatures, options: TrackerOptions): Promise<PatchTracker> {
+  static async start(features: ClickableFeatures, options: TrackerOptions): Promise<PatchTracker> {
     const where = 'PatchTracker.start';
     const given: Partial<TrackerOptions> = checkOptions(where, options) ?? {};
     const { mask, batchIndex = 0, signal } = given;
     signal?.throwIfAborted();
     if (mask === undefined) throw wrong(`${where}: mask`, 'the object in the first frame', 'nothing');
-    const settings = settingsOf({ ...given, mask });
     const { gpu, rows, cols, embedDim } = features;
     const firstToken = firstTokenOf(where, features, batchIndex);
     const onGpu = mask instanceof GpuPatchMap ? mask : undefined;
     if (onGpu) checkSize(onGpu, rows, cols);
     if (onGpu && onGpu.gpu !== gpu)
       throw wrong(`${where}: mask`, 'a map on the device of the features', 'another device');
-    const labels = mask instanceof GpuPatchMap ? undefined : labelsOf(mask, rows, cols);
+    const labels = mask instanceof GpuPatchMap ? undefined : labelsOf(features, batchIndex, mask);
+    const settings = settingsOf(given, labels);
 
     const constants = { EMBED_DIM: embedDim, TOP_K: settings.topK };
     const kernels: Kernels = await Promise.all([
@@ -166,7 +167,8 @@ export class PatchTracker {
    * Computes the labels of the next frame: (rows, cols), from 0 (not the object) to 1. Labels below the
    * option `threshold` are 0, so the map is 0 everywhere if the object is lost. If the object appears again,
    * it is found again, because the first frame stays in the context. Calls take their turn in the order in
-   * which they were made. If a call fails, the frame is left out.
+   * which they were made. If a call fails, the frame is left out. A patch whose token contains NaN or infinity
+   * has the value NaN; later frames ignore it.
    * @throws OptionError OPTION_VALUE, if the number of patches or of channels differs from the first frame, or
    *   if `batchIndex` is out of range; DeviceError DISPOSED, after `dispose()`; DeviceError, if the GPU fails
    */
@@ -226,10 +228,9 @@ export class PatchTracker {
     const ring = contextFrames + 1;
     const slot = 1 + (this.#frames % ring);
     const oldest = (this.#frames - recent) % ring;
-    const sizeFrom = (firstFrame: number): number[] => [
-      ...[rows, cols, firstToken, slot, 1 + recent, firstFrame, oldest, ring, radius],
-      ...bitsOf(temperature, minSimilarity, threshold),
-    ];
+    const numbers = bitsOf(temperature, minSimilarity, threshold);
+    const sizeFrom = (firstFrame: number): number[] =>
+      [rows, cols, firstToken, slot, 1 + recent, firstFrame, oldest, ring, radius].concat(numbers);
 
     // Context frames are compared together only as far as a submit stays short.
     const across = Math.min(cols, 2 * radius + 1) * Math.min(rows, 2 * radius + 1);

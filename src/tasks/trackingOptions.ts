@@ -1,7 +1,9 @@
 /** Options of `PatchTracker`, and their checks. */
+import { indexOfClick, type ClickableFeatures } from './clickedPatch.js';
 import type { GpuPatchMap } from './gpuPatchMap.js';
-import { wrong } from './patchMap.js';
-import type { PatchPosition, PatchRegion } from './patchSimilarity.js';
+import { wrong, type PatchPosition } from './patchMap.js';
+import type { ImagePoint } from './placement.js';
+import type { PatchRegion } from './similarityQuery.js';
 
 /** A map of labels in memory, such as a `PatchMap`. */
 export interface LabelMap {
@@ -15,9 +17,11 @@ export interface LabelMap {
 
 /**
  * The object in the first frame: a map of labels from 0 to 1 (a `PatchMap`, or a `GpuPatchMap` such as the
- * result of `PatchSegmenter.map`), a rectangle of patches, a patch, or a list of patches.
+ * result of `PatchSegmenter.map`), a rectangle of patches, a patch, or a list of patches. A pixel of the image
+ * as an <img> shows it stands for the patch that contains it (see `patchAt`).
  */
-export type TrackerMask = LabelMap | GpuPatchMap | PatchRegion | PatchPosition | readonly PatchPosition[];
+export type TrackerMask =
+  LabelMap | GpuPatchMap | PatchRegion | PatchPosition | ImagePoint | readonly (PatchPosition | ImagePoint)[];
 
 /** Options of `PatchTracker.start`. */
 export interface TrackerOptions {
@@ -49,7 +53,9 @@ export interface TrackerOptions {
   readonly minSimilarity?: number | undefined;
   /**
    * Smallest label that counts as the object, 0 to 1. Lower labels are 0 in the results of `next`; the
-   * tracker itself goes on with the exact labels. Default: 0.5.
+   * tracker itself goes on with the exact labels. Default: 0.5. If the labels of the mask sum to less than
+   * `topK` (a mask of one patch, for instance), the default is 0.5 · sum / topK, because a patch of the next
+   * frame then also takes labels of patches that the mask leaves out.
    */
   readonly threshold?: number | undefined;
   /** Aborts the call: the promise rejects with `signal.reason`. */
@@ -68,15 +74,19 @@ export interface TrackerSettings {
 
 const WHERE = 'PatchTracker.start';
 
-/** Checks the options that are numbers. @throws OptionError OPTION_VALUE */
-export function settingsOf(options: TrackerOptions): TrackerSettings {
+/**
+ * Checks the options that are numbers.
+ * @param labels the labels of the mask, if they are not on the GPU
+ * @throws OptionError OPTION_VALUE
+ */
+export function settingsOf(options: Partial<TrackerOptions>, labels?: Float32Array): TrackerSettings {
   const {
     contextFrames = 7,
     topK = 5,
     radius = 12,
     temperature = 0.1,
     minSimilarity = 0,
-    threshold = 0.5,
+    threshold = 0.5 * Math.min(1, labels ? sumOf(labels) / topK : 1),
   } = options;
   integer('contextFrames', contextFrames, 0, 64);
   integer('topK', topK, 1, 32);
@@ -92,13 +102,15 @@ export function settingsOf(options: TrackerOptions): TrackerSettings {
  * @throws OptionError OPTION_VALUE, if the mask is empty, or of a different size, or has labels outside 0 to 1
  */
 export function labelsOf(
+  features: ClickableFeatures,
+  batchIndex: number,
   mask: Exclude<TrackerMask, GpuPatchMap>,
-  rows: number,
-  cols: number,
 ): Float32Array<ArrayBuffer> {
   if (typeof mask !== 'object' || mask === null)
     throw wrong(`${WHERE}: mask`, 'a map, a rectangle, a patch or a list of patches', typeof mask);
-  const labels = isMap(mask) ? ofMap(mask, rows, cols) : ofPatches(mask, rows, cols);
+  const labels = isMap(mask)
+    ? ofMap(mask, features.rows, features.cols)
+    : ofPatches(features, batchIndex, mask);
   if (!labels.some((label) => label > 0))
     throw wrong(`${WHERE}: mask`, 'at least one patch with a label greater than 0', 'none');
   return labels;
@@ -118,28 +130,31 @@ function ofMap(mask: LabelMap, rows: number, cols: number): Float32Array<ArrayBu
 }
 
 function ofPatches(
-  mask: PatchRegion | PatchPosition | readonly PatchPosition[],
-  rows: number,
-  cols: number,
+  features: ClickableFeatures,
+  batchIndex: number,
+  mask: Exclude<TrackerMask, GpuPatchMap | LabelMap>,
 ): Float32Array<ArrayBuffer> {
+  const { rows, cols } = features;
+  const where = `${WHERE}: mask`;
   const labels = new Float32Array(rows * cols);
-  const regions: readonly (PatchPosition & Partial<PatchRegion>)[] = 'row' in mask ? [mask] : mask;
-  if (!Array.isArray(regions))
-    throw wrong(`${WHERE}: mask`, 'a map, a rectangle, a patch or a list of patches', 'another object');
-  for (const { row, col, rows: height = 1, cols: width = 1 } of regions) {
+  const picks: readonly ((PatchPosition & Partial<PatchRegion>) | ImagePoint)[] =
+    'row' in mask || 'x' in mask ? [mask] : mask;
+  if (!Array.isArray(picks))
+    throw wrong(where, 'a map, a rectangle, a patch or a list of patches', 'another object');
+  for (const pick of picks) {
+    const first = indexOfClick(where, features, batchIndex, pick);
+    const { rows: height = 1, cols: width = 1 } = pick as Partial<PatchRegion>;
     const isInside =
-      [row, col, height, width].every(Number.isInteger) &&
-      Math.min(row, col) >= 0 &&
-      Math.min(height, width) >= 1 &&
-      row + height <= rows &&
-      col + width <= cols;
+      [height, width].every((side) => Number.isInteger(side) && side >= 1) &&
+      (first % cols) + width <= cols &&
+      Math.floor(first / cols) + height <= rows;
     if (!isInside)
       throw wrong(
-        `${WHERE}: mask`,
-        `patches of the ${rows} × ${cols} grid (rows × columns)`,
-        `row ${row}, col ${col}, ${height} × ${width} patches`,
+        where,
+        `a rectangle within the ${rows} × ${cols} grid (rows × columns)`,
+        `${height} × ${width} patches from row ${Math.floor(first / cols)}, col ${first % cols}`,
       );
-    for (let y = row; y < row + height; y++) labels.fill(1, y * cols + col, y * cols + col + width);
+    for (let y = 0; y < height; y++) labels.fill(1, first + y * cols, first + y * cols + width);
   }
   return labels;
 }
@@ -153,6 +168,8 @@ export function checkSize(
   if (mask.rows !== rows || mask.cols !== cols)
     throw wrong(`${WHERE}: mask`, `a map of ${rows} × ${cols} patches`, `${mask.rows} × ${mask.cols}`);
 }
+
+const sumOf = (labels: Float32Array): number => labels.reduce((sum, label) => sum + label, 0);
 
 function integer(name: string, value: number, least: number, most: number): void {
   if (!Number.isInteger(value) || value < least || value > most)

@@ -11,14 +11,13 @@ import type {
   LoadOptions,
   PretrainedOptions,
 } from '../options.js';
-import { loadPart } from '../platform/part.js';
-import type { AttentionMapOptions } from '../tasks/attentionMap.js';
 import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import type { LiveVideo } from '../tasks/live.js';
 import type { LiveSource } from '../tasks/liveSource.js';
 import type { GpuPatchMap as PageGpuPatchMap } from '../tasks/gpuPatchMap.js';
-import { PatchMap } from '../tasks/patchMap.js';
+import type { SimilarityOptions } from '../tasks/similarity.js';
+import type { SimilarityQuery } from '../tasks/similarityQuery.js';
 import type { PCA as PagePCA } from '../tasks/pca.js';
 import type { PatchFeatures } from '../tasks/patchMatrix.js';
 import { Call } from './call.js';
@@ -26,8 +25,9 @@ import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
 import { Handle, keepOwner, OwnedHandle } from './handles.js';
 import { live } from './live.js';
+import { similarityOptions, type GpuPatchMap } from './maps.js';
 import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
-import { ask, classes, classOf, remote } from './remote.js';
+import { ask, classes, classOf, remote, type PublicClass } from './remote.js';
 import type { WorkerOptions } from './start.js';
 
 /**
@@ -80,12 +80,6 @@ export type Moved<Class, Names extends keyof Class, PCA = never> = {
     : Swap<Class[Name], PCA>;
 };
 
-/**
- * The type of a public class, which supports `instanceof` but not `new`: only the library constructs
- * objects.
- */
-export type PublicClass<Api> = abstract new (...args: never) => Api;
-
 /** Static methods that load a model, with the options for loading a model in a worker. */
 type Loaders = {
   readonly [
@@ -96,8 +90,21 @@ type Loaders = {
 };
 
 /** Features in the worker: `Features` of 'dinov2-webgpu' without `buffer` and `gpu`. */
-export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'> {}
-class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle, {
+export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 'lease' | 'similarity'> {
+  /**
+   * Computes the similarity of every patch to a query, as `similarity` of 'dinov2-webgpu'. The maps stay in the
+   * worker.
+   * @throws the errors of `similarity` of 'dinov2-webgpu'; OptionError OPTION_VALUE, if `against` is in another
+   *   worker
+   */
+  similarity(
+    query: SimilarityQuery,
+    options: SimilarityOptions<readonly Features[]> & { readonly against: readonly Features[] },
+  ): Promise<GpuPatchMap[]>;
+  similarity(query: SimilarityQuery, options?: SimilarityOptions<Features>): Promise<GpuPatchMap>;
+}
+/** Features in the worker, as the methods of a model return them. */
+export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   clsToken: [],
   poolerOutput: [],
   registerTokens: [],
@@ -106,27 +113,9 @@ class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle,
   hiddenState: [value, options],
   getIntermediateLayers: [value, options],
   attention: [value, options],
-}) {
-  /** The worker computes the rows of attention. The page makes the maps. */
-  async attentionMap(layer: number, given: AttentionMapOptions = {}): Promise<never> {
-    const { attentionMap } = await loadPart(import('../tasks/attentionMap.js'));
-    return (await attentionMap(this, layer, given)) as never; // the overloads of `Features` tell which result
-  }
-}
-/** Features in the worker, as the methods of a model return them. */
-export const Features: PublicClass<Features> = RemoteFeatures;
-
-/** A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer` and `gpu`. */
-export interface GpuPatchMap extends Handle, Omit<PageGpuPatchMap, 'buffer' | 'gpu' | 'lease'> {}
-/** A map in the worker, as methods of other classes return it. */
-export const GpuPatchMap: PublicClass<GpuPatchMap> = remote<GpuPatchMap>(OwnedHandle, { read: [] });
-
-/** Restores a map in memory. */
-class ReceivedPatchMap {
-  constructor({ rows, cols, values }: PatchMap) {
-    return new PatchMap(rows, cols, values);
-  }
-}
+  attentionMap: [value, options],
+  similarity: [value, similarityOptions],
+});
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
@@ -240,8 +229,6 @@ export const DINOv2: PublicClass<DINOv2> & Loaders = Object.assign(RemoteModel, 
 Object.assign(classes, {
   DINOv2,
   Features,
-  GpuPatchMap,
   ImageClassifier,
-  PatchMap: ReceivedPatchMap,
   Profile,
 });

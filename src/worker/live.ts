@@ -29,6 +29,7 @@ export async function live<Features extends { dispose(): void }>(
   const [{ startLive }] = await Promise.all([
     loadPart(import('../tasks/live.js')),
     run('checkNames', [value, value], 'live', Object.keys(given)),
+    run('prepareLive', [handles('DINOv2')], model),
   ]);
   if (object.freed) throw modelDisposed();
   const { onFrame: _, maxInFlight: __, ...forFeatures } = given;

@@ -12,10 +12,10 @@ import {
 } from '../tasks/pcaBasis.js';
 import { pictureSize } from '../tasks/resizedPicture.js';
 import { Call } from './call.js';
-import type { Features, Moved, PublicClass } from './classes.js';
+import type { Features, Moved } from './classes.js';
 import { expectObject, handles, options, send, type Pack } from './packs.js';
 import { KIND } from './protocol.js';
-import { classes, classOf } from './remote.js';
+import { classes, classOf, type PublicClass } from './remote.js';
 import { sendCanvas } from './sendCanvas.js';
 
 const PACKS = [handles('Features'), options];

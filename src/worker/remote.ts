@@ -26,6 +26,12 @@ export type Methods<Api> = {
   ]: readonly Pack[];
 };
 
+/**
+ * The type of a public class, which supports `instanceof` but not `new`: only the library constructs
+ * objects.
+ */
+export type PublicClass<Api> = abstract new (...args: never) => Api;
+
 /** A class whose objects have the properties and methods of `Api`. */
 export type RemoteClass<Api> = new (state: object, object: RemoteObject) => Handle & Api;
 

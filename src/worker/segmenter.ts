@@ -12,10 +12,11 @@ import {
 } from '../tasks/segmenterModel.js';
 import { OptionError } from '../errors.js';
 import { Call } from './call.js';
-import type { Features, GpuPatchMap, Moved, PublicClass } from './classes.js';
+import type { Features, Moved } from './classes.js';
+import type { GpuPatchMap } from './maps.js';
 import { expectObject, handles, options, send } from './packs.js';
 import { KIND } from './protocol.js';
-import { classes, classOf } from './remote.js';
+import { classes, classOf, type PublicClass } from './remote.js';
 
 const PACKS = [handles('Features'), options];
 

@@ -2,10 +2,11 @@
 import type { PatchTracker as PagePatchTracker, TrackerOptions } from '../tasks/tracking.js';
 import type { TrackerMask } from '../tasks/trackingOptions.js';
 import { Call } from './call.js';
-import type { Features, GpuPatchMap, Moved, PublicClass } from './classes.js';
+import type { Features, Moved } from './classes.js';
 import { Handle, OwnedHandle } from './handles.js';
+import type { GpuPatchMap } from './maps.js';
 import { expectObject, handles, options, send } from './packs.js';
-import { classes, classOf, remote } from './remote.js';
+import { classes, classOf, remote, type PublicClass } from './remote.js';
 
 /** A tracker in the worker: `PatchTracker` of 'dinov2-webgpu'. */
 export interface PatchTracker

@@ -23,10 +23,10 @@ import {
 import {
   downloaded,
   give,
-  notice,
   openSite,
   PATIENCE_MS,
   root,
+  toast,
   type Dropped,
   type Site,
   type Watched,
@@ -49,6 +49,27 @@ async function violations(page: Page): Promise<string[]> {
   );
 }
 
+/** Names of all tiles with a hash of their thumbnails' pixels, sorted by name. */
+async function thumbnails(page: Page): Promise<string[]> {
+  await page.waitForFunction(() =>
+    [...document.querySelectorAll<HTMLImageElement>('#view img')].every(
+      ({ complete, src }) => complete && src,
+    ),
+  );
+  const all = await page.locator('#view .tiles li').evaluateAll((items) =>
+    items.map((item) => {
+      const image = item.querySelector('img')!;
+      const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+      const context = canvas.getContext('2d')!;
+      context.drawImage(image, 0, 0);
+      const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+      const hash = data.reduce((sum, byte) => (Math.imul(sum, 31) + byte) >>> 0, 7);
+      return `${item.querySelector('.name')!.textContent}: ${canvas.width} × ${canvas.height}, ${hash}`;
+    }),
+  );
+  return all.sort();
+}
+
 const overflow = (page: Page): Promise<number> =>
   page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
@@ -67,8 +88,12 @@ describe('the page', () => {
 
   it('starts empty, shows the model size, and makes no external request', async () => {
     expect(await page.locator('#empty').isVisible()).toBe(true);
-    expect(await page.locator('.top').innerText()).toMatch(/Nothing leaves this machine/);
-    expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
+    expect(await page.locator('.intro').innerText()).toMatch(/Nothing leaves this machine/);
+    expect(await text(page, 'first-load')).toBe('Load ViT-S, trained (88 MB)');
+    for (const view of ['all', 'duplicates', 'groups', 'map'])
+      expect(await page.locator(`input[value="${view}"]`).isDisabled()).toBe(true);
+    expect(await text(page, 'views-why')).toMatch(/need two photographs/);
+    expect(await page.locator('#first-search').isDisabled()).toBe(true);
     expect(await violations(page)).toEqual([]);
     expect(
       watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:')),
@@ -81,13 +106,16 @@ describe('the page', () => {
       type: 'image/jpeg',
       bytes: new TextEncoder().encode('no photograph'),
     });
-    await page.locator('#waiting').waitFor();
+    await page.locator('#model-bar').waitFor();
+    expect(await text(page, 'model-bar-title')).toBe('5 photographs wait for a model.');
     await loadTiny(page);
-    await page.locator('#waiting').waitFor({ state: 'hidden' });
+    await page.locator('#model-bar').waitFor({ state: 'hidden' });
     expect(await added(page)).toBe('4 photographs added, 1 failed.');
     expect(await shown(page)).toEqual(['astronaut.jpg', 'chelsea.jpg', 'coffee.jpg', 'rocket.jpg']);
     expect(await text(page, 'failures-count')).toBe('1 file could not be added');
     expect(await page.locator('#failures-list').textContent()).toMatch(/^broken\.jpg: .*expected/);
+    await page.locator('#failures-dismiss').click();
+    expect(await page.locator('#failures').isVisible()).toBe(false);
     await page
       .locator('#view img')
       .nth(3)
@@ -199,8 +227,7 @@ describe('the page', () => {
     'has no axe violations in %s mode, and fits into 360 pixels',
     async (colorScheme) => {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      if (!(await page.locator('#failures').getAttribute('open')))
-        await page.evaluate(() => document.querySelector('#failures')!.toggleAttribute('open', true));
+      await page.evaluate(() => document.querySelector('#failures details')!.toggleAttribute('open', true));
       expect(await violations(page)).toEqual([]);
       for (const width of [360, 768, 1280]) {
         await page.setViewportSize({ width, height: 800 });
@@ -214,19 +241,32 @@ describe('the page', () => {
     },
   );
 
-  it('exports, deletes everything after a confirmation, and imports the export', async () => {
+  it('exports, says how large the file is, deletes everything after a confirmation, and imports the export', async () => {
     await open(page, 'rocket.jpg');
     const before = await found(page, 'rocket.jpg');
+    const pictures = await thumbnails(page);
+    await page.locator('#about-open').click();
     const coming = page.waitForEvent('download');
     await page.locator('#export').click();
     const bytes = await downloaded(await coming);
     await page.locator('#delete').click();
     expect(await text(page, 'sure-what')).toMatch(/^4 photographs/);
+    await expect
+      .poll(() => text(page, 'sure-export'), PATIENCE)
+      .toBe(`Export it first (${Math.round(bytes.length / 1000)} kB with thumbnails)`);
     await page.locator('#sure-yes').click();
     await page.locator('#empty').waitFor();
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('0');
+
+    await give(page, 'drop', { name: 'photographs.safetensors', bytes: bytes.subarray(0, bytes.length - 9) });
+    await toast(page, 'import').waitFor();
+    expect(await toast(page, 'import').innerText()).toMatch(/^The file could not be imported. INDEX_FILE/);
+    expect(await page.locator('#empty').isVisible()).toBe(true);
     await give(page, 'drop', { name: 'photographs.safetensors', bytes });
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('4');
+    expect(await toast(page, 'import').innerText()).toMatch(/^4 photographs imported/);
+    await toast(page, 'import').getByRole('button', { name: 'Dismiss' }).click();
+    expect(await thumbnails(page)).toEqual(pictures);
     await open(page, 'rocket.jpg');
     expect(await found(page, 'rocket.jpg')).toEqual(before);
   });
@@ -243,14 +283,16 @@ describe('the page', () => {
 
   it('reports another model, and does not mix the vectors of both', async () => {
     await loadTiny(page, join(root, 'test/fixtures/reference/tiny-registers'));
-    await notice(page, 'other').waitFor();
-    expect(await notice(page, 'other').innerText()).toMatch(/INDEX_MODEL/);
+    await page.locator('#model-bar').waitFor();
+    expect(await text(page, 'model-bar')).toMatch(
+      /This collection was made with the file model.safetensors\. Loaded is another model of this name/,
+    );
     await give(page, 'drop', queries[0]!);
-    await page.locator('#waiting').waitFor();
+    await expect.poll(() => text(page, 'model-bar-text')).toMatch(/1 photograph waits for the right model/);
     expect(await text(page, 'count')).toBe('4');
     await loadTiny(page);
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('5');
-    expect(await notice(page, 'other').count()).toBe(0);
+    expect(await page.locator('#model-bar').isVisible()).toBe(false);
   });
 
   it('logs no error, and makes no request to another origin', () => {
@@ -340,7 +382,7 @@ describe('a moved folder', () => {
       );
     await loadTiny(page);
     await write('before', files.slice(0, 3));
-    await page.locator('#add-folder').click();
+    await page.locator('#first-folder').click();
     expect(await added(page)).toBe('3 photographs added.');
 
     await page.evaluate(async () => {
@@ -353,7 +395,7 @@ describe('a moved folder', () => {
     });
     await write('now', files.slice(3));
     await page.locator('#add-folder').click();
-    const taken = notice(page, 'adding');
+    const taken = toast(page, 'adding');
     await taken.waitFor();
     expect(await taken.innerText()).toMatch(/INDEX_DUPLICATE_ID.*another folder of this name/s);
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('3');

@@ -17,7 +17,7 @@ import {
   stripes,
   whole,
 } from './searchSite.js';
-import { give, openSite, PATIENCE_MS, tiny, type Site } from './site.js';
+import { give, openSite, PATIENCE_MS, tiny, toast, type Site } from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -122,7 +122,7 @@ describe('a folder', () => {
   it('can be paused, resumes after a reload, and is complete in the end', async () => {
     const [before, images] = [21, names.length];
     await holdAfter(page, before - 1);
-    await page.locator('#add-folder').click();
+    await page.locator('#first-folder').click();
     await expect.poll(() => reads(page), PATIENCE).toBe(images + before); // the last read is waiting
     await page.locator('#pause').click();
     await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
@@ -168,7 +168,7 @@ describe('a folder', () => {
       Object.assign(globalThis, { showDirectoryPicker: async () => other });
     });
     await page.locator('#add-folder').click();
-    const taken = page.locator('[data-topic="adding"]');
+    const taken = toast(page, 'adding');
     await taken.waitFor();
     expect(await taken.innerText()).toMatch(/INDEX_DUPLICATE_ID.*another folder of this name/s);
     expect(await text(page, 'count')).toBe('36');
@@ -190,7 +190,7 @@ describe('a folder', () => {
     await page.locator('#unfinished-forget').click();
     expect(await page.locator('#unfinished').isVisible()).toBe(false);
     await expect.poll(() => page.evaluate(kept), PATIENCE).toBeUndefined();
-    expect(await page.locator('.notice').allInnerTexts()).toEqual([]);
+    expect(await page.locator('.toast').allInnerTexts()).toEqual([]);
     await page.reload();
     await ready(page);
     expect(await page.locator('#unfinished').isVisible()).toBe(false);
@@ -204,15 +204,18 @@ describe('a new version of the page', () => {
     await working(page);
     await page.reload(); // the service worker does not control the first visit
     await ready(page);
-    expect(await page.locator('#fresh').isVisible()).toBe(false);
+    expect(await toast(page, 'version').count()).toBe(0);
     const [before] = await page.evaluate(() => caches.keys());
     const script = join(site.folder, 'demo/sw.js');
     const old = readFileSync(script, 'utf8');
     writeFileSync(script, old.replace(/VERSION = "[^"]+"/, 'VERSION = "of the test"'));
     try {
       await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
-      await page.locator('#fresh').waitFor();
-      await Promise.all([page.waitForEvent('load'), page.locator('#fresh-load').click()]);
+      await toast(page, 'version').waitFor();
+      await Promise.all([
+        page.waitForEvent('load'),
+        toast(page, 'version').getByRole('button', { name: 'Load it' }).click(),
+      ]);
       await ready(page);
       await expect
         .poll(() => page.evaluate(() => caches.keys()), PATIENCE)
@@ -242,8 +245,8 @@ describe('offline, after the first visit', () => {
         body: file === 'preprocessor_config.json' ? facebookPreprocessor : readFileSync(join(tiny, file)),
       });
     });
-    await page.locator('#load').click(); // the tiny model is served in place of ViT-S
-    await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
+    await page.locator('#first-load').click(); // the tiny model is served in place of ViT-S
+    await page.locator('#model-line[data-state="loaded"]', { hasText: 'ViT-S' }).waitFor();
     expect(asked.sort()).toEqual(
       ['config.json', 'model.safetensors', 'preprocessor_config.json'].map(
         (file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`,
@@ -268,15 +271,15 @@ describe('offline, after the first visit', () => {
     asked.length = 0;
     await page.reload();
     await ready(page);
-    await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
+    await page.locator('#model-line[data-state="loaded"]', { hasText: 'ViT-S' }).waitFor();
     await give(page, 'drop', ...photographs);
     expect(await added(page)).toBe('4 photographs added.');
     for (const query of queries) {
       await give(page, 'paste', query);
       expect((await found(page, query.name))[0]).toBe(query.name.replace('-cropped', ''));
     }
-    await page.goto(`${site.origin}/demo/`); // the other demo page works offline too
-    expect(await page.locator('h1').innerText()).toBe('DINOv2 on WebGPU');
+    await page.goto(`${site.origin}/demo/`); // the front page works offline too
+    expect(await page.locator('h1').innerText()).toBe('See what DINOv2 sees');
     expect(asked).toEqual([]);
     await context.close();
   });

@@ -2,7 +2,7 @@
 import type { BrowserContext, Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { added, found, loadTiny, openSearch, ready, stripes } from './searchSite.js';
-import { give, notice, openSite, PATIENCE_MS, type Site } from './site.js';
+import { give, openSite, PATIENCE_MS, toast, type Site } from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -53,6 +53,7 @@ describe('eight tabs at once', () => {
     expect(await text(without, 'backend')).toBe('the processor');
     expect(await without.locator('#add-files').isDisabled()).toBe(true);
 
+    await without.locator('#about-open').click();
     await without.locator('#delete').click();
     await without.locator('#sure-yes').click();
     await Promise.all([first, ...others].map(async (tab) => tab.locator('#empty').waitFor()));
@@ -102,14 +103,14 @@ describe('storage problems', () => {
     const told = async (): Promise<void> => {
       await page.reload();
       await ready(page);
-      await notice(page, 'collection').waitFor();
-      expect(await notice(page, 'collection').innerText()).toMatch(/INDEX_DAMAGED/);
+      await toast(page, 'collection').waitFor();
+      expect(await toast(page, 'collection').innerText()).toMatch(/INDEX_DAMAGED/);
     };
     await damage();
     await told();
-    await notice(page, 'collection').getByRole('button', { name: 'Continue' }).click();
-    await notice(page, 'damaged').waitFor();
-    const lostIn = await notice(page, 'damaged').innerText();
+    await toast(page, 'collection').getByRole('button', { name: 'Continue' }).click();
+    await toast(page, 'damaged').waitFor();
+    const lostIn = await toast(page, 'damaged').innerText();
     const lost = ['a.png', 'b.png'].filter((name) => lostIn.includes(name));
     expect(lost.length).toBeGreaterThan(0);
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe(String(2 - lost.length));
@@ -121,8 +122,8 @@ describe('storage problems', () => {
     await told();
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['c.png'])));
-    await notice(page, 'adding').waitFor(); // the damaged collection is not overwritten
-    await notice(page, 'collection').getByRole('button', { name: 'Delete' }).click();
+    await toast(page, 'adding').waitFor(); // the damaged collection is not overwritten
+    await toast(page, 'collection').getByRole('button', { name: 'Delete' }).click();
     await page.locator('#empty').waitFor();
     await give(page, 'drop', ...(await stripes(page, ['c.png'])));
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('1');

@@ -166,10 +166,9 @@ export async function openTiny(
     async (page) => {
       await page.addInitScript(() => {
         const { requestDevice } = GPUAdapter.prototype;
-        let refused = false;
         GPUAdapter.prototype.requestDevice = async function (descriptor) {
-          if (refused) return requestDevice.call(this, descriptor);
-          refused = true;
+          if (sessionStorage.getItem('refused')) return requestDevice.call(this, descriptor);
+          sessionStorage.setItem('refused', 'yes'); // not again after a reload
           throw new DOMException('not this time', 'OperationError');
         };
       });
@@ -180,8 +179,6 @@ export async function openTiny(
   await loadTiny(watched.page);
   return watched;
 }
-
-export const notice = (page: Page, topic: string) => page.locator(`.notice[data-topic="${topic}"]`);
 
 /** The message about an action. */
 export const toast = (page: Page, topic: string) => page.locator(`.toast[data-topic="${topic}"]`);

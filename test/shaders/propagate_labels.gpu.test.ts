@@ -50,9 +50,10 @@ test.each(shapes)(
     const slot = 1 + ((oldest + contextFrames - 1) % ring);
     const [firstToken, temperature, minSimilarity, threshold] = [3, 0.1, -0.05, 0.3];
     const sizeFrom = (firstFrame: number) =>
-      Uint32Array.of(
-        ...[rows, cols, firstToken, slot, contextFrames, firstFrame, oldest, ring, radius],
-        ...[bits(temperature), bits(minSimilarity), bits(threshold)],
+      Uint32Array.from(
+        [rows, cols, firstToken, slot, contextFrames, firstFrame, oldest, ring, radius].concat(
+          [temperature, minSimilarity, threshold].map(bits),
+        ),
       );
     const size = sizeFrom(0);
 
@@ -91,7 +92,7 @@ test.each(shapes)(
           'nearest_context',
           found.slice(0, expected.length),
           expected.map(({ similarity }) => similarity),
-          { ...COSINE(dim), nmse: Infinity },
+          { ...COSINE(dim), nmse: Infinity }, // a token of zeros has only zeros as similarities
         );
         expected.forEach(({ patch: index }, i) => expect(indices[2 * (begin + i) + 1]).toBe(index));
       }
@@ -147,4 +148,29 @@ test('equal candidates: the earlier frame first, and the first patch in reading 
     },
   );
   expect([...new Float32Array(labels!)]).toEqual(Array.from({ length: 6 }, () => 0.75));
+});
+
+test('NaN, infinity and overflow: the patch gets NaN, and other patches ignore it', async () => {
+  const [rows, cols, dim, topK] = [1, 5, 4, 2];
+  const constants = { EMBED_DIM: dim, TOP_K: topK };
+  const tokens = Float32Array.from({ length: 20 }, (_, i) => 1 + (i % 3));
+  tokens.set([NaN], 4);
+  tokens.set([Infinity], 10);
+  tokens.set([3e38], 15);
+  const size = Uint32Array.from([rows, cols, 0, 0, 1, 0, 0, 1, 9].concat([0.1, -1, 0.5].map(bits)));
+  const unit = await runKernel(gpu, unitPatches, constants, [1, 1], { size, tokens, context_out: 20 });
+  const context = new Float32Array(unit['context_out']!);
+  for (let i = 0; i < 20; i++) expect(Number.isNaN(context[i])).toBe(i >= 4 && i < 16);
+  // The frame is its own context.
+  const data = { size, context, candidates: rows * cols * topK * 2 };
+  const { candidates } = await runKernel(gpu, nearestContext, constants, [1, 1], data);
+  const { new_labels: labels, strengths } = await runKernel(gpu, propagateLabels, constants, [1, 1], {
+    size,
+    all_candidates: new Uint32Array(candidates!),
+    labels: Float32Array.of(1, 0, 0, 0, 1),
+    new_labels: 5,
+    strengths: 5,
+  });
+  expect([...new Float32Array(labels!)]).toEqual([1, 0, 0, 0, 1]);
+  expect([...new Float32Array(strengths!)]).toEqual([1, NaN, NaN, NaN, 1]);
 });

@@ -18,6 +18,8 @@ interface Case {
   readonly size: readonly number[];
   /** Elements of every buffer, at least as many as the kernel reads. */
   readonly elements: number;
+  /** Names of buffers that hold indices. They are filled with zeros; other buffers with 0.5. */
+  readonly indices?: readonly string[];
 }
 
 /** A remainder of nine rows, which is computed as a tile, and of three rows, which is not. */
@@ -57,6 +59,10 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     elements: 64 * 64,
   })),
   search_floor: [{ constants: { IGNORED_BITS: 30 }, size: [9, 3, 1, 9, 3, 0], elements: 9 }],
+  patch_similarity: [
+    { constants: { EMBED_DIM: 260 }, size: [0, 17], elements: 64 * 260, indices: ['chosen'] },
+  ],
+  map_colors: [{ constants: {}, size: [65, 3], elements: 65 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };
 
@@ -82,13 +88,13 @@ function moduleOf(kernel: Kernel, { constants }: Case): string {
 function racesIn(
   code: string,
   { entryPoint, bindings }: Kernel,
-  { size, elements }: Case,
+  { size, elements, indices = [] }: Case,
 ): { races: readonly { message: string }[]; errors: readonly string[] } {
-  const buffers = bindings.map(({ access }, binding) => [
+  const buffers = bindings.map(({ access, name }, binding) => [
     binding,
     access === 'uniform'
       ? { uniform: Uint32Array.from({ length: 12 }, (_, i) => size[i] ?? 0) }
-      : new Float32Array(elements).fill(0.5),
+      : new Float32Array(elements).fill(indices.includes(name) ? 0 : 0.5),
   ]);
   return detectRaces(code, entryPoint, [1, 1, 1], { 0: Object.fromEntries(buffers) });
 }

@@ -76,3 +76,14 @@ test('the same result on several lines of workgroups', async () => {
   const lines = await runKernel(gpu, segmentPatches, { EMBED_DIM: dim }, [3, 2], data);
   expect(await runKernel(gpu, segmentPatches, { EMBED_DIM: dim }, [5, 1], data)).toEqual(lines);
 });
+
+test('NaN, infinity and overflow give NaN', async () => {
+  const x = Float32Array.of(1, 2, 3, 4, 1, NaN, 3, 4, 1, 2, -Infinity, 4, 1, 2, 3, 3e38, 0, 0, 0, 0);
+  const { probabilities } = await runKernel(gpu, segmentPatches, { EMBED_DIM: 4 }, [1, 1], {
+    image: Uint32Array.of(0, 5),
+    x,
+    segmenter: new Float32Array(8),
+    probabilities: 5,
+  });
+  expect([...new Float32Array(probabilities!)]).toEqual([0.5, NaN, NaN, NaN, 0.5]);
+});

@@ -1,7 +1,8 @@
 // Similarity maps against float64, and the properties of a cosine.
 import { expect, test } from 'vitest';
 import { ImageError, OptionError } from '../../src/errors.ts';
-import { PatchSimilarity, type SimilarityQuery } from '../../src/tasks/patchSimilarity.ts';
+import { PatchSimilarity } from '../../src/tasks/patchSimilarity.ts';
+import type { SimilarityQuery } from '../../src/tasks/similarityQuery.ts';
 import { Random } from '../random.ts';
 
 const random = new Random(5);

@@ -56,7 +56,7 @@ async function valuesOf(
 
 const shape = { rows: 6, cols: 8, embedDim: 64, batch: 2, numRegisterTokens: 4 };
 const tokens = twoTextures(3, shape);
-const clicks: SegmenterFitOptions = {
+const clicks = {
   positive: [
     { row: 1, col: 1 },
     { row: 4, col: 2 },
@@ -173,6 +173,14 @@ test('six clicks separate two textures of a picture through a model, and in anot
     positive: [0, 3, 7].map((row) => ({ row, col: 1 })),
     negative: [0, 3, 7].map((row) => ({ row, col: 6 })),
   });
+  const byPixel = await PatchSegmenter.fit(features, {
+    positive: [0, 3, 7].map((row) => ({ x: 1.5 * (140 / 8), y: (row + 0.1) * 14 })),
+    negative: [0, 3, 7].map((row) => ({ x: 6.5 * (140 / 8), y: (row + 0.9) * 14 })),
+  });
+  expect(byPixel).toEqual(segmenter);
+  await expect(
+    PatchSegmenter.fit(features, { positive: [{ x: 150, y: 5 }], negative: [{ x: 5, y: 5 }] }),
+  ).rejects.toThrow(/a pixel that a patch contains \(see patchAt\), found x 150, y 5/);
   for (const [each, border] of [
     [features, 80],
     [other, 50],
@@ -261,6 +269,12 @@ describe('refused', () => {
       (reason: unknown) => reason,
     );
     expect(error).toMatchObject({ code: 'OPTION_VALUE', message: expect.stringMatching(message) as string });
+  });
+
+  test('a pixel, if the features have no placements', async () => {
+    await expect(
+      PatchSegmenter.fit(planted(tokens, shape), { positive: [{ x: 3, y: 4 }], negative: [one] }),
+    ).rejects.toThrow(/no placements, found x 3, y 4/);
   });
 
   test('no features, features of two models, unknown options, NaN, an aborted signal', async () => {

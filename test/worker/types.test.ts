@@ -47,8 +47,11 @@ test('DINOv2: all but device, and gpuBytes as a promise', () => {
 });
 
 test('Features: all but buffer and gpu', () => {
-  type Same = Omit<Public<Page.Features>, 'buffer' | 'gpu' | 'lease'>;
+  type Same = Omit<Public<Page.Features>, 'buffer' | 'gpu' | 'lease' | 'similarity'>;
   expectTypeOf<Public<InWorker.Features>>().toExtend<Same>();
+  expectTypeOf<InWorker.Features['similarity']>()
+    .toBeCallableWith({ row: 0, col: 0 }, {} as Page.SimilarityOptions<InWorker.Features>)
+    .returns.resolves.toEqualTypeOf<InWorker.GpuPatchMap>();
   expectTypeOf<Exclude<keyof Page.Features, keyof InWorker.Features>>().toEqualTypeOf<
     'buffer' | 'gpu' | 'lease'
   >();

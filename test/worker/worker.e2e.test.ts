@@ -55,6 +55,8 @@ describe('the same as in the page', () => {
         PCA,
         correspondences,
         cosineSimilarity,
+        patchAt,
+        PatchSimilarity,
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
@@ -73,7 +75,13 @@ describe('the same as in the page', () => {
         await pca.draw(features, canvas);
         const segmenter = await (PatchSegmenter as unknown as Globals['library']['PatchSegmenter']).fit(
           [features, features],
-          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4, image: 1 }] },
+          {
+            positive: [
+              { row: 1, col: 1 },
+              { x: 300, y: 200, image: 1 },
+            ],
+            negative: [{ row: 3, col: 4 }],
+          },
         );
         const segments = await segmenter.map(features);
         const Tracker = PatchTracker as unknown as Globals['library']['PatchTracker'];
@@ -88,6 +96,13 @@ describe('the same as in the page', () => {
           batchIndexB: 1,
           topK: 20,
         });
+        const similar = await features.similarity({ x: 150, y: 100 });
+        const several = await features.similarity(
+          { positive: [{ row: 1, col: 1 }], negative: [{ row: 3, col: 4 }] },
+          { against: [forwarded, features], againstBatchIndex: 0 },
+        );
+        const map = document.createElement('canvas');
+        await similar.draw(map, { width: 60, height: 40, range: [0, 1] });
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
           state: {
@@ -110,7 +125,7 @@ describe('the same as in the page', () => {
             await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ],
           maps: [
-            ...(await features.attentionMap(-1, { query: { register: 0 } })),
+            ...(await features.attentionMap(-1, { query: { row: 0, col: 1 } })),
             await features.attentionMap(-1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ].map(({ rows, cols, values }) => [rows, cols, values]),
           fromTheEnd: await features.hiddenState(-2),
@@ -149,6 +164,11 @@ describe('the same as in the page', () => {
             .rgb(features),
           segmenter: segmenter.toJSON(),
           segments: await segments.read(),
+          placements: [features.placements, forwarded.placements],
+          patch: (patchAt as Globals['library']['patchAt'])(features, { x: 150, y: 100 }),
+          similarity: [await similar.read(), await several[0]!.read(), await several[1]!.read()],
+          similarInMemory: (await PatchSimilarity.read(features)).map({ x: 150, y: 100 }),
+          map: map.getContext('2d')!.getImageData(0, 0, map.width, map.height).data,
           tracked: await Promise.all(tracked.map((each) => each.read())),
           tracker: [tracker.rows, tracker.cols, tracker.embedDim],
           correspondences: [pairs.matches, pairs.nearest(1, 2), pairs.nearestInA(1, 1)],
@@ -167,6 +187,8 @@ describe('the same as in the page', () => {
         };
         for (const each of [
           segments,
+          similar,
+          ...several,
           tracker,
           ofMap,
           ...tracked,
@@ -860,7 +882,7 @@ describe('the worker', () => {
         'WORKER_LOST',
         expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/),
       ]);
-    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 6')]);
+    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0 instead of 7')]);
     expect(found.support).toMatchObject({ ok: false, code: 'WORKER_LOST' });
   });
 });

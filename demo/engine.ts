@@ -1,1 +1,0 @@
-export { loadModel } from './shared/loading.js';

@@ -1,2 +1,0 @@
-export * from './shared/modelChoice.js';
-export * from './shared/picture.js';
