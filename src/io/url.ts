@@ -41,6 +41,12 @@ export const withoutSecrets = (address: string | URL): string =>
     .replace(/[?#].*/s, '')
     .replace(/^([\w+.-]+:)?\/\/[^/]*@/, '$1//');
 
+/** Returns the address of an image for error messages: at most 120 characters. */
+export function shortName(address: string): string {
+  const plain = address.startsWith('data:') ? address : withoutSecrets(address);
+  return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
+}
+
 /**
  * Returns a URL for error messages, which may end up in logs. The query is left out, because the query of a
  * signed URL contains secrets.
