@@ -5,7 +5,9 @@
  * that browsers decode differently from Python (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
+import { shortName } from '../io/url.js';
 import { untilAborted } from '../platform/abort.js';
+import { loadPart } from '../platform/part.js';
 import type { Gpu } from '../gpu/device.js';
 import { shortName } from '../io/url.js';
 import { kindOf } from '../optionObject.js';
