@@ -13,7 +13,7 @@ import { createServer } from 'vite';
 import { chromiumArgs, chromiumPath, fontsFile } from './software-gpu.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const PATIENCE_MS = 100_000;
+const PATIENCE_MS = 240_000;
 
 const explored = (page) =>
   page.waitForFunction(
@@ -25,10 +25,10 @@ const explored = (page) =>
 /** name: of the file. path: of the page. ready: waits for the page. select: the part of the page; default: the window. */
 const pictures = [
   ...Object.entries({
-    pca: 'photo=chelsea&input=448',
-    similarity: 'photo=chelsea&input=448&tab=similarity&patch=9,14',
-    attention: 'photo=chelsea&input=448&tab=attention',
-    segments: 'photo=chelsea&input=448&tab=segments&on=9,14;14,13&off=2,2;2,29',
+    pca: 'photo=astronaut&input=322',
+    similarity: 'photo=astronaut&input=322&tab=similarity&patch=14,5',
+    attention: 'photo=astronaut&input=322&tab=attention',
+    segments: 'photo=astronaut&input=322&tab=segments&on=14,5;17,4;18,10&off=3,16;2,2;17,19;6,8',
   }).map(([tab, query]) => ({
     name: `explore-${tab}`,
     path: `demo/?${query}`,
@@ -37,7 +37,7 @@ const pictures = [
   })),
   ...['light', 'dark'].map((colorScheme) => ({
     name: `demo-${colorScheme}`,
-    path: 'demo/?photo=coffee&input=448',
+    path: 'demo/?photo=astronaut&input=322',
     ready: explored,
     colorScheme,
   })),
@@ -64,6 +64,10 @@ try {
       throw new Error(`${name}: ${await page.locator('body').innerText()}`, { cause: error });
     });
     await page.evaluate(() => document.fonts.ready);
+    if (select)
+      await page.evaluate(() => {
+        for (const caption of document.querySelectorAll('figcaption')) caption.hidden = true;
+      });
     const shot = await (select ? page.locator(select) : page).screenshot();
     const file = select ? `demo/recorded/${name}.webp` : `docs/${name}.png`;
     const image = sharp(shot);

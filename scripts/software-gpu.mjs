@@ -125,4 +125,6 @@ export const chromiumArgs = [
   '--enable-features=Vulkan',
   '--use-vulkan=swiftshader',
   '--enable-unsafe-swiftshader',
+  '--use-fake-device-for-media-stream', // a camera that shows a moving circle
+  '--use-fake-ui-for-media-stream', // grants access to it
 ];

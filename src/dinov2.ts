@@ -7,14 +7,13 @@ import type { Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
 import type { AdapterDescription } from './gpu/adapter.js';
 import type { Profile } from './gpu/measure/profile.js';
-import { placementOfPixels } from './image/placement.js';
 import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
 import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './features.js';
-import { croppedPixels, gridOf } from './model/normalizedPixels.js';
+import { croppedPixels, gridOf, placementOfPixels } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
 import { checkOptions } from './optionNames.js';
 import { isBatch } from './optionObject.js';
@@ -350,7 +349,11 @@ export class DINOv2 {
   async live(source: LiveSource, options: LiveOptions): Promise<LiveVideo> {
     checkOptions('live', options ?? null);
     this.#alive();
-    const { startLive } = await loadPart(import('./tasks/live.js'));
+    const [{ startLive }, { prepareFrames }] = await loadPart(
+      Promise.all([import('./tasks/live.js'), import('./image/frameUpload.js')]),
+    );
+    await prepareFrames(this.#gpu);
+    this.#alive();
     return startLive(source, options, {
       features: (frame, signal) => this.features(frame, { ...options, signal }),
       computed: (signal) =>

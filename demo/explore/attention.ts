@@ -38,8 +38,9 @@ export function drawAttention({ loaded, block }: Result, choice: AttentionChoice
   const who = query === 'cls' ? 'the class token' : `the patch in ${patchName(query)}`;
   const heads = head === 'mean' ? `mean of ${numHeads} heads` : `head ${head + 1} of ${numHeads}`;
   return {
-    caption: `Attention of ${who}, block ${(block < 0 ? depth + block : block) + 1} of ${depth}, ${heads}; 1 is the average.`,
+    caption: `Attention of ${who}: block ${(block < 0 ? depth + block : block) + 1} of ${depth}, ${heads}.`,
     mark: query === 'cls' ? undefined : query,
+    unit: '×',
     range: [Math.min(...attention.values), Math.max(...attention.values)],
   };
 }

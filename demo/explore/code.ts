@@ -48,10 +48,10 @@ export function code({ choice, input, tab, foreground, patch, attention, block, 
     ],
   }[tab];
   const imported = {
-    pca: 'PCA',
-    similarity: 'PatchSimilarity',
-    attention: 'PatchMap',
-    segments: 'PatchSegmenter',
+    pca: ', PCA',
+    similarity: ', PatchSimilarity',
+    attention: '',
+    segments: ', PatchSegmenter',
   }[tab];
   return [
     `import { DINOv2${imported} } from 'dinov2-webgpu';`,

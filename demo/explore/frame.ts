@@ -29,6 +29,8 @@ export interface Drawn {
   readonly points?: readonly (PatchPosition & { readonly on: boolean })[];
   /** The values of the first and the last colour of the colour bar. */
   readonly range?: readonly [low: number, high: number];
+  /** What follows the numbers of the colour bar. `×`: they are multiples of the average. */
+  readonly unit?: '×';
 }
 
 /** Draws the photograph in both frames, with the proportions of the patch grid. */
@@ -84,7 +86,7 @@ function clear(text: string): void {
 }
 
 /** Shows what has been drawn on the map canvas. */
-export function present({ caption, label = caption, mark: patch, points = [], range }: Drawn): void {
+export function present({ caption, label = caption, mark: patch, points = [], range, unit }: Drawn): void {
   mapFrame.setAttribute('aria-busy', 'false');
   mapFrame.classList.remove('waiting');
   setText('map-status', '');
@@ -92,7 +94,9 @@ export function present({ caption, label = caption, mark: patch, points = [], ra
   map.setAttribute('aria-label', label);
   if (byId('map-caption', HTMLElement).textContent !== caption) setText('map-caption', caption);
   byId('legend', HTMLElement).hidden = !range;
-  for (const [i, end] of ['low', 'high'].entries()) setText(`legend-${end}`, range ? decimal(range[i]!) : '');
+  byId('legend', HTMLElement).title = unit ? 'Multiples of the average' : '';
+  for (const [i, end] of ['low', 'high'].entries())
+    setText(`legend-${end}`, range ? decimal(range[i]!) + (unit ?? '') : '');
   mark(patch);
   markPoints(points);
 }

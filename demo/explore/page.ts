@@ -4,13 +4,12 @@
  */
 import { DINOv2, PatchSimilarity, type PatchPosition } from '../../src/index.js';
 import { gridOf } from '../shared/crop.js';
-import { byId, setText } from '../shared/dom.js';
+import { byId, choose, setText } from '../shared/dom.js';
 import { duration } from '../shared/format.js';
 import { Latest } from '../shared/latest.js';
 import { ModelState } from '../shared/model.js';
-import { decode, type InputSize, type Picture } from '../shared/picture.js';
-import { choose } from '../shared/dom.js';
 import type { Loaded } from '../shared/modelChoice.js';
+import { decode, type InputSize, type Picture } from '../shared/picture.js';
 import { dismiss, showError } from '../shared/toasts.js';
 import { writeAddress, type TabName } from './address.js';
 import { drawAttention, hasAttention, prepareAttention, type AttentionChoice } from './attention.js';
@@ -19,7 +18,7 @@ import { run, warmMs } from './forward.js';
 import { drawPhoto, isSmooth, present, setBusy, setEmpty, type Drawn } from './frame.js';
 import { drawPca, hasPca, preparePca } from './pca.js';
 import { keepOwn } from './photos.js';
-import { middle, within, type Result } from './result.js';
+import { middle, within, type Origin, type Result } from './result.js';
 import { drawSegments, hasSegments, prepareSegments, type Point } from './segments.js';
 import { drawSimilarity } from './similarity.js';
 
@@ -58,6 +57,8 @@ const decodes = new Latest();
 const runs = new Latest();
 let picture: Picture | undefined;
 let result: Result | undefined;
+/** What is being computed. */
+let coming: Origin | undefined;
 let pointed: PatchPosition | undefined;
 /** Sizes of patch grids for which the model has already run a forward pass. */
 let warm = new Set<string>();
@@ -70,6 +71,7 @@ export const model = new ModelState<DINOv2>(DINOv2, (next) => {
     result = undefined;
   }
   onModelChange(next);
+  if (picture && location.search) remember(); // the size of the model may have changed
   void show();
 });
 let onModelChange: (next: Loaded | undefined) => void = () => undefined;
@@ -125,7 +127,7 @@ export function change(changes: Partial<Choices>): void {
 export function point(patch: PatchPosition | undefined): void {
   if (patch?.row === pointed?.row && patch?.col === pointed?.col) return;
   pointed = patch;
-  draw();
+  if (!draw() && result) void show();
 }
 
 export const pointedPatch = (): PatchPosition | undefined => pointed;
@@ -149,17 +151,17 @@ const attentionChoice = (shown: Result): AttentionChoice => ({
 });
 const patchOf = (shown: Result): PatchPosition => within(shown, choices.patch ?? middle(shown));
 
-/** True if the result is of the current picture, model and choices. */
-const isCurrent = (): boolean =>
-  result !== undefined &&
-  result.loaded === model.loaded &&
-  result.picture === picture &&
-  result.input === choices.input &&
-  (result.block === choices.block || choices.tab !== 'attention');
+/** True if features are of the current picture, model and choices. */
+const isCurrent = (features: Origin | undefined): boolean =>
+  features !== undefined &&
+  features.loaded === model.loaded &&
+  features.picture === picture &&
+  features.input === choices.input &&
+  (features.block === choices.block || choices.tab !== 'attention');
 
 /** Draws what the tab shows. Returns false if something must be computed first. */
 function draw(): boolean {
-  if (!result || !isCurrent()) return false;
+  if (!result || !isCurrent(result)) return false;
   const drawn = drawnOf(result);
   if (drawn) present(drawn);
   return drawn !== undefined;
@@ -185,16 +187,15 @@ export async function show(): Promise<void> {
   const [now, by, input] = [picture, model.loaded, choices.input];
   const { width, height } = now.bitmap;
   const { preprocessing, config } = by?.model ?? {};
-  const isNew = !isCurrent();
-  if (isNew)
-    drawPhoto(
-      now,
-      input,
-      gridOf(width, height, input, config?.patchSize ?? 14, preprocessing),
-      preprocessing,
-    );
+  const isNew = !isCurrent(result);
   byId('save', HTMLButtonElement).disabled = isNew;
   showCode();
+  if (isNew && isCurrent(coming)) return; // what is chosen now is drawn when these features are there
+  if (isNew) {
+    const grid = gridOf(width, height, input, config?.patchSize ?? 14, preprocessing);
+    drawPhoto(now, input, grid, preprocessing);
+    setText('status', '\u00a0'); // keeps the height of the line
+  }
   if (!by) {
     if (model.loading || !model.support) setBusy('Loading the model…');
     else setEmpty('No model is loaded');
@@ -204,24 +205,15 @@ export async function show(): Promise<void> {
     runs.abort();
     return;
   }
-  if (isNew) {
-    setBusy(`Computing the features of ${now.name}…`);
-    setText('status', ' ');
-  }
-  const late = setTimeout(
-    () => setBusy(isNew ? `Computing the features of ${now.name}…` : 'Reading the features…'),
-    isNew ? 0 : GRACE_MS,
-  );
+  let late: ReturnType<typeof setTimeout> | undefined;
+  if (isNew) setBusy(`Computing the features of ${now.name}…`);
+  else late = setTimeout(() => setBusy('Reading the features…'), GRACE_MS);
+  const origin = { loaded: by, picture: now, input, block: choices.block };
+  coming = isNew ? origin : undefined;
   try {
     await runs.start(async (signal) => {
-      const forwardMs = isNew ? await compute(by, now, input, signal) : undefined;
-      const shown = result!;
-      const { rows, cols } = shown.features;
-      choices.points = choices.points.filter(({ row, col }) => row < rows && col < cols); // those of an address
-      if (choices.tab === 'attention') await prepareAttention(shown, attentionChoice(shown), signal);
-      else if (choices.tab === 'segments') await prepareSegments(shown, choices.points, signal);
-      else if (choices.tab === 'pca') await preparePca(shown, choices.foreground, signal);
-      signal.throwIfAborted();
+      const forwardMs = isNew ? await compute(origin, signal) : undefined;
+      await prepare(result!, signal);
       clearTimeout(late);
       draw();
       showCode();
@@ -229,11 +221,10 @@ export async function show(): Promise<void> {
       byId('save', HTMLButtonElement).disabled = false;
       if (forwardMs !== undefined && forwardMs < QUICK_MS) {
         const ms = await warmMs(by.model, now, input, signal);
-        if (!signal.aborted) showFigures(shown, ms, '');
+        if (!signal.aborted) showFigures(result!, ms, '');
       }
     });
   } catch (error) {
-    clearTimeout(late);
     if (model.lostBy(error)) return;
     setEmpty('No features');
     showError('features', `The features of ${now.name} could not be computed.`, error, {
@@ -242,32 +233,42 @@ export async function show(): Promise<void> {
     });
   } finally {
     clearTimeout(late);
+    if (coming === origin) coming = undefined;
+  }
+}
+
+/** Computes what the tab draws. If the visitor chooses something else meanwhile, computes that too. */
+async function prepare(shown: Result, signal: AbortSignal): Promise<void> {
+  const { rows, cols } = shown.features;
+  // An address may have points that this picture does not have.
+  choices.points = choices.points.filter(({ row, col }) => row < rows && col < cols);
+  while (!drawnOf(shown)) {
+    if (choices.tab === 'attention') await prepareAttention(shown, attentionChoice(shown), signal);
+    else if (choices.tab === 'segments') await prepareSegments(shown, choices.points, signal);
+    else await preparePca(shown, choices.foreground, signal);
+    signal.throwIfAborted();
   }
 }
 
 /** Computes the features, and returns the time if this was the first forward pass of this size. */
-async function compute(
-  by: Loaded,
-  now: Picture,
-  input: InputSize,
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  const { block } = choices;
-  const { features, forwardMs } = await run(by.model, now, input, block, signal);
+async function compute(origin: Origin, signal: AbortSignal): Promise<number | undefined> {
+  const { loaded, picture: of, input, block } = origin;
+  const { features, forwardMs } = await run(loaded.model, of, input, block, signal);
   try {
     const similarity = await PatchSimilarity.read(features);
     signal.throwIfAborted();
     result?.features.dispose();
-    result = { features, similarity, loaded: by, picture: now, input, block };
+    result = { ...origin, features, similarity };
+    coming = undefined;
   } catch (error) {
     features.dispose();
     throw error;
   }
   const grid = `${features.rows} × ${features.cols}`;
-  const first = !warm.has(grid);
+  const isFirst = !warm.has(grid);
   warm.add(grid);
-  showFigures(result, forwardMs, first ? ' (the first of this size)' : '');
-  return first ? forwardMs : undefined;
+  showFigures(result, forwardMs, isFirst ? ' (the first of this size)' : '');
+  return isFirst ? forwardMs : undefined;
 }
 
 function showFigures({ features, loaded }: Result, ms: number, remark: string): void {

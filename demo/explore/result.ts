@@ -3,14 +3,19 @@ import type { Features, PatchPosition, PatchSimilarity } from '../../src/index.j
 import type { Loaded } from '../shared/modelChoice.js';
 import type { InputSize, Picture } from '../shared/picture.js';
 
-export interface Result {
-  readonly features: Features;
-  readonly similarity: PatchSimilarity;
+/** From what features are computed. */
+export interface Origin {
   readonly loaded: Loaded;
   readonly picture: Picture;
   readonly input: InputSize;
   /** The block whose attention can be read, counted from 0; -1 is the last. */
   readonly block: number;
+}
+
+/** Features with the tokens of their patches, read for similarities. */
+export interface Result extends Origin {
+  readonly features: Features;
+  readonly similarity: PatchSimilarity;
 }
 
 /** Describes a patch for a caption. Rows and columns are counted from 1. */

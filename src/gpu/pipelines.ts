@@ -25,6 +25,7 @@ export const bindingLayouts: Readonly<
   uniform: { buffer: { type: 'uniform' } },
   read: { buffer: { type: 'read-only-storage' } },
   write: { buffer: { type: 'storage' } },
+  external: { externalTexture: {} },
 };
 
 /** The compiled kernels of a device. */

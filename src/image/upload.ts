@@ -25,6 +25,12 @@ export interface Upload {
 }
 
 /**
+ * Devices with a faster upload of video frames, which `prepareFrames` of frameUpload.ts adds. The function
+ * returns undefined for pictures that it cannot upload.
+ */
+export const frameUploads: WeakMap<GPUDevice, (image: DecodedImage) => Upload | undefined> = new WeakMap();
+
+/**
  * Chooses the way in which a picture is uploaded.
  *
  * @throws ImageError IMAGE_SIZE, if the picture is empty
@@ -38,7 +44,11 @@ export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
     );
   }
   if ('data' in picture) return ofPixels(picture, image.isFile);
-  return (image.isFile && ofPlainBitmap(picture as ImageBitmap, image)) || ofDrawable(device, picture, image);
+  return (
+    (image.isFile && ofPlainBitmap(picture as ImageBitmap, image)) ||
+    frameUploads.get(device)?.(image) ||
+    ofDrawable(device, picture, image)
+  );
 }
 
 function ofPixels({ data, width, channels }: RawPixels, isFile: boolean): Upload {
@@ -122,7 +132,8 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
 /** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of 256. */
 const ROW_BYTES = 256;
 
-function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): Upload {
+/** Uploads a picture through a texture. */
+export function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): Upload {
   const { name, canvas } = image;
   const { left, top, width, height } = canvas ?? {
     left: 0,

@@ -3,7 +3,8 @@
  *
  *   thumbnails       U8: the bytes of all thumbnails, one after the other, in the order of the items
  *   thumbnail_sizes  (count) U32: size of each thumbnail in bytes, 0 if an item has none
- *   thumbnail_types  U8: a JSON array of MIME types in UTF-8, one for each item, '' if an item has none
+ *   thumbnail_types  U8: a JSON array of MIME types in UTF-8, one for each item, '' if an item has none.
+ *                    Types that could hold code become application/octet-stream when they are read
  */
 import type { SafetensorsHeader, TensorSpec } from '../safetensors/format.js';
 import type { IndexError } from '../errors.js';
@@ -75,11 +76,19 @@ export async function readThumbnails(
   for (const [i, size] of sizes.entries()) {
     // The bytes are copied, so that the thumbnail stays readable if the file changes on disk.
     const bytes = size > 0 ? await file.slice(at, at + size).arrayBuffer() : undefined;
-    thumbnails.push(bytes && new Blob([bytes], { type: types[i]! }));
+    thumbnails.push(bytes && new Blob([bytes], { type: safeType(types[i]!) }));
     at += size;
   }
   return thumbnails;
 }
+
+/**
+ * Returns the type of an image that holds no code, else a type that browsers never open as a page. A Blob of
+ * type text/html or image/svg+xml runs its scripts with the rights of this page if its URL is opened in a tab.
+ * An <img> shows an image of any type except SVG.
+ */
+const safeType = (type: string): string =>
+  /^image\/(png|jpeg|webp|gif|avif|bmp)$/.test(type) ? type : 'application/octet-stream';
 
 function typesOf(
   bytes: Uint8Array<ArrayBuffer>,

@@ -12,7 +12,6 @@ import type {
   PretrainedOptions,
 } from '../options.js';
 import { loadPart } from '../platform/part.js';
-import type { AttentionMapOptions } from '../tasks/attentionMap.js';
 import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import type { LiveVideo } from '../tasks/live.js';
@@ -26,8 +25,7 @@ import { Call } from './call.js';
 import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
 import { Handle, keepOwner, OwnedHandle } from './handles.js';
-import { live } from './live.js';
-import { similarityOptions, type GpuPatchMap } from './maps.js';
+import { needPatchMap, similarityOptions, type GpuPatchMap } from './maps.js';
 import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
 import { ask, classes, classOf, remote, type PublicClass } from './remote.js';
 import type { WorkerOptions } from './start.js';
@@ -116,14 +114,14 @@ class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle,
   attention: [value, options],
   similarity: [value, similarityOptions],
 }) {
-  /** The worker computes the rows of attention. The page makes the maps. */
-  async attentionMap(layer: number, given: AttentionMapOptions = {}): Promise<never> {
-    const { attentionMap } = await loadPart(import('../tasks/attentionMap.js'));
-    return (await attentionMap(this, layer, given)) as never; // the overloads of `Features` tell which result
+  async attentionMap(...args: unknown[]): Promise<unknown> {
+    await needPatchMap();
+    return ask(this, 'attentionMap', [value, options], args);
   }
 }
+const madeFeatures: unknown = RemoteFeatures;
 /** Features in the worker, as the methods of a model return them. */
-export const Features: PublicClass<Features> = RemoteFeatures;
+export const Features: PublicClass<Features> = madeFeatures as PublicClass<Features>;
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
@@ -205,8 +203,8 @@ class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll' | 'live'>>
     return embedAll(this, sources, given);
   }
 
-  live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
-    return live(this, source, given);
+  async live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
+    return (await loadPart(import('./live.js'))).live(this, source, given);
   }
 }
 

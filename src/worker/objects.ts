@@ -18,7 +18,7 @@ import {
 import { correspondenceData } from '../tasks/correspondences.js';
 import { modelDisposed } from '../errors.js';
 import { checkNames, checkOptions } from '../optionNames.js';
-import { computed } from './computed.js';
+import { computed, prepareLive } from './liveModel.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
@@ -41,6 +41,7 @@ export const classes: Readonly<Record<string, object>> = {
     /** Reports an unknown option name if the options themselves are not sent. */
     checkNames,
     computed,
+    prepareLive,
   },
 };
 

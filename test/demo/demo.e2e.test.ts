@@ -74,7 +74,9 @@ describe('the page', () => {
     expect(await text(page, 'load-trained')).toMatch(/^Load trained weights \(88 MB\)$/);
     expect(await text(page, 'status')).toMatch(/^16 × 16 patches · 257 tokens · forward pass [\d.]+ m?s/);
     expect(await text(page, 'map-caption')).toMatch(/^16 × 16 patches of coffee: three principal components/);
-    expect(await page.locator('#code').textContent()).toContain("DINOv2.synthetic('small')");
+    expect(await page.locator('#code').textContent()).toMatch(
+      /^import \{ DINOv2, PCA \} from 'dinov2-webgpu';[^]*DINOv2\.synthetic\('small'\)/,
+    );
     const { sum, moved } = await shiftsOf(page);
     expect(sum, moved).toBeLessThanOrEqual(0.02);
   });
@@ -219,6 +221,38 @@ describe('the page', () => {
     expect(await page.locator('.patch').first().isVisible()).toBe(false);
   });
 
+  it('follows the pointer without a round trip to the GPU', async () => {
+    const { gpuCalls, ms } = await page.locator('#map-frame').evaluate((frame) => {
+      let gpuCalls = 0;
+      const { mapAsync } = GPUBuffer.prototype;
+      const { submit } = GPUQueue.prototype;
+      GPUBuffer.prototype.mapAsync = function (...given) {
+        gpuCalls++;
+        return mapAsync.apply(this, given);
+      };
+      GPUQueue.prototype.submit = function (...given) {
+        gpuCalls++;
+        return submit.apply(this, given);
+      };
+      const { left, top, width } = frame.getBoundingClientRect();
+      const startMs = performance.now();
+      for (let i = 0; i < 64; i++)
+        frame.dispatchEvent(
+          new PointerEvent('pointermove', {
+            clientX: left + (width / 16) * ((i % 16) + 0.5),
+            clientY: top + (width / 16) * (Math.floor(i / 4) + 0.5),
+          }),
+        );
+      const ms = (performance.now() - startMs) / 64;
+      frame.dispatchEvent(new PointerEvent('pointerleave'));
+      Object.assign(GPUBuffer.prototype, { mapAsync });
+      Object.assign(GPUQueue.prototype, { submit });
+      return { gpuCalls, ms };
+    });
+    expect(gpuCalls).toBe(0);
+    expect(ms).toBeLessThan(50); // a map is drawn before the next frame; 16 × 16 patches take about 1 ms
+  });
+
   it('keeps a clicked patch on the tab Similarity, and moves it by keys', async () => {
     await page.mouse.click(...(await pointOf(page, 9, 12)));
     await page.mouse.move(2, 2);
@@ -230,7 +264,9 @@ describe('the page', () => {
     expect(await patchColour(page, 8, 12)).toEqual(YELLOW);
     expect(await text(page, 'map-caption')).toMatch(/row 9, column 13/);
     expect(query(page)['patch']).toBe('8,12');
-    expect(await page.locator('#code').textContent()).toContain('similarity.map({ row: 8, col: 12 })');
+    expect(await page.locator('#code').textContent()).toMatch(
+      /^import \{ DINOv2, PatchSimilarity \}[^]*similarity\.map\(\{ row: 8, col: 12 \}\)/,
+    );
     await page.keyboard.press('Escape');
     expect(query(page)['patch']).toBeUndefined();
     expect(await patchColour(page, 8, 8)).toEqual(YELLOW); // the patch in the middle

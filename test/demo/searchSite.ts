@@ -21,7 +21,7 @@ export async function ready(page: Page): Promise<void> {
 /** Loads the tiny model from a dropped file. */
 export async function loadTiny(page: Page, folder = tiny): Promise<void> {
   await give(page, 'drop', fileOf(join(folder, 'model.safetensors')));
-  await page.locator('#running', { hasText: 'model.safetensors' }).waitFor();
+  await page.locator('#running', { hasText: 'model.safetensors' }).waitFor({ state: 'attached' });
   await page.locator('#loading').waitFor({ state: 'hidden' });
 }
 

@@ -81,6 +81,16 @@ test('removed items come back from an export of these items, with patches and th
   await expect(index.export({ ids: ['a', 'none'] })).rejects.toMatchObject({ code: 'INDEX_UNKNOWN_ID' });
 });
 
+test('a thumbnail whose type could hold code gets a type that no browser opens as a page', async () => {
+  const { tensors, metadata } = await parts(await (await filled()).export());
+  for (const type of ['text/html', 'image/svg+xml', 'IMAGE/SVG+XML', 'image/png;text/html', '']) {
+    tensors.set('thumbnail_types', list([type, '', 'image/jpeg']));
+    const index = await EmbeddingIndex.import(new Blob([encodeSafetensors(tensors, metadata)]));
+    expect((await index.thumbnail('a'))!.type).toBe('application/octet-stream');
+    expect((await index.thumbnail('c'))!.type).toBe('image/jpeg');
+  }
+});
+
 const list = (value: unknown) => {
   const data = new TextEncoder().encode(JSON.stringify(value));
   return { dtype: 'U8', shape: [data.length], data } as const;

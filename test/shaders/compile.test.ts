@@ -89,7 +89,13 @@ describe("WebGPU's default limits", () => {
 
 describe('bindings declared in the table and in the shader', () => {
   const accessOf = ({ resourceType, access }: VariableInfo): Access =>
-    resourceType === ResourceType.Uniform ? 'uniform' : access === 'read' ? 'read' : 'write';
+    resourceType === ResourceType.Uniform
+      ? 'uniform'
+      : resourceType === ResourceType.Texture
+        ? 'external'
+        : access === 'read'
+          ? 'read'
+          : 'write';
 
   function declared(variant: KernelVariant): string[] {
     const { resources } = new WgslReflect(forReflection(variant, weightHelpers)).getFunctionInfo(

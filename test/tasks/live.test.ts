@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { DeviceError } from '../../src/errors.ts';
 import { Random } from '../random.ts';
-import { FakeFrame, sleep, World } from './liveWorld.ts';
+import { FakeFrame, received, sleep, World } from './liveWorld.ts';
 
 afterEach(() => void vi.restoreAllMocks());
 
@@ -22,14 +22,14 @@ test('the newest frame wins: while two frames are in flight, a new frame replace
   const live = world.start();
   for (let i = 0; i < 6; i++) {
     world.push();
-    await sleep(2);
+    await received(live, i + 1);
   }
   expect(world.inFlight).toBe(2);
   expect(world.frames.map(({ closed }) => closed)).toEqual([0, 0, 1, 1, 1, 0]);
   expect([live.framesIn, live.framesDropped]).toEqual([6, 3]);
   for (let i = 0; i < 3; i++) {
     open();
-    await sleep(2);
+    await vi.waitFor(() => expect(world.delivered).toHaveLength(i + 1), { interval: 1 });
   }
   expect(world.delivered).toEqual([0, 1, 5]);
   live.stop();
@@ -44,7 +44,7 @@ test('maxInFlight 1: the second frame waits', async () => {
   const live = world.start({ maxInFlight: 1 });
   world.push();
   world.push();
-  await sleep(5);
+  await received(live, 2);
   expect(world.delivered).toEqual([0]);
   expect(world.frames.map(({ closed }) => closed)).toEqual([1, 0]); // the first is closed before the GPU has finished
   expect(world.mostInFlight).toBe(1);
@@ -100,7 +100,7 @@ test('stop: `finished` resolves, the stream is cancelled, and onFrame is not cal
   world.featuresTake = wait;
   const live = world.start();
   for (let i = 0; i < 3; i++) world.push();
-  await sleep(5);
+  await received(live, 3);
   live.stop();
   live[Symbol.dispose]();
   expect(world.frames[2]!.closed).toBe(1);
@@ -133,10 +133,10 @@ describe('an error', () => {
     const live = world.start();
     live.finished.catch(() => undefined); // awaited below
     for (let i = 0; i < 3; i++) world.push();
-    await sleep(5);
+    if (where === 'source') await received(live, 3);
     if (where === 'source') world.controller.error(error);
     await expect(live.finished).rejects.toBe(error);
-    if (where === 'source') expect(world.frames.map(({ closed }) => closed)).toEqual([1, 1, 1]);
+    if (where === 'source') expect(live.framesIn).toBe(3);
     world.expectFreed(live);
   });
 
@@ -163,7 +163,7 @@ test('an abort: `finished` rejects with the reason, also if nothing handles it',
   const controller = new AbortController();
   const live = world.start({ signal: controller.signal });
   for (let i = 0; i < 3; i++) world.push();
-  await sleep(5);
+  await received(live, 3);
   const reason = new Error('enough');
   controller.abort(reason);
   await sleep(5);
@@ -255,9 +255,9 @@ test('a stream that always has a frame leaves the page time for other tasks', as
   });
   world.computedTakes = () => sleep(2);
   const live = world.start({}, stream);
-  await sleep(20); // never ends if the loop does not let timers run
+  // Never ends if the loop does not let timers run.
+  await vi.waitFor(() => expect(live.framesIn).toBeGreaterThan(2), { interval: 1, timeout: 10_000 });
   live.stop();
   await live.finished;
-  expect(live.framesIn).toBeGreaterThan(2);
   world.expectFreed(live);
 });

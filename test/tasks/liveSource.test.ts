@@ -48,7 +48,7 @@ describe('a <video>', () => {
       },
     );
   };
-  const turn = (): Promise<void> => sleep(2);
+  const turn = (): Promise<void> => sleep(2); // frames of a <video> are delivered at once
 
   test('each shown frame is delivered; after stop, no callback is left', async () => {
     const world = new World();

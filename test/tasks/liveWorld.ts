@@ -1,5 +1,5 @@
 // A fake model, fake frames and a source for tests of live video.
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { startLive, type LiveFrame, type LiveLoopOptions, type LiveVideo } from '../../src/tasks/live.ts';
 import type { LiveSource } from '../../src/tasks/liveSource.ts';
 
@@ -100,3 +100,7 @@ export class World {
     expect(this.inFlight).toBe(0);
   }
 }
+
+/** Waits until the loop has received a number of frames. */
+export const received = (live: LiveVideo, count: number): Promise<void> =>
+  vi.waitFor(() => expect(live.framesIn).toBe(count), { interval: 1, timeout: 10_000 });

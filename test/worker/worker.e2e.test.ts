@@ -125,7 +125,7 @@ describe('the same as in the page', () => {
             await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ],
           maps: [
-            ...(await features.attentionMap(-1, { query: { register: 0 } })),
+            ...(await features.attentionMap(-1, { query: { row: 0, col: 1 } })),
             await features.attentionMap(-1, { query: { row: 1, col: 2 }, head: 'mean' }),
           ].map(({ rows, cols, values }) => [rows, cols, values]),
           fromTheEnd: await features.hiddenState(-2),

@@ -1,9 +1,9 @@
 /** Declares kernels, and assembles the text of a WGSL module from a kernel, its helpers and its constants. */
 
 /** How a kernel uses a binding. */
-export type Access = 'uniform' | 'read' | 'write';
+export type Access = 'uniform' | 'read' | 'write' | 'external';
 
-/** A binding of a kernel: a buffer that the shader reads or writes. */
+/** A binding of a kernel: a buffer that the shader reads or writes, or with `external` a video frame. */
 export interface Binding {
   /** Name of the binding's variable in the shader. */
   readonly name: string;
