@@ -82,7 +82,7 @@ export async function take(
     dismiss(`picture-${side}`);
   } catch (error) {
     showError(`picture-${side}`, `The picture for ${side.toUpperCase()} could not be opened.`, error);
-    onChange();
+    await show();
     return;
   }
   remember();
@@ -196,7 +196,11 @@ export async function show(): Promise<void> {
     setText('status', ' ');
     drawPhotos();
   }
-  if (!pictures.a || !pictures.b) return;
+  if (sides.some((side) => !pictures[side] || decodes[side].busy)) {
+    runs.abort();
+    for (const side of sides) frames[side].setBusy('Opening the pictures…');
+    return;
+  }
   if (!loaded) {
     const text = model.loading || !model.support ? 'Loading the model…' : '';
     for (const side of sides)

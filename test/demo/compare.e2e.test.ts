@@ -9,6 +9,7 @@ import { openPage, openSite, root, shiftsOf, toast, watchShifts, type Site, type
 /** The two parts of one photograph that the page shows first are this many patches apart at 224 pixels. */
 const MOVED = { row: 2, col: 4 };
 const GRID = { rows: 12, cols: 16 };
+const SMALL = { width: 740, height: 640 };
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -80,6 +81,8 @@ describe('the page Compare', () => {
       site,
       async (opened) => {
         await watchShifts(opened);
+        // A software GPU takes seconds to draw many lines on a large window.
+        await opened.setViewportSize(SMALL);
         await opened.addInitScript(() => {
           const counted = Object.assign(globalThis, { submits: 0 });
           const { submit } = GPUQueue.prototype;
@@ -126,7 +129,7 @@ describe('the page Compare', () => {
         return Math.hypot(circle.x + circle.width / 2 - wanted.x, circle.y + circle.height / 2 - wanted.y);
       })
       .toBeLessThan(1);
-    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.setViewportSize(SMALL);
   });
 
   it('highlights the nearest patch under the pointer in both directions, without the GPU', async () => {
@@ -284,6 +287,11 @@ describe('without WebGPU', () => {
     await page.locator('#unsupported').waitFor();
     expect(await page.locator('#panel').isVisible()).toBe(false);
     expect(await text(page, 'unsupported-reason')).not.toBe('');
+    const recorded = page.locator('#unsupported img');
+    await recorded.first().scrollIntoViewIfNeeded();
+    await expect
+      .poll(() => recorded.first().evaluate((image) => (image as HTMLImageElement).naturalWidth))
+      .toBe(938);
     await page.context().close();
   });
 });
