@@ -26,6 +26,8 @@ startShell('../');
 startModelLine(model);
 const tabRow = startTabs(tabs, (tab) => change({ tab }));
 startPointing();
+tabRow.show(address.tab ?? 'matches');
+byId('main', HTMLElement).removeAttribute('data-starting');
 
 const choiceOf = (side: Side): HTMLSelectElement => byId(`choice-${side}`, HTMLSelectElement);
 const takeSample = (side: Side, name: string): Promise<void> => take(side, name, () => readSample(name));
