@@ -1,4 +1,4 @@
-/** The frame of one picture: the photograph, a map over it with one pixel per patch, and an outlined patch. */
+/** The frame of a picture: the photograph, a map over it with one pixel per patch, and an outlined patch. */
 import type { PatchPosition, PatchRegion } from '../../src/index.js';
 import { byId } from '../shared/dom.js';
 import type { Picture } from '../shared/picture.js';

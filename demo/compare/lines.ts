@@ -1,4 +1,4 @@
-/** The lines between the two pictures: SVG in CSS pixels of the panel, so that they are crisp at any scale. */
+/** The lines between the pictures: SVG in CSS pixels of the panel, so that they are crisp at any scale. */
 import type { Correspondence, PatchPosition } from '../../src/index.js';
 import { byId } from '../shared/dom.js';
 import { frames } from './frame.js';

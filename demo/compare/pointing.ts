@@ -1,4 +1,4 @@
-/** Pointers and keys on the two frames: pointing at a patch, keeping it, and drawing a region in picture A. */
+/** Pointers and keys on the frames: pointing at a patch, keeping it, and drawing a region in picture A. */
 import type { PatchPosition, PatchRegion } from '../../src/index.js';
 import { frames, sides, type Side } from './frame.js';
 import { change, choices, grow, move, point } from './page.js';

@@ -187,7 +187,7 @@ describe('without WebGPU', () => {
     await page.evaluate(() => navigator.serviceWorker.ready);
     await page.reload(); // from now on the service worker answers
     await page.context().setOffline(true);
-    for (const path of ['demo/', 'demo/search/', 'demo/runs/', 'demo/']) {
+    for (const path of ['demo/', 'demo/compare/', 'demo/search/', 'demo/runs/', 'demo/']) {
       await page.goto(`${site.origin}/${path}`);
       expect(await page.locator('.brand').innerText()).toMatch(/DINOv2/);
       expect(await page.locator('.pages [aria-current]').getAttribute('href')).toMatch(/\/$/);

@@ -1,4 +1,4 @@
-/** The page Compare, used as by a visitor: matches, similarity and PCA of two pictures, sliders, own pictures. */
+/** The page Compare, used as by a visitor: matches, similarity and PCA of two pictures, own pictures. */
 import { AxeBuilder } from '@axe-core/playwright';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
