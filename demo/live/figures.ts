@@ -13,7 +13,7 @@ export function startFigures(): void {
 function showFigures(): void {
   const [live, features] = [liveNow(), featuresNow()];
   const fps = live?.fps ?? 0;
-  setText('fps', live && features ? fps.toFixed(fps < 10 ? 1 : 0) : '\u2013');
+  setText('fps', live && features ? rate(fps) : '\u2013');
   setText('dropped', live ? `${live.framesDropped} of ${live.framesIn}` : '\u2013');
   setText(
     'grid',
@@ -33,3 +33,5 @@ function showFigures(): void {
       .join(' · ') || '\u00a0',
   );
 }
+
+const rate = (fps: number): string => (fps < 1 ? 'under 1' : fps.toFixed(fps < 10 ? 1 : 0));

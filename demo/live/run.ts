@@ -83,6 +83,8 @@ async function run(by: DINOv2, from: Source, signal: AbortSignal): Promise<void>
     mine = await by.live(from.live, {
       resize: 'fit',
       longestSide: side,
+      // On a slow adapter, a second frame in flight would only make the picture late.
+      maxInFlight: by.adapter.software ? 1 : 2,
       signal,
       async onFrame(features, info) {
         info.keep();

@@ -90,11 +90,12 @@ export function clear(): void {
   reshow();
 }
 
-/** Forgets everything: before another source or another model is used. */
+/** Forgets everything: before another source or another model is used. Picks for the first frame stay. */
 export function forget(): Promise<void> {
   return inTurn(() => {
-    shown?.drawing?.dispose();
-    shown?.frame.release();
+    if (!shown) return;
+    shown.drawing?.dispose();
+    shown.frame.release();
     shown = undefined;
     for (const mode of Object.values(modes)) mode.clear();
     dropPicks();

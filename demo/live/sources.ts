@@ -66,7 +66,7 @@ export async function cameraSource(facing: Facing, onEnd: () => void): Promise<S
   let stream: MediaStream;
   try {
     stream = await devices.getUserMedia({
-      video: { facingMode: facing, width: { ideal: 1280 } },
+      video: { facingMode: facing, width: { ideal: 960 }, height: { ideal: 720 } },
       audio: false,
     });
   } catch (error) {
