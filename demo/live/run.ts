@@ -24,7 +24,8 @@ export const model = new ModelState<DINOv2>(DINOv2, async () => {
   runs.abort();
   await ended;
   await forget();
-  restart();
+  if (playing) restart();
+  else showOne();
 });
 
 export const isPlaying = (): boolean => playing;
@@ -53,6 +54,13 @@ export function setPlaying(plays: boolean, onlyOne = false): void {
 export function setSide(next: Side): void {
   side = next;
   if (live) restart();
+  else if (featuresNow()) showOne();
+}
+
+/** Computes one frame of a stopped video. A stopped camera is not started for that. */
+function showOne(): void {
+  if (source?.kind === 'camera') restart();
+  else setPlaying(true, true);
 }
 
 /** Resolves when the last run has ended. */
@@ -65,7 +73,8 @@ export function restart(): void {
   const runsNow = by !== undefined && from !== undefined && playing && !document.hidden;
   from?.run(runsNow);
   if (!featuresNow()) {
-    if (by) setBusy('Computing the first frame…');
+    if (by && !playing) setEmpty('Stopped');
+    else if (by) setBusy('Computing the first frame…');
     else if (model.loading || !model.support) setBusy('Loading the model…');
     else setEmpty('No model is loaded');
   }

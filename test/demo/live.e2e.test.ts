@@ -445,6 +445,17 @@ it('says without WebGPU what is missing', async () => {
   await page.locator('#unsupported').waitFor();
   expect(await page.locator('#unsupported').innerText()).toMatch(/WebGPU[^]*Chrome or Edge 113/);
   expect(await page.locator('.stage').isVisible()).toBe(false);
+  const widths = await page.locator('#unsupported img').evaluateAll((all) =>
+    Promise.all(
+      all.map(async (each) => {
+        const image = each as HTMLImageElement;
+        image.loading = 'eager';
+        await image.decode();
+        return image.naturalWidth;
+      }),
+    ),
+  );
+  expect(widths).toEqual([1030, 1030, 1030]);
   expect(await violations(page)).toEqual([]);
   await page.context().close();
 });
