@@ -134,7 +134,7 @@ async function draw(
   before?.frame.release();
   await show(picture, frame.features, drawing);
   for (const each of now) keepPick(each);
-  describe(mode.caption(), mode.range);
+  describe(mode.caption(), drawing !== undefined, mode.range);
 }
 
 const thumbnails = byId('picks', HTMLElement);

@@ -56,7 +56,6 @@ export async function show(
   map.hidden = !drawing;
   mapFrame.classList.remove('waiting');
   mapFrame.setAttribute('aria-busy', 'false');
-  setText('map-status', '');
 }
 
 /** Removes the drawing and says in the frame what is being done. */
@@ -85,10 +84,17 @@ export function hideDrawing(): void {
   map.hidden = true;
 }
 
-/** Says what is shown. `range`: the values of the first and the last colour of the colour bar. */
-export function describe(caption: string, range: readonly [number, number] | undefined): void {
-  if (byId('map-caption', HTMLElement).textContent !== caption) setText('map-caption', caption);
-  map.setAttribute('aria-label', `Features: ${caption}`);
+/**
+ * Says what is shown, or what the visitor has to do if nothing is drawn.
+ * @param range the values of the first and the last colour of the colour bar
+ */
+export function describe(text: string, isDrawn: boolean, range: readonly [number, number] | undefined): void {
+  const say = (id: string, words: string): void => {
+    if (byId(id, HTMLElement).textContent !== words) setText(id, words);
+  };
+  say('map-caption', isDrawn ? text : '\u00a0');
+  say('map-status', isDrawn ? '' : text);
+  map.setAttribute('aria-label', `Features: ${text}`);
   byId('legend', HTMLElement).hidden = !range;
   for (const [i, end] of ['low', 'high'].entries())
     setText(`legend-${end}`, range ? range[i]!.toFixed(2).replace('-', '\u2212') : '');
