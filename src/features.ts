@@ -11,7 +11,6 @@ import type { AttentionOptions } from './model/attention.js';
 import type { DINOv2Config } from './model/config.js';
 import type { FinalNorm } from './model/finalNorm.js';
 import {
-  channelsFirst,
   layerIndex,
   type HiddenStateOptions,
   type IntermediateLayerOptions,
@@ -187,22 +186,23 @@ export class Features {
   ): Promise<Float32Array<ArrayBuffer>[] | LayerWithClassToken[]> {
     checkOptions('getIntermediateLayers', options);
     const { reshape = false, returnClassToken = false, norm = true } = options;
-    const layers = this.#blocks(n).map((block) => block + 1);
-    this.#checkStored('getIntermediateLayers', layers, norm);
-    const { numRegisterTokens, rows, cols } = this;
-    const results: LayerWithClassToken[] = [];
-    for (const layer of layers) {
-      const result = await this.#withLayer(
-        layer,
-        norm,
-        async (task, buffer): Promise<LayerWithClassToken> => {
-          const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
-          const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
-          return [reshape ? channelsFirst(patches, this) : patches, cls];
-        },
-      );
-      results.push(result);
-    }
+    const { numRegisterTokens, rows, cols, depth } = this;
+    const results = await this.gpu.task('intermediate layers', undefined, async (task) => {
+      task.use(this.lease); // dispose() during the import does not free the buffers
+      const { blocksOf, channelsFirst } = await loadPart(import('./model/intermediateLayers.js'));
+      const layers = blocksOf(n, depth).map((block) => block + 1);
+      this.#checkStored('getIntermediateLayers', layers, norm);
+      const read: LayerWithClassToken[] = [];
+      for (const layer of layers)
+        read.push(
+          await this.#withLayer(layer, norm, async (task, buffer) => {
+            const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
+            const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
+            return [reshape ? channelsFirst(patches, this) : patches, cls];
+          }),
+        );
+      return read;
+    });
     return returnClassToken ? results : results.map(([patches]) => patches);
   }
 
@@ -289,29 +289,6 @@ export class Features {
   /** Calls `dispose()`. */
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  /**
-   * Returns block indices in ascending order. facebookresearch treats a list of blocks as a set, so its
-   * results are in the order of the blocks.
-   */
-  #blocks(n: number | readonly number[]): number[] {
-    const { depth } = this;
-    const count = typeof n === 'number' ? n : n.length;
-    if (Number.isInteger(count) && count >= 1 && count <= depth) {
-      const blocks =
-        typeof n === 'number'
-          ? Array.from({ length: n }, (_, i) => depth - n + i)
-          : n
-              .map((block) => layerIndex('getIntermediateLayers', 'indices', block, depth))
-              .sort((first, second) => first - second);
-      if (blocks.every((block, i) => block !== blocks[i - 1])) return blocks;
-    }
-    const found = typeof n === 'number' ? String(n) : `[${n.join(', ')}]`;
-    throw new OptionError(
-      'OPTION_VALUE',
-      `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices, found ${found}.`,
-    );
   }
 
   /** Returns true if the layer with this `norm` is the last hidden state, which is always stored. */

@@ -50,7 +50,7 @@ export function readAddress(search = location.search): Address {
   return {
     photo: given.get('photo') ?? undefined,
     tab: among(given.get('tab'), tabs),
-    size: among(given.get('size'), ['small', 'base', 'large']),
+    size: among(given.get('size'), ['small', 'base', 'large', 'giant']),
     input: input === undefined || input === 'crop' ? input : (Number(input) as InputSize),
     patch: row === undefined ? undefined : { row: Number(row), col: Number(col) },
     query: among(given.get('query'), ['cls', 'patch']),

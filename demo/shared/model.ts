@@ -2,7 +2,14 @@
  * The model of a page: loads it, replaces it, reports progress and failures. The line above the page's content
  * (modelLine.ts) shows this state; the page gets each new model by a callback.
  */
-import { checkSupport, DINOv2Error, listCached, type LoadProgress, type Support } from '../../src/index.js';
+import {
+  checkSupport,
+  DINOv2Error,
+  listCached,
+  type Dtype,
+  type LoadProgress,
+  type Support,
+} from '../../src/index.js';
 import { Latest } from './latest.js';
 import { loadModel, type ModelClass } from './loading.js';
 import {
@@ -20,6 +27,8 @@ import { dismiss, showError } from './toasts.js';
 /** What the pages need of a model, in the page or in a worker. */
 export interface PageModel {
   dispose(): void;
+  /** The element type of the weights on the GPU. */
+  readonly dtype?: Dtype;
   /** Present only if the model runs in the page. */
   readonly device?: GPUDevice;
 }

@@ -1,15 +1,15 @@
 /** The visitor's choice of a model: its data type, its storage, and functions that describe it. */
-import type { DINOv2 } from '../../src/index.js';
+import type { DINOv2, Dtype, ModelSize } from '../../src/index.js';
 import { recall, remember } from './storage.js';
 
-export type Size = 'small' | 'base' | 'large';
+export type Size = ModelSize;
 export type WeightsFrom = 'synthetic' | 'hub' | 'file';
 
 export interface ModelChoice {
   readonly size: Size;
   readonly registers: boolean;
   readonly weights: WeightsFrom;
-  readonly dtype: 'fp32' | 'fp16';
+  readonly dtype: Dtype | 'auto';
   /**
    * The weights file that the visitor chose; undefined unless `weights` is `file`. `config` and
    * `preprocessor` are the files config.json and preprocessor_config.json, if the visitor chose them too.
@@ -50,6 +50,16 @@ export const firstChoice: ModelChoice = {
   dtype: 'fp32',
 };
 
+const letters: Readonly<Record<Size, string>> = { small: 'S', base: 'B', large: 'L', giant: 'g' };
+
+/** Names of the element types of weights on the GPU. */
+export const dtypeNames: Readonly<Record<ModelChoice['dtype'], string>> = {
+  auto: 'automatic',
+  fp32: 'float32',
+  fp16: 'float16',
+  int8: 'int8',
+};
+
 const KEY = 'model';
 
 /** Stores a choice for the next visit. Weights in a file of the visitor cannot be stored. */
@@ -63,9 +73,9 @@ export function keptChoice(): ModelChoice | undefined {
     const kept = JSON.parse(recall(KEY) ?? 'null') as ModelChoice | null;
     const known =
       kept &&
-      ['small', 'base', 'large'].includes(kept.size) &&
+      Object.hasOwn(letters, kept.size) &&
       ['synthetic', 'hub'].includes(kept.weights) &&
-      ['fp32', 'fp16'].includes(kept.dtype);
+      Object.hasOwn(dtypeNames, kept.dtype);
     return known
       ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype }
       : undefined;
@@ -74,9 +84,13 @@ export function keptChoice(): ModelChoice | undefined {
   }
 }
 
-const letters: Readonly<Record<Size, string>> = { small: 'S', base: 'B', large: 'L' };
 /** Size in bytes of model.safetensors on the Hugging Face hub, rounded to three digits. */
-const hubBytes: Readonly<Record<Size, number>> = { small: 88.2e6, base: 346e6, large: 1.22e9 };
+const hubBytes: Readonly<Record<Size, number>> = {
+  small: 88.2e6,
+  base: 346e6,
+  large: 1.22e9,
+  giant: 4.55e9,
+};
 
 export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
   a.weights === b.weights &&

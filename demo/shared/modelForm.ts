@@ -24,7 +24,7 @@ function read(): ModelChoice {
     size: chosen('size') as Size,
     registers: byId('registers', HTMLInputElement).checked,
     weights,
-    dtype: chosen('dtype') as 'fp32' | 'fp16',
+    dtype: chosen('dtype') as ModelChoice['dtype'],
     ...(weights === 'file' ? files : {}),
   };
 }

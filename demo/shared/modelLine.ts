@@ -5,7 +5,7 @@
 import { byId, setText } from './dom.js';
 import { adapterName, megabytes } from './format.js';
 import type { ModelState, PageModel } from './model.js';
-import { downloadBytes, modelName, type ModelChoice } from './modelChoice.js';
+import { downloadBytes, dtypeNames, modelName, type ModelChoice } from './modelChoice.js';
 import { startModelForm } from './modelForm.js';
 import { recall, remember } from './storage.js';
 
@@ -29,7 +29,7 @@ export function startModelLine<Model extends PageModel>(state: ModelState<Model>
     if (state.offer) setText('trained-size', megabytes(downloadBytes(state.offer)));
     setText('model-name', loaded ? modelName(shown) : support?.ok === false ? 'No WebGPU' : 'No model');
     setText('model-weights', loaded ? trained(shown) : '');
-    setText('model-dtype', loaded ? (shown.dtype === 'fp32' ? 'float32' : 'float16') : '');
+    setText('model-dtype', loaded ? dtypeNames[loaded.model.dtype ?? shown.dtype] : '');
     if (loading) {
       const { progress } = loading;
       const share = progress && shareOf(progress);

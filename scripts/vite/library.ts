@@ -28,13 +28,16 @@ const sharedChunks = [
   { name: 'integrity', test: /src\/(io\/integrity|numerics\/hex)\.ts$/ },
   { name: 'revalidate', test: /src\/cache\/revalidate\.ts$/ },
   { name: 'storage', test: /src\/(storage\/|platform\/storageGlobal)/ },
-  { name: 'placement', test: /src\/image\/(placement|orientation)\.ts$/ },
+  { name: 'json', test: /src\/platform\/json\.ts$/ },
+  {
+    name: 'core', // what every model needs, apart from the engine
+    test: /src\/(gpu\/(constants|device|memory|pipelines|scopes|task|throughput|wait)|io\/url|image\/(upload|preprocessing|orientation))\.ts$/,
+  },
   {
     name: 'patch-similarity',
     test: /src\/tasks\/(patchSimilarity|similarityQuery|placement)\.ts$/,
   },
   { name: 'patch-map', test: /src\/tasks\/patchMap\.ts$/ },
-  { name: 'lowering', test: /src\/gpu\/lowering\.ts$/ },
   { name: 'segmenter-model', test: /src\/tasks\/segmenterModel\.ts$/ },
   { name: 'tracking-options', test: /src\/tasks\/trackingOptions\.ts$/ },
   { name: 'clicked-patch', test: /src\/tasks\/clickedPatch\.ts$/ },
@@ -59,6 +62,10 @@ const sharedChunks = [
   },
   { name: 'canvas', test: /src\/tasks\/canvas\.ts$/ },
   { name: 'abort', test: /src\/platform\/(abort|pause)\.ts$/ },
+  {
+    name: 'kernels',
+    test: /src\/gpu\/(lowering|kernels\/(kernels|maskKernels))\.ts$|shaders\/mask_patches\.wgsl$/,
+  },
   { name: 'base-url', test: /src\/platform\/baseUrl\.ts$/ },
   {
     name: 'dispatch',
@@ -73,14 +80,14 @@ const sharedChunks = [
   { name: 'safetensors-reader', test: /src\/safetensors\/(headerScanner|reader)\.ts$/ },
   { name: 'safetensors-writer', test: /src\/safetensors\/writer\.ts$/ },
   { name: 'part', test: /src\/platform\/part\.ts$/ },
-  { name: 'resized-picture', test: /src\/tasks\/resizedPicture\.ts$/ },
+  { name: 'pca-picture', test: /src\/tasks\/(resizedPicture|pcaPicture)\.ts$/ },
   {
     name: 'pca-basis',
     test: /src\/tasks\/pcaBasis\.ts$/,
   },
   {
     name: 'pca',
-    test: /src\/(tasks\/(pca\w*|patchMatrix|foreground)|gpu\/kernels\/pcaKernels)\.ts$|shaders\/(shared\/)?pca_\w+\.wgsl$/,
+    test: /src\/(tasks\/(pca(Fit|Colors?\w*)?|patchMatrix|foreground)|gpu\/kernels\/pcaKernels)\.ts$|shaders\/(shared\/)?pca_\w+\.wgsl$/,
   },
 ];
 

@@ -10,7 +10,7 @@ import type { Gpu } from './device.js';
 import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernels/kernel.js';
 import * as kernels from './kernels/kernels.js';
 import type { LaneKernels } from './kernels/laneKernels.js';
-import { maskPatches } from './kernels/outputKernels.js';
+import { maskPatches } from './kernels/maskKernels.js';
 import type { Axis, Workgroups } from './submits.js';
 import { inLines } from './workgroups.js';
 

@@ -1,6 +1,6 @@
 /** Reads an image file by its URL or, in Node, by its path. */
 import { ImageError } from '../errors.js';
-import { withoutSecrets } from '../io/url.js';
+import { shortName } from '../io/url.js';
 import { baseUrl } from '../platform/baseUrl.js';
 import { hasPaths, nodeModule } from '../platform/node.js';
 
@@ -16,12 +16,6 @@ export interface ImageFile {
   readonly name: string;
 }
 
-/** Shortens a URL for error messages, and leaves out what may be secret. */
-export function nameOfUrl(url: string): string {
-  const plain = url.startsWith('data:') ? url : withoutSecrets(url);
-  return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
-}
-
 /**
  * Reads an image file by its URL or, in Node, by its path.
  *
@@ -31,7 +25,7 @@ export function nameOfUrl(url: string): string {
 export async function fetchImage(url: string, signal: AbortSignal | undefined): Promise<ImageFile> {
   if (hasPaths() && !/^(https?|data|blob):/i.test(url))
     return { blob: await readPath(url, signal), name: url };
-  const name = nameOfUrl(url);
+  const name = shortName(url);
   const refuse = (message: string, options?: ErrorOptions): never => {
     throw new ImageError('IMAGE_FETCH', `${name}: ${message}`, options);
   };

@@ -40,15 +40,3 @@ export function placementOf(
   const [width, height] = swapsSides(ignored) ? [sourceHeight, sourceWidth] : [sourceWidth, sourceHeight];
   return { width, height, orientation: ignored, resizedWidth, resizedHeight, left, top, patchSize };
 }
-
-/** Returns the placement of normalised pixels, which were not resized. */
-export const placementOfPixels = (width: number, height: number, patchSize: number): ImagePlacement => ({
-  width,
-  height,
-  orientation: 1,
-  resizedWidth: width,
-  resizedHeight: height,
-  left: 0,
-  top: 0,
-  patchSize,
-});

@@ -5,13 +5,14 @@
  * that browsers decode differently from Python (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
+import { shortName } from '../io/url.js';
 import { untilAborted } from '../platform/abort.js';
+import { loadPart } from '../platform/part.js';
 import type { Gpu } from '../gpu/device.js';
 import { kindOf } from '../optionObject.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
-import { fetchImage, nameOfUrl } from './fetchImage.js';
 import type { Canvas } from './pixels.js';
 
 /** Decoded pixels in memory, for example from a decoder in Node. */
@@ -201,6 +202,7 @@ async function decodeUrl(
   orientation: Orientation,
   signal: AbortSignal | undefined,
 ): Promise<DecodedImage> {
+  const { fetchImage } = await loadPart(import('./fetchImage.js'));
   const { blob, name } = await fetchImage(String(source), signal);
   return decodeBlob(gpu, blob, name, orientation, signal);
 }
@@ -256,7 +258,7 @@ async function decodeElement(
   element: HTMLImageElement,
   signal: AbortSignal | undefined,
 ): Promise<DecodedImage> {
-  const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
+  const name = shortName(element.currentSrc || element.src) || '<img>';
   if (!element.complete || element.naturalWidth === 0) {
     await untilAborted(() => element.decode(), signal).catch((cause: unknown) => {
       signal?.throwIfAborted();

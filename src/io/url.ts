@@ -41,6 +41,12 @@ export const withoutSecrets = (address: string | URL): string =>
     .replace(/[?#].*/s, '')
     .replace(/^([\w+.-]+:)?\/\/[^/]*@/, '$1//');
 
+/** Shortens an address for error messages to 120 characters, without secrets. Keeps the data of a data URL. */
+export function shortName(address: string): string {
+  const plain = address.startsWith('data:') ? address : withoutSecrets(address);
+  return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
+}
+
 /**
  * Returns a URL for error messages, which may end up in logs. The query is left out, because the query of a
  * signed URL contains secrets.

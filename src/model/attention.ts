@@ -4,7 +4,7 @@
  */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { attentionRows, attentionRowsMean } from '../gpu/kernels/outputKernels.js';
+import { attentionRows, attentionRowsMean } from '../gpu/kernels/attentionRowKernels.js';
 import type { Lease } from '../gpu/lease.js';
 import { F32_BYTES } from '../graph/constants.js';
 

@@ -56,20 +56,3 @@ export function layerIndex(where: string, what: string, index: number, count: nu
 export const layerSet = (option: string, indices: readonly number[], count: number): number[] => [
   ...new Set(indices.map((index) => layerIndex(option, 'whole numbers', index, count))),
 ];
-
-/** Transposes patch tokens (batch, rows · cols, embedDim) to (batch, embedDim, rows, cols). */
-export function channelsFirst(
-  patches: Float32Array<ArrayBuffer>,
-  { batch, rows, cols, embedDim }: Readonly<Record<'batch' | 'rows' | 'cols' | 'embedDim', number>>,
-): Float32Array<ArrayBuffer> {
-  const count = rows * cols;
-  const out = new Float32Array(patches.length);
-  for (let image = 0; image < batch; image++) {
-    const first = image * count * embedDim;
-    for (let patch = 0; patch < count; patch++) {
-      for (let channel = 0; channel < embedDim; channel++)
-        out[first + channel * count + patch] = patches[first + patch * embedDim + channel]!;
-    }
-  }
-  return out;
-}

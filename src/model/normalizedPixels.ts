@@ -1,5 +1,6 @@
 /** Checks normalised pixels that a caller passes to `forward`, and computes their size in patches. */
 import { ImageError, OptionError } from '../errors.js';
+import type { ImagePlacement } from '../image/placement.js';
 import type { Grid } from './vit.js';
 
 /** The size of normalised pixels, float32 (batch, 3, height, width). */
@@ -78,3 +79,15 @@ export function croppedPixels(
   }
   return cropped;
 }
+
+/** Returns the placement of normalised pixels, which were not resized. */
+export const placementOfPixels = (width: number, height: number, patchSize: number): ImagePlacement => ({
+  width,
+  height,
+  orientation: 1,
+  resizedWidth: width,
+  resizedHeight: height,
+  left: 0,
+  top: 0,
+  patchSize,
+});

@@ -17,13 +17,12 @@ import {
   basisFromJSON,
   basisToJSON,
   COMPONENTS,
-  drawPixels,
-  pngOf,
   type PcaBasis,
   type PcaColorRule,
   type PcaJSON,
 } from './pcaBasis.js';
 import { fitBasis, PCA_RECIPES, type ForegroundRule, type PcaRecipe } from './pcaFit.js';
+import { drawPixels, pngOf } from './pcaPicture.js';
 import { pictureSize, resizedPicture, type PictureSize } from './resizedPicture.js';
 
 export type { ForegroundRule, PatchFeatures, PcaBasis, PcaColorRule, PcaJSON, PcaRecipe, PictureSize };
@@ -156,8 +155,7 @@ export class PCA implements PcaBasis {
     options: PcaDrawOptions = {},
   ): Promise<void> {
     checkOptions('PCA.draw', options);
-    const size = pictureSize('PCA.draw', options, features.rows, features.cols);
-    await drawPixels(canvas, size, () => this.#pixels('PCA.draw', features, options));
+    await drawPixels(canvas, features, options, () => this.#pixels('PCA.draw', features, options));
   }
 
   /**

@@ -3,9 +3,6 @@
  * a worker can use it.
  */
 import { OptionError } from '../errors.js';
-import { loadPart } from '../platform/part.js';
-import { context2dOf, putPixels } from './canvas.js';
-import { pictureSize, type PictureSize } from './resizedPicture.js';
 
 /** How a score becomes a colour value. See `PCA.colorRule`. */
 export type PcaColorRule = 'linear' | 'sigmoid';
@@ -149,34 +146,3 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
 /** Rounds to nine significant digits, which identify every f32. */
 const shortest = (values: Float32Array): number[] =>
   Array.from(values, (value) => Number(value.toPrecision(9)));
-
-/**
- * Draws a picture on a canvas and sets the canvas size to that of the picture.
- * @param pixels computes RGBA, (height, width, 4). Called only if the canvas has a '2d' context
- * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
- */
-export async function drawPixels(
-  canvas: HTMLCanvasElement | OffscreenCanvas,
-  { width, height }: { readonly width: number; readonly height: number },
-  pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
-): Promise<void> {
-  const context = context2dOf('PCA.draw', canvas);
-  putPixels(context, await pixels(), width, height);
-}
-
-/**
- * Encodes a picture of `rows` × `cols` patches as a PNG file.
- * @param where name of the call, for error messages
- * @param pixels computes RGBA, (height, width, 4), of the size that the options choose
- * @throws OptionError OPTION_VALUE, if the size is out of range
- */
-export async function pngOf(
-  where: string,
-  { rows, cols }: { readonly rows: number; readonly cols: number },
-  options: PictureSize,
-  pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
-): Promise<Blob> {
-  const { width, height } = pictureSize(where, options, rows, cols);
-  const { encodePng } = await loadPart(import('../image/pngWrite.js'));
-  return new Blob([await encodePng(await pixels(), width, height)], { type: 'image/png' });
-}

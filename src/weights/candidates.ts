@@ -16,6 +16,7 @@ import {
 import { adapterName, isDinov3, translate, type Family, type Part } from './dialects.js';
 import type { Parameter } from './huggingFace.js';
 import type { SafetensorsHeader } from '../safetensors.js';
+import { quote, shorten } from '../safetensors/format.js';
 
 /**
  * A possible model in a file: the tensors that share a prefix and a family of names (`Family` in
@@ -186,7 +187,7 @@ function behind(all: readonly Candidate[], prefix: string): Candidate {
   if (found) return found;
   const there = (all.some(({ whole }) => whole) ? all.filter(({ whole }) => whole) : all)
     .slice(0, 8)
-    .map((candidate) => JSON.stringify(candidate.prefix));
+    .map((candidate) => quote(candidate.prefix));
   throw new CheckpointError(
     'CHECKPOINT_NAMING',
     `prefix: expected the prefix of a DINOv2 model's tensor names, found ${JSON.stringify(prefix)}. ` +
@@ -199,20 +200,20 @@ function ambiguous(whole: readonly Candidate[]): CheckpointError {
     .slice(0, 8)
     .map(({ prefix, architecture }) => {
       const { embedDim, depth } = architecture ?? { embedDim: '?', depth: '?' };
-      return `${JSON.stringify(prefix)} (embed_dim ${embedDim}, ${depth} blocks)`;
+      return `${quote(prefix)} (embed_dim ${embedDim}, ${depth} blocks)`;
     })
     .join(' and ');
   return new CheckpointError(
     'CHECKPOINT_NAMING',
     `checkpoint: expected one model, found ${whole.length}: ${list}. ` +
-      `Choose one with the option prefix, such as prefix: ${JSON.stringify(whole.at(-1)!.prefix)}.`,
+      `Choose one with the option prefix, such as prefix: ${quote(whole.at(-1)!.prefix)}.`,
   );
 }
 
 function several(candidates: readonly Candidate[]): CheckpointError {
   const found = candidates.map(
     ({ family, parts }) =>
-      `${parts.size} tensor names of ${family === 'huggingface' ? 'Hugging Face' : 'facebookresearch'} (${[...parts.keys()][0]})`,
+      `${parts.size} tensor names of ${family === 'huggingface' ? 'Hugging Face' : 'facebookresearch'} (${shorten([...parts.keys()][0]!)})`,
   );
   return new CheckpointError(
     'CHECKPOINT_NAMING',
@@ -229,7 +230,7 @@ function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
   if (adapter === undefined) return undefined;
   return new CheckpointError(
     'CHECKPOINT_TENSORS',
-    `checkpoint: expected a model, found an adapter alone (${adapter}), which needs its base model. ` +
+    `checkpoint: expected a model, found an adapter alone (${shorten(adapter)}), which needs its base model. ` +
       'Merge the adapter and its base model in Python, and save the result: ' +
       'PeftModel.from_pretrained(base_model, adapter).merge_and_unload().save_pretrained("merged").',
   );
@@ -246,7 +247,7 @@ function dinov3(): CheckpointError {
 function noModel(header: SafetensorsHeader): CheckpointError {
   const names = [...header.tensors.keys()];
   const found =
-    names.length === 0 ? 'no tensors' : `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
+    names.length === 0 ? 'no tensors' : `${names.slice(0, 3).map(shorten).join(', ')}${names.length > 3 ? ', …' : ''}`;
   return new CheckpointError(
     'CHECKPOINT_NAMING',
     `checkpoint: expected tensor names of Hugging Face (embeddings.cls_token), facebookresearch or timm (cls_token), found ${found}. ` +

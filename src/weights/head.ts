@@ -6,6 +6,7 @@ import { CheckpointError } from '../errors.js';
 import { decodeInt8, floatDecoders } from './elements.js';
 import { readQuantized, RowScales, scaleName, type Quantized } from './quantized.js';
 import { dtypeBits, type SafetensorsHeader, type TensorInfo } from '../safetensors.js';
+import { shorten } from '../safetensors/format.js';
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
 /**
@@ -115,7 +116,7 @@ export async function readHead(stream: TensorStream): Promise<LinearHead> {
       const names =
         [...header.tensors]
           .slice(0, 4)
-          .map(([name, { shape }]) => `${name} [${shape.join(', ')}]`)
+          .map(([name, { shape }]) => `${shorten(name)} [${shape.join(', ')}]`)
           .join(', ') || 'no tensor';
       throw new CheckpointError(
         'CHECKPOINT_TENSORS',

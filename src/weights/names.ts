@@ -15,6 +15,7 @@ import {
 } from './huggingFace.js';
 import { Problems, WRONG_DTYPE } from './problems.js';
 import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
+import { shorten } from '../safetensors/format.js';
 
 export type { Architecture } from './architecture.js';
 
@@ -49,20 +50,20 @@ export function placeTensors(
     if (found === undefined || parameter === undefined) {
       const why = surplus(candidate, file, info, found !== undefined);
       if (why === undefined) setAside.push(file);
-      else problems.add('surplus', `${file} ${shapeText(info.shape)}${why}`);
+      else problems.add('surplus', `${shorten(file)} ${shapeText(info.shape)}${why}`);
       continue;
     }
     const { part, parts } = found;
     const held = seen.get(parameter.name) ?? [];
     seen.set(parameter.name, held);
     const other = held.find((holder) => holder.parts !== parts || holder.part === part);
-    if (other !== undefined) problems.add('duplicate', `${other.file} and ${file}`);
+    if (other !== undefined) problems.add('duplicate', `${shorten(other.file)} and ${shorten(file)}`);
     held.push({ file, part, parts });
 
     const { shape, begin } = expected(candidate, parameter, part, parts, info.shape[1]);
     if (!sameShape(info.shape, shape))
-      problems.add('misshapen', `${file}: expected ${shapeText(shape)}, found ${shapeText(info.shape)}`);
-    if (!isLoadable(info.dtype)) problems.add(WRONG_DTYPE, `${file}: ${info.dtype}`);
+      problems.add('misshapen', `${shorten(file)}: expected ${shapeText(shape)}, found ${shapeText(info.shape)}`);
+    if (!isLoadable(info.dtype)) problems.add(WRONG_DTYPE, `${shorten(file)}: ${info.dtype}`);
     placements.set(file, { parameter: parameter.name, begin, shape });
   }
   addMissing(problems, candidate, parameters);
@@ -135,7 +136,7 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
     for (let part = 0; part < parts; part++) {
       if (held.some((holder) => holder.part.part === part && holder.part.parts === parts)) continue;
       const file = names.length === parts ? names[part] : `${name} (part ${part + 1} of ${parts})`;
-      problems.add('missing', `${prefix}${file} ${shapeText([rows / parts, ...rest])}`);
+      problems.add('missing', `${shorten(prefix)}${file} ${shapeText([rows / parts, ...rest])}`);
     }
   }
 }

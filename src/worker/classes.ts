@@ -11,6 +11,7 @@ import type {
   LoadOptions,
   PretrainedOptions,
 } from '../options.js';
+import { loadPart } from '../platform/part.js';
 import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import type { LiveVideo } from '../tasks/live.js';
@@ -24,8 +25,7 @@ import { Call } from './call.js';
 import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
 import { Handle, keepOwner, OwnedHandle } from './handles.js';
-import { live } from './live.js';
-import { similarityOptions, type GpuPatchMap } from './maps.js';
+import { needPatchMap, similarityOptions, type GpuPatchMap } from './maps.js';
 import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
 import { ask, classes, classOf, remote, type PublicClass } from './remote.js';
 import type { WorkerOptions } from './start.js';
@@ -103,8 +103,7 @@ export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 
   ): Promise<GpuPatchMap[]>;
   similarity(query: SimilarityQuery, options?: SimilarityOptions<Features>): Promise<GpuPatchMap>;
 }
-/** Features in the worker, as the methods of a model return them. */
-export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
+class RemoteFeatures extends remote<Omit<Features, 'attentionMap'>>(OwnedHandle, {
   clsToken: [],
   poolerOutput: [],
   registerTokens: [],
@@ -113,9 +112,16 @@ export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   hiddenState: [value, options],
   getIntermediateLayers: [value, options],
   attention: [value, options],
-  attentionMap: [value, options],
   similarity: [value, similarityOptions],
-});
+}) {
+  async attentionMap(...args: unknown[]): Promise<unknown> {
+    await needPatchMap();
+    return ask(this, 'attentionMap', [value, options], args);
+  }
+}
+const madeFeatures: unknown = RemoteFeatures;
+/** Features in the worker, as the methods of a model return them. */
+export const Features: PublicClass<Features> = madeFeatures as PublicClass<Features>;
 
 /**
  * A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. A classifier does not keep the worker
@@ -197,8 +203,8 @@ class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll' | 'live'>>
     return embedAll(this, sources, given);
   }
 
-  live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
-    return live(this, source, given);
+  async live(source: LiveSource, given: LiveOptions<Features>): Promise<LiveVideo> {
+    return (await loadPart(import('./live.js'))).live(this, source, given);
   }
 }
 

@@ -3,8 +3,7 @@ import { DeviceError, modelDisposed } from '../errors.js';
 import type { ImageSource } from '../image/source.js';
 import { expectOptions } from '../optionObject.js';
 import type { FeatureOptions, LiveOptions } from '../options.js';
-import { loadPart } from '../platform/part.js';
-import type { LiveVideo } from '../tasks/live.js';
+import { startLive, type LiveVideo } from '../tasks/live.js';
 import type { LiveSource } from '../tasks/liveSource.js';
 import { Call } from './call.js';
 import { Handle } from './handles.js';
@@ -26,8 +25,7 @@ export async function live<Features extends { dispose(): void }>(
   const object = Handle.objectOf(model)!;
   const run = (name: string, packs: readonly Pack[], ...args: unknown[]): Promise<unknown> =>
     send(new Call('live', object.connection), classOf('functions'), name, packs, args);
-  const [{ startLive }] = await Promise.all([
-    loadPart(import('../tasks/live.js')),
+  await Promise.all([
     run('checkNames', [value, value], 'live', Object.keys(given)),
     run('prepareLive', [handles('DINOv2')], model),
   ]);

@@ -1,12 +1,12 @@
 /** Maps of patches in the page: `GpuPatchMap` is a handle, and `PatchMap` is plain data. */
 import type { GpuPatchMap as PageGpuPatchMap } from '../tasks/gpuPatchMap.js';
-import { PatchMap, type PatchMapColorOptions } from '../tasks/patchMap.js';
+import { loadPart } from '../platform/part.js';
+import type { PatchMap, PatchMapColorOptions } from '../tasks/patchMap.js';
 import type { MapDrawOptions } from '../tasks/drawMap.js';
 import type { Call } from './call.js';
 import { OwnedHandle, type Handle } from './handles.js';
 import { expectObject, options } from './packs.js';
-import { classes, remote, type PublicClass } from './remote.js';
-import { sendCanvas } from './sendCanvas.js';
+import { ask, classes, remote, type PublicClass } from './remote.js';
 
 /**
  * A map in the worker: `GpuPatchMap` of 'dinov2-webgpu' without `buffer` and `gpu`. `read` and `draw` need one
@@ -22,10 +22,17 @@ export interface GpuPatchMap extends Handle, Omit<PageGpuPatchMap, 'buffer' | 'g
    */
   drawTo(target: HTMLCanvasElement | OffscreenCanvas, options?: MapDrawOptions): Promise<void>;
 }
-class RemoteMap extends remote<Omit<GpuPatchMap, 'draw'>>(OwnedHandle, {
-  read: [],
-  drawTo: [sendCanvas, options],
-}) {
+class RemoteMap extends remote<Omit<GpuPatchMap, 'draw' | 'drawTo' | 'read'>>(OwnedHandle, {}) {
+  async drawTo(...args: unknown[]): Promise<void> {
+    const { sendCanvas } = await loadPart(import('./sendCanvas.js'));
+    await ask(this, 'drawTo', [sendCanvas, options], args);
+  }
+
+  async read(): Promise<PatchMap> {
+    await needPatchMap();
+    return (await ask(this, 'read')) as PatchMap;
+  }
+
   async draw(canvas: HTMLCanvasElement | OffscreenCanvas, given: PatchMapColorOptions = {}): Promise<void> {
     (await this.read()).draw(canvas, given);
   }
@@ -34,13 +41,14 @@ const made: unknown = RemoteMap;
 /** A map in the worker, as methods of other classes return it. */
 export const GpuPatchMap: PublicClass<GpuPatchMap> = made as PublicClass<GpuPatchMap>;
 
-/** Restores a map in memory. */
-class ReceivedPatchMap {
-  constructor({ rows, cols, values }: PatchMap) {
-    return new PatchMap(rows, cols, values);
-  }
+/**
+ * Loads the class of maps in memory. Methods that return such maps call this function first, because most pages
+ * do not need the class.
+ */
+export async function needPatchMap(): Promise<void> {
+  classes['PatchMap'] ??= (await loadPart(import('./receivedPatchMap.js'))).ReceivedPatchMap;
 }
-Object.assign(classes, { GpuPatchMap: RemoteMap, PatchMap: ReceivedPatchMap });
+Object.assign(classes, { GpuPatchMap: RemoteMap });
 
 /** Converts the options of `similarity` for sending. The features of `against` must be in the same worker. */
 export function similarityOptions(given: Readonly<Record<string, unknown>> | undefined, call: Call): unknown {

@@ -1,22 +1,14 @@
 /** `PCA` in the page: the worker computes, the page draws. */
 import { OptionError } from '../errors.js';
 import { expectOptions } from '../optionObject.js';
+import { loadPart } from '../platform/part.js';
 import type { PCA as PagePCA, PcaColorOptions, PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
-import {
-  basisFromJSON,
-  basisToJSON,
-  drawPixels,
-  pngOf,
-  type PcaBasis,
-  type PcaJSON,
-} from '../tasks/pcaBasis.js';
-import { pictureSize } from '../tasks/resizedPicture.js';
+import { basisFromJSON, basisToJSON, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
 import { Call } from './call.js';
 import type { Features, Moved } from './classes.js';
 import { expectObject, handles, options, send, type Pack } from './packs.js';
 import { KIND } from './protocol.js';
 import { classes, classOf, type PublicClass } from './remote.js';
-import { sendCanvas } from './sendCanvas.js';
 
 const PACKS = [handles('Features'), options];
 
@@ -74,8 +66,8 @@ class WorkerPCA {
     given: PcaDrawOptions = {},
   ): Promise<void> {
     expectOptions('PCA.draw', given);
-    const size = pictureSize('PCA.draw', given, features.rows, features.cols);
-    await drawPixels(canvas, size, () => this.rgb(features, given));
+    const { drawPixels } = await loadPart(import('../tasks/pcaPicture.js'));
+    await drawPixels(canvas, features, given, () => this.rgb(features, given));
   }
 
   async drawTo(
@@ -83,11 +75,13 @@ class WorkerPCA {
     canvas: HTMLCanvasElement | OffscreenCanvas,
     given: PcaColorOptions = {},
   ): Promise<void> {
+    const { sendCanvas } = await loadPart(import('./sendCanvas.js'));
     await this.#send('drawTo', [handles('Features'), sendCanvas, options], [features, canvas, given]);
   }
 
   async png(features: Features, given: PcaDrawOptions = {}): Promise<Blob> {
     expectOptions('PCA.png', given);
+    const { pngOf } = await loadPart(import('../tasks/pcaPicture.js'));
     return pngOf('PCA.png', features, given, () => this.rgb(features, given));
   }
 

@@ -31,8 +31,7 @@ export function notStarted(found: string, cause?: unknown): DeviceError {
   return new DeviceError(
     'WORKER_LOST',
     `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. ` +
-      "Likely causes: the bundler did not write the file (esbuild and Rollup: bundle worker-thread.js as an entry of its own; Vite 5 to 7: optimizeDeps: { exclude: ['dinov2-webgpu'] }), the server lacks it, or the page's Content-Security-Policy forbids it (worker-src). " +
-      'docs/guide/worker.md has a recipe for each bundler. The option workerUrl sets a different address. The entry dinov2-webgpu needs no worker.',
+      "Likely causes: the bundler did not write the file (esbuild, Rollup: bundle worker-thread.js as its own entry; Vite 5 to 7: optimizeDeps: { exclude: ['dinov2-webgpu'] }), the server lacks it, or the Content-Security-Policy forbids it (worker-src). See docs/guide/worker.md, or set workerUrl. The entry dinov2-webgpu needs no worker.",
     { cause },
   );
 }

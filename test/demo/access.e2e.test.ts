@@ -98,6 +98,21 @@ describe('with a model', () => {
   });
 });
 
+it('does not move on a phone either, where a link opens the attention', async () => {
+  const { page } = await openTiny(
+    site,
+    async (fresh) => {
+      await fresh.setViewportSize({ width: 390, height: 844 });
+      await watchShifts(fresh);
+    },
+    'demo/?photo=rocket&tab=attention&input=224&head=1',
+  );
+  await done(page, 'head 2 of');
+  const { sum, moved } = await shiftsOf(page);
+  expect(sum, moved).toBeLessThanOrEqual(0.02);
+  await page.context().close();
+});
+
 describe('without WebGPU', () => {
   let page: Page;
   beforeAll(async () => {
@@ -166,5 +181,17 @@ describe('without WebGPU', () => {
     await expect.poll(background).toBe(light);
     await page.emulateMedia({ colorScheme: 'dark' });
     await expect.poll(background).toBe(dark);
+  });
+
+  it('opens without a network after the first visit, like the other pages', async () => {
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await page.reload(); // from now on the service worker answers
+    await page.context().setOffline(true);
+    for (const path of ['demo/', 'demo/search/', 'demo/runs/', 'demo/']) {
+      await page.goto(`${site.origin}/${path}`);
+      expect(await page.locator('.brand').innerText()).toMatch(/DINOv2/);
+      expect(await page.locator('.pages [aria-current]').getAttribute('href')).toMatch(/\/$/);
+      await page.locator('#unsupported').waitFor(); // its scripts run, too
+    }
   });
 });

@@ -2,6 +2,9 @@
  * The search page with twelve photographs: results and their end, duplicates and removal, groups, the map,
  * links, phones. Checked by numbers and pixels. The tests share one page and run in order.
  */
+import { AxeBuilder } from '@axe-core/playwright';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Locator, Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -16,7 +19,19 @@ import {
   stripes,
   type Variant,
 } from './searchSite.js';
-import { give, openSite, PATIENCE_MS, toast, type Site, type Watched } from './site.js';
+import { facebookPreprocessor } from '../loading/preprocessors.ts';
+import {
+  give,
+  openSite,
+  PATIENCE_MS,
+  root,
+  shiftsOf,
+  tiny,
+  toast,
+  watchShifts,
+  type Site,
+  type Watched,
+} from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -50,8 +65,10 @@ describe('with twelve photographs', () => {
   let watched: Watched;
   let page: Page;
   beforeAll(async () => {
-    watched = await openSearch(site);
+    watched = await openSearch(site, watchShifts);
     page = watched.page;
+    const { sum, moved } = await shiftsOf(page);
+    expect(sum, moved).toBeLessThan(0.02);
     await loadTiny(page);
   });
   afterAll(() => page.context().close());
@@ -278,6 +295,29 @@ describe('with twelve photographs', () => {
     await page.setViewportSize({ width: 1280, height: 800 });
   });
 
+  it('has no axe violations in any view, with results, with a selection and in the dialog', async () => {
+    const violations = async (): Promise<string[]> =>
+      (await new AxeBuilder({ page }).analyze()).violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target }) => `${id}: ${target.join(' ')}`),
+      );
+    for (const search of ['?view=duplicates&likeness=0.9', '?view=map', '?view=groups&q=coffee 0.jpg']) {
+      await page.goto(`${site.origin}/demo/search/${search}`);
+      await ready(page);
+      await page.locator('#view > *').first().waitFor();
+      if (search.includes('q=')) await found(page, 'coffee 0.jpg');
+      expect(await violations(), search).toEqual([]);
+    }
+    await page.locator('#select').click();
+    await page.getByLabel('Select coffee 1.jpg').first().check();
+    expect(await violations()).toEqual([]);
+    await page.locator('#selection-end').click();
+    await page.locator('#about-open').click();
+    expect(await violations()).toEqual([]);
+    await page.locator('#about-close').click();
+    await page.goto(`${site.origin}/demo/search/`);
+    await ready(page);
+  });
+
   it('shows photographs of extreme shapes whole', async () => {
     await loadTiny(page);
     const [wide] = await stripes(page, ['wide.png']);
@@ -292,5 +332,47 @@ describe('with twelve photographs', () => {
     expect(await other.evaluate((each) => getComputedStyle(each).objectFit)).toBe('cover');
   });
 
+  it('moves nothing while it starts and while photographs are added', async () => {
+    await page.reload();
+    await ready(page);
+    await page.locator('#view .tiles li').nth(12).waitFor();
+    await loadTiny(page);
+    await give(page, 'drop', ...(await stripes(page, ['x.png', 'y.png'])));
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe('15');
+    const { sum, moved } = await shiftsOf(page);
+    expect(sum, moved).toBeLessThan(0.02);
+  });
+
   it('logs no error', () => expect(watched.complaints).toEqual([]));
+});
+
+describe('another model than the one of the collection', () => {
+  it('is named in one bar, whose button loads the right one', async () => {
+    const { page } = await openSearch(site);
+    // The tiny model is served in place of ViT-S.
+    await page.context().route(/^https:/, (route) => {
+      const file = route.request().url().split('/').at(-1)!;
+      return route.fulfill({
+        status: 200,
+        headers: { 'access-control-allow-origin': '*' },
+        contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream',
+        body: file === 'preprocessor_config.json' ? facebookPreprocessor : readFileSync(join(tiny, file)),
+      });
+    });
+    await page.locator('#first-load').click();
+    await page.locator('#running', { hasText: 'ViT-S, trained' }).waitFor({ state: 'attached' });
+    await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
+    await added(page);
+    await loadTiny(page, join(root, 'test/fixtures/reference/tiny-registers'));
+    await page.locator('#model-bar').waitFor();
+    expect(await text(page, 'model-bar')).toMatch(
+      /^This collection was made with ViT-S, trained\. Loaded is the file model\.safetensors\./,
+    );
+    expect(await page.locator('.toast').count()).toBe(0);
+    await page.locator('#model-bar').getByRole('button', { name: 'Load ViT-S, trained (88 MB)' }).click();
+    await page.locator('#model-bar').waitFor({ state: 'hidden' });
+    await expect.poll(() => text(page, 'running'), PATIENCE).toBe('ViT-S, trained');
+    expect(await page.locator('#model-bar').isVisible()).toBe(false);
+    await page.context().close();
+  });
 });

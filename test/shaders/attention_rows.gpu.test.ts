@@ -2,7 +2,7 @@ import { afterAll, expect, test } from 'vitest';
 import {
   attentionRows as rowsKernel,
   attentionRowsMean as meanKernel,
-} from '../../src/gpu/kernels/outputKernels.ts';
+} from '../../src/gpu/kernels/attentionRowKernels.ts';
 import type { Kernel } from '../../src/gpu/kernels/kernel.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attentionRows, meanOfHeads, type AttentionRowsSize } from '../reference/attention_rows.ts';

@@ -1,7 +1,8 @@
 // Pixels of an image to patches and back, in float64: every orientation, random sizes and rules of resizing.
 import { describe, expect, test } from 'vitest';
 import { wholePatches, type ResolvedPreprocessing } from '../../src/image/geometry.ts';
-import { placementOf, placementOfPixels } from '../../src/image/placement.ts';
+import { placementOf } from '../../src/image/placement.ts';
+import { placementOfPixels } from '../../src/model/normalizedPixels.ts';
 import type { PreprocessingOptions } from '../../src/image/preprocessing.ts';
 import { OptionError } from '../../src/errors.ts';
 import { patchArea, patchAt, type ImagePoint, type PlacedPatches } from '../../src/tasks/placement.ts';

@@ -1,17 +1,6 @@
-/** Kernels for optional inputs and outputs of a forward pass: masked patches, rows of attention. */
+/** Kernels that compute rows of the attention matrix. */
 import attentionRowsText from '../../../shaders/attention_rows.wgsl';
-import maskPatchesText from '../../../shaders/mask_patches.wgsl';
-import forwardSize from '../../../shaders/shared/forward_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
-
-/** Replaces masked patches by the mask token. */
-export const maskPatches: Kernel = defineKernel(
-  'mask_patches',
-  maskPatchesText,
-  'mask_patches',
-  ['uniform size', 'read patches', 'read mask', 'read mask_token', 'write out'],
-  [forwardSize],
-);
 
 /** Computes rows of the attention matrix: the softmax weights of some queries. */
 export const attentionRows: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows', [
