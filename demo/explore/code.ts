@@ -1,6 +1,7 @@
 /** Returns example code that computes what the page shows. */
 import type { PatchPosition } from '../../src/index.js';
-import { hubId, type ModelChoice } from '../shared/modelChoice.js';
+import { loadCall } from '../shared/loadCall.js';
+import type { ModelChoice } from '../shared/modelChoice.js';
 import type { InputSize } from '../shared/picture.js';
 import type { TabName } from './address.js';
 import type { AttentionChoice } from './attention.js';
@@ -72,23 +73,3 @@ const pointsText = (points: readonly Point[], side: boolean): string =>
 const queryText = ({ query }: AttentionChoice): string =>
   query === 'cls' ? `'cls'` : `{ row: ${query.row}, col: ${query.col} }`;
 const headText = ({ head }: AttentionChoice): string => (head === 'mean' ? `'mean'` : String(head));
-
-const files = ({ config, preprocessor }: ModelChoice): string =>
-  ['weights: file', config ? 'config' : '', preprocessor ? 'preprocessor' : ''].filter(Boolean).join(', ');
-
-function loadCall(choice: ModelChoice): string {
-  const dtype = choice.dtype === 'fp32' ? '' : `dtype: '${choice.dtype}'`;
-  const registers = choice.registers ? 'registers: true' : '';
-  const options = (...parts: string[]): string => {
-    const given = parts.filter((part) => part !== '').join(', ');
-    return given && `, { ${given} }`;
-  };
-  switch (choice.weights) {
-    case 'hub':
-      return `DINOv2.fromPretrained('${hubId(choice)}'${options(dtype)})`;
-    case 'file':
-      return `DINOv2.fromFiles({ ${files(choice)} }${options(dtype)})`;
-    case 'synthetic':
-      return `DINOv2.synthetic('${choice.size}'${options(registers, dtype)})`;
-  }
-}

@@ -35,7 +35,7 @@ export function cropOf(width: number, height: number, input: InputSize, sizes: S
 export function gridOf(
   width: number,
   height: number,
-  input: InputSize,
+  input: 'crop' | number,
   patchSize: number,
   sizes: Sizes = USUAL,
 ): { rows: number; cols: number } {
