@@ -35,6 +35,16 @@ const pictures = [
     ready: explored,
     select: '#panel',
   })),
+  ...Object.entries({
+    pca: '',
+    similarity: '&tab=similarity&on=45,40',
+    tracking: '&tab=tracking&region=3&on=45,40',
+  }).map(([tab, query]) => ({
+    name: `live-${tab}`,
+    path: `demo/live/?side=322${query}`,
+    ready: explored,
+    select: '#panel',
+  })),
   ...['light', 'dark'].map((colorScheme) => ({
     name: `demo-${colorScheme}`,
     path: 'demo/?photo=astronaut&input=322',

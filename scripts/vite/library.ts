@@ -41,6 +41,11 @@ const sharedChunks = [
   { name: 'segmenter-model', test: /src\/tasks\/segmenterModel\.ts$/ },
   { name: 'tracking-options', test: /src\/tasks\/trackingOptions\.ts$/ },
   { name: 'clicked-patch', test: /src\/tasks\/clickedPatch\.ts$/ },
+  {
+    // Apart from worker.js: files of the worker's entry that import each other must not import the entry.
+    name: 'worker-page',
+    test: /src\/worker\/(call|classes|connection|embedAll|handles|images|maps|packs|pca|remote|start)\.ts$/,
+  },
   { name: 'worker-segmenter', test: /src\/worker\/segmenter\.ts$/ },
   { name: 'worker-tracker', test: /src\/worker\/tracker\.ts$/ },
   { name: 'correspondence-data', test: /src\/tasks\/correspondenceData\.ts$/ },
