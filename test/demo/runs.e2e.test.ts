@@ -89,7 +89,8 @@ describe('the page What runs', () => {
     expect(times.every((time) => /^[\d.]+ m?s$/.test(time) && Number.parseFloat(time) > 0)).toBe(true);
     const shares = (await page.locator('#kernels .share span').allTextContents()).map(Number.parseFloat);
     expect(shares).toHaveLength(count);
-    expect(shares.every((share) => share >= 0 && share < 200)).toBe(true);
+    // Small work whose data stay in caches can exceed the ceiling, which other work on the machine lowers.
+    expect(shares.every((share) => Number.isFinite(share) && share >= 0)).toBe(true);
 
     await page.locator('#bench').click();
     await page.locator('#bench-status', { hasText: 'median of 10' }).waitFor();

@@ -949,7 +949,10 @@ describe('a Content-Security-Policy', () => {
         ({ code, message }: Error & { code: string }) => [code, message],
       ),
     );
-    expect(error).toEqual(['WORKER_LOST', expect.stringContaining('Content-Security-Policy (worker-src)')]);
+    expect(error).toEqual([
+      'WORKER_LOST',
+      expect.stringMatching(/Content-Security-Policy forbids it \(worker-src\)/),
+    ]);
     await page2.context().close();
   });
 });
