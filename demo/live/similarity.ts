@@ -37,8 +37,8 @@ export const similarity: Mode = {
   },
   caption: () =>
     vectors.length > 1
-      ? `Cosine similarity to the mean of ${vectors.length} picked patches. Click the picture to add one.`
-      : 'Cosine similarity to the picked patch. Click the picture to pick another.',
+      ? `Cosine similarity to the mean of ${vectors.length} picked patches.`
+      : 'Cosine similarity to the picked patch. Click to pick another.',
   get range() {
     return range;
   },
