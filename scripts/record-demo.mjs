@@ -22,6 +22,14 @@ const explored = (page) =>
       !document.querySelector('#map').hidden,
   );
 
+const compared = (page) =>
+  page.waitForFunction(
+    () =>
+      !document.querySelector('#main').hasAttribute('data-starting') &&
+      /cosine|Point/.test(document.querySelector('#caption').textContent),
+  );
+const planned = (page) => page.locator('#facts dt').first().waitFor();
+
 /** name: of the file. path: of the page. ready: waits for the page. select: the part of the page; default: the window. */
 const pictures = [
   ...Object.entries({
@@ -45,6 +53,15 @@ const pictures = [
     ready: explored,
     select: '#panel',
   })),
+  ...['matches', 'similarity'].map((tab) => ({
+    name: `compare-${tab}`,
+    path: `demo/compare/?tab=${tab}`,
+    ready: compared,
+    select: '#panel',
+  })),
+  { name: 'compare-light', path: 'demo/compare/', ready: compared },
+  { name: 'live-light', path: 'demo/live/?side=224', ready: explored },
+  { name: 'runs-light', path: 'demo/runs/', ready: planned },
   ...['light', 'dark'].map((colorScheme) => ({
     name: `demo-${colorScheme}`,
     path: 'demo/?photo=astronaut&input=322',
