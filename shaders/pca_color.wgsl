@@ -6,7 +6,8 @@
 //   x      (tokens, EMBED_DIM); the image's patches are num_patches tokens from first_token
 //   basis  5 rows of EMBED_DIM: mean, direction of the foreground mask, directions of r, g, b; then four scales
 //          and four shifts, each in the order mask, r, g, b
-//   rgba   (num_patches): r, g, b, a of 8 bits each, r in the lowest byte
+//   rgba   (num_patches): r, g, b, a of 8 bits each, r in the lowest byte; transparent black if the token contains
+//          NaN or infinity
 //
 // Constants: EMBED_DIM (a multiple of 4). Workgroups: ceil(num_patches / 16), in several lines along y if
 // there are more than 65,535.
@@ -39,8 +40,11 @@ fn pca_color(
   }
   let begin = (image.first_token + token) * VECTORS;
   var score = vec4f();
+  // Tests the bits, because a compiler may assume that values are finite.
+  var largest = vec4u();
   for (var i = 0u; i < VECTORS; i++) {
     let value = x[begin + i] - basis[i];
+    largest = max(largest, bitcast<vec4u>(x[begin + i]) & vec4u(0x7f800000u));
     score += vec4f(
       dot(value, basis[VECTORS + i]),
       dot(value, basis[2u * VECTORS + i]),
@@ -54,5 +58,8 @@ fn pca_color(
   let curved = 1.0 / (1.0 + exp(clamp(2.0 - 4.0 * value.yzw, vec3f(-40.0), vec3f(40.0))));
   let channel = vec3u(select(clamped, curved, image.sigmoid != 0u) * 255.0 + 0.5);
   let color = channel.x | (channel.y << 8u) | (channel.z << 16u) | (255u << 24u);
-  rgba[token] = select(color, image.background, image.masked != 0u && value.x <= 0.0);
+  let shown = select(color, image.background, image.masked != 0u && value.x <= 0.0);
+  // A token with NaN or infinity has no colour.
+  let is_finite = max(max(largest.x, largest.y), max(largest.z, largest.w)) < 0x7f800000u;
+  rgba[token] = select(0u, shown, is_finite);
 }

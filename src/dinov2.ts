@@ -340,7 +340,7 @@ export class DINOv2 {
    * const live = await model.live(video, {
    *   resize: 'fit',
    *   longestSide: 224,
-   *   onFrame: (features) => pca.draw(features, canvas),
+   *   onFrame: (features) => pca.drawTo(features, canvas),
    * });
    * live.finished.catch(showError);
    * stopButton.onclick = () => live.stop();

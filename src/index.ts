@@ -88,6 +88,7 @@ export {
   type TrackerMask,
   type TrackerNextOptions,
   type TrackerOptions,
+  type TrackerPick,
 } from './tasks/tracking.js';
 export { correspondences, type CorrespondenceOptions } from './tasks/correspondences.js';
 export { Correspondences, type Correspondence } from './tasks/correspondenceData.js';

@@ -45,7 +45,12 @@ function colorsOf(frame: VideoFrame): string {
     readonly flip: boolean;
   }>;
   const isPlain =
-    visibleRect?.width === displayWidth && visibleRect.height === displayHeight && rotation === 0 && !flip;
+    visibleRect?.x === 0 &&
+    visibleRect.y === 0 &&
+    visibleRect.width === displayWidth &&
+    visibleRect.height === displayHeight &&
+    rotation === 0 &&
+    !flip;
   if (!isPlain || !format) return '';
   const { matrix, primaries, transfer, fullRange } = colorSpace;
   return [format, matrix, primaries, transfer, fullRange].join();

@@ -63,7 +63,7 @@ export async function attentionOf(
   const { head, batchIndex = 0, signal } = options;
   const { first, count } = queriesOf(layout, options.query ?? 'cls');
   const [firstHead, numHeads] = typeof head === 'number' ? [head, 1] : [0, layout.numHeads];
-  if (head !== 'mean') inRange('head', firstHead, layout.numHeads, " or 'mean'");
+  if (head !== undefined && head !== 'mean') inRange('head', head, layout.numHeads, " or 'mean'");
   inRange('batchIndex', batchIndex, layout.batch);
 
   const constants = { EMBED_DIM: embedDim };

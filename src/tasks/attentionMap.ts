@@ -1,5 +1,5 @@
 /** `attentionMap`: rows of attention as maps, one value for each patch. */
-import { OptionError } from '../errors.js';
+import { ImageError, OptionError } from '../errors.js';
 import { expectOptions } from '../optionObject.js';
 import { PatchMap, type PatchPosition } from './patchMap.js';
 
@@ -29,7 +29,7 @@ interface AttentionReader {
 /**
  * Computes attention rows, and leaves out the cls token and the registers, which come first. Returns an array
  * of maps if no head is given.
- * @throws the errors of `Features.attention`
+ * @throws the errors of `Features.attention`; ImageError INPUT_NOT_FINITE, if a value is NaN or infinite
  */
 export async function attentionMap(
   features: AttentionReader,
@@ -44,6 +44,11 @@ export async function attentionMap(
       "attentionMap: query: expected one token ('cls', { row, col } or { register }), found 'all'. Call attention() for the rows of all tokens.",
     );
   const values = await features.attention(layer, options);
+  if (!values.every(Number.isFinite))
+    throw new ImageError(
+      'INPUT_NOT_FINITE',
+      'attentionMap: expected finite attention, found NaN or infinity. Check the image and the weights.',
+    );
   const { rows, cols, numTokens } = features;
   const maps = Array.from({ length: values.length / numTokens }, (_, each) => {
     const end = (each + 1) * numTokens;

@@ -18,6 +18,8 @@ export function indexOfClick(
   batchIndex: number,
   click: PatchPosition | ImagePoint,
 ): number {
+  const side = ['rows', 'cols', 'width', 'height'].find((name) => name in click);
+  if (side !== undefined) throw wrong(where, 'one patch or one pixel', `a rectangle with ${side}`);
   if ('x' in click) {
     const placement = placements?.[batchIndex];
     if (!placement)

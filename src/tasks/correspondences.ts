@@ -37,8 +37,9 @@ export interface CorrespondenceOptions {
  * the most similar patch of the other image, by the cosine of the patch tokens. Among equally similar
  * patches, the first in reading order is taken.
  * @param a features of the first image
- * @param b features of the second image, by the same model and on the same device; may be `a` itself
- * @throws OptionError OPTION_VALUE, if `a` and `b` are of different models or devices, or if an option has an
+ * @param b features of the second image, by the same model and on the same device; may be `a` itself. Features of different models give results without
+ *   meaning; this is noticed only if their `embedDim` differs
+ * @throws OptionError OPTION_VALUE, if `a` and `b` have a different `embedDim` or device, or if an option has an
  *   invalid value; OPTION_NAME, if an option is unknown; ImageError INPUT_NOT_FINITE, if a patch token
  *   contains NaN or infinity; DeviceError; the signal's reason
  * @example

@@ -29,7 +29,7 @@ export interface LiveVideo {
    * Resolves after `stop()`, and when the source has ended and the features of its last frame were delivered.
    * Rejects with `signal.reason` after an abort, and with the first error: of the source, the features, or
    * `onFrame`. When this promise settles, all frames are closed and no `onFrame` is running. If nothing
-   * handles an error, the browser reports it as an unhandled rejection.
+   * handles an error, the browser reports it as an unhandled rejection. An error after `stop()` is ignored.
    */
   readonly finished: Promise<void>;
   /** Frames per second whose features were delivered, measured over the last two seconds. */

@@ -2,6 +2,7 @@
 import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { context2dOf, putPixels } from './canvas.js';
+import { pictureSize, type PictureSize } from './resizedPicture.js';
 
 /** A patch of an image, counted from the top left. */
 export interface PatchPosition {
@@ -12,7 +13,7 @@ export interface PatchPosition {
 }
 
 /** Options of `PatchMap.rgba` and `PatchMap.draw`. */
-export interface PatchMapColorOptions {
+export interface PatchMapColorOptions extends PictureSize {
   /** `viridis`: dark blue to yellow. `gray`: black to white. Default: `viridis`. */
   readonly colormap?: 'viridis' | 'gray' | undefined;
   /**
@@ -21,15 +22,10 @@ export interface PatchMapColorOptions {
    */
   readonly range?: readonly [low: number, high: number] | undefined;
   /**
-   * Width of the picture in pixels. The map is resized by bilinear interpolation. Default: one pixel per
-   * patch.
+   * At a size other than one pixel per patch: true interpolates the values of the map bilinearly, false makes
+   * each patch a rectangle. Default: true.
    */
-  readonly width?: number | undefined;
-  /**
-   * Height of the picture in pixels. The map is resized by bilinear interpolation. Default: one pixel per
-   * patch.
-   */
-  readonly height?: number | undefined;
+  readonly smooth?: boolean | undefined;
 }
 
 /** Colours of matplotlib's viridis at equal distances: red, green and blue. */
@@ -120,21 +116,27 @@ export class PatchMap {
   }
 
   /**
-   * Returns the map as colours: RGBA, (height, width, 4), for `new ImageData(pixels, width, height)`.
+   * Returns the map as colours: RGBA, (height, width, 4), for `new ImageData(pixels, width, height)`. Values that
+   * are NaN or infinite are transparent.
    * @throws OptionError OPTION_VALUE, if an option has an invalid value; OPTION_NAME, if an option is unknown
    */
   rgba(options: PatchMapColorOptions = {}): Uint8ClampedArray<ArrayBuffer> {
-    const {
-      colormap = 'viridis',
-      range,
-      width = this.cols,
-      height = this.rows,
-    } = checkOptions('PatchMap.rgba', options);
-    const stops = stopsOf('PatchMap.rgba', colormap);
-    const { values } = width === this.cols && height === this.rows ? this : this.resized(width, height);
-    const [low, high] = checkRange('PatchMap.rgba', range ?? extremes(this.values));
+    return this.#picture('PatchMap.rgba', options).pixels;
+  }
+
+  /** Computes the colours. `where` is the name of the method, for error messages. */
+  #picture(
+    where: string,
+    options: PatchMapColorOptions,
+  ): { pixels: Uint8ClampedArray<ArrayBuffer>; width: number; height: number } {
+    const { colormap = 'viridis', range, smooth = true } = checkOptions(where, options);
+    const { width, height } = pictureSize(where, options, this.rows, this.cols);
+    const stops = stopsOf(where, colormap);
+    const { values } = this.#sized(width, height, smooth);
+    const [low, high] = checkRange(where, range ?? extremes(this.values));
     const pixels = new Uint8ClampedArray(4 * values.length);
     for (const [i, value] of values.entries()) {
+      if (!Number.isFinite(value)) continue; // stays transparent
       const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
       const place = share * (stops.length - 1);
       const stop = Math.min(Math.floor(place), stops.length - 2);
@@ -142,7 +144,18 @@ export class PatchMap {
         pixels[4 * i + channel] = mix(stops[stop]![channel]!, stops[stop + 1]![channel]!, place - stop);
       pixels[4 * i + 3] = 255;
     }
-    return pixels;
+    return { pixels, width, height };
+  }
+
+  #sized(width: number, height: number, smooth: boolean): PatchMap {
+    const { rows, cols, values } = this;
+    if (width === cols && height === rows) return this;
+    if (smooth) return this.resized(width, height);
+    const out = Float32Array.from({ length: height * width }, (_, i) => {
+      const row = Math.floor(((Math.floor(i / width) + 0.5) * rows) / height);
+      return values[row * cols + Math.floor((((i % width) + 0.5) * cols) / width)]!;
+    });
+    return new PatchMap(height, width, out);
   }
 
   /**
@@ -151,8 +164,8 @@ export class PatchMap {
    * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'; OptionError as `rgba`
    */
   draw(canvas: HTMLCanvasElement | OffscreenCanvas, options: PatchMapColorOptions = {}): void {
-    const { width = this.cols, height = this.rows } = checkOptions('PatchMap.draw', options);
-    putPixels(context2dOf('PatchMap.draw', canvas), this.rgba(options), width, height);
+    const { pixels, width, height } = this.#picture('PatchMap.draw', options);
+    putPixels(context2dOf('PatchMap.draw', canvas), pixels, width, height);
   }
 }
 
@@ -194,11 +207,13 @@ function tapsOf(inputs: number, outputs: number): { first: number; second: numbe
   });
 }
 
+/** Returns the smallest and the largest finite value. Returns 0 and 1 if no value is finite. */
 function extremes(values: Float32Array): [number, number] {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
+    if (!Number.isFinite(value)) continue;
     if (value < low) low = value;
     if (value > high) high = value;
   }
-  return [low, high];
+  return low <= high ? [low, high] : [0, 1];
 }

@@ -113,7 +113,7 @@ export class PCA implements PcaBasis {
    * `PcaRecipe`) and the foreground. If no subject can be separated from the background (for example if one
    * side would have less than 2 % of the patches), all patches count as foreground, and `foreground` is
    * undefined.
-   * @throws OptionError OPTION_VALUE, if there are no features, if they come from several models, or if an
+   * @throws OptionError OPTION_VALUE, if there are no features, if they differ in `embedDim` or device, or if an
    *   option has an invalid value; ImageError INPUT_NOT_FINITE, if the features contain NaN or infinity
    * @example
    * ```js

@@ -106,7 +106,7 @@ export class PatchSegmenter implements SegmenterModel {
    * To find patches that resemble others without a negative example, use a similarity map.
    * @param features features of one image or batch, or an array of features of one model
    * @throws OptionError OPTION_VALUE, if `positive` or `negative` is empty, if there are more than 512 patches,
-   *   if a patch does not exist, or if the features are of several models; ImageError INPUT_NOT_FINITE, if a
+   *   if a patch does not exist, or if the features differ in `embedDim` or device; ImageError INPUT_NOT_FINITE, if a
    *   token contains NaN or infinity; DeviceError, if the GPU fails
    */
   static async fit(

@@ -70,7 +70,8 @@ export function weightsOf(
   return weights;
 }
 
-function patchesOf(
+/** Returns the indices of the patches of a patch or rectangle, row · cols + col. @throws OptionError OPTION_VALUE */
+export function patchesOf(
   where: string,
   image: QueryImage,
   query: PatchPosition | PatchRegion | ImagePoint | ImageArea,

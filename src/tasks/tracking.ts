@@ -24,7 +24,7 @@ import {
   type TrackerSettings,
 } from './trackingOptions.js';
 
-export type { LabelMap, TrackerMask, TrackerOptions } from './trackingOptions.js';
+export type { LabelMap, TrackerMask, TrackerOptions, TrackerPick } from './trackingOptions.js';
 
 /** Options of `PatchTracker.next`. */
 export interface TrackerNextOptions {

@@ -1,9 +1,9 @@
 /** Options of `PatchTracker`, and their checks. */
-import { indexOfClick, type ClickableFeatures } from './clickedPatch.js';
+import type { ClickableFeatures } from './clickedPatch.js';
 import type { GpuPatchMap } from './gpuPatchMap.js';
 import { wrong, type PatchPosition } from './patchMap.js';
-import type { ImagePoint } from './placement.js';
-import type { PatchRegion } from './similarityQuery.js';
+import type { ImageArea, ImagePoint } from './placement.js';
+import { patchesOf, type PatchRegion } from './similarityQuery.js';
 
 /** A map of labels in memory, such as a `PatchMap`. */
 export interface LabelMap {
@@ -17,11 +17,14 @@ export interface LabelMap {
 
 /**
  * The object in the first frame: a map of labels from 0 to 1 (a `PatchMap`, or a `GpuPatchMap` such as the
- * result of `PatchSegmenter.map`), a rectangle of patches, a patch, or a list of patches. A pixel of the image
- * as an <img> shows it stands for the patch that contains it (see `patchAt`).
+ * result of `PatchSegmenter.map`), a rectangle of patches, a patch, or a list of these. A pixel of the image as
+ * an <img> shows it stands for the patch that contains it (see `patchAt`), and a rectangle of pixels for all
+ * patches that it touches.
  */
-export type TrackerMask =
-  LabelMap | GpuPatchMap | PatchRegion | PatchPosition | ImagePoint | readonly (PatchPosition | ImagePoint)[];
+export type TrackerMask = LabelMap | GpuPatchMap | TrackerPick | readonly TrackerPick[];
+
+/** A patch, a pixel, or a rectangle of patches or pixels. */
+export type TrackerPick = PatchRegion | PatchPosition | ImageArea | ImagePoint;
 
 /** Options of `PatchTracker.start`. */
 export interface TrackerOptions {
@@ -55,7 +58,8 @@ export interface TrackerOptions {
    * Smallest label that counts as the object, 0 to 1. Lower labels are 0 in the results of `next`; the
    * tracker itself goes on with the exact labels. Default: 0.5. If the labels of the mask sum to less than
    * `topK` (a mask of one patch, for instance), the default is 0.5 · sum / topK, because a patch of the next
-   * frame then also takes labels of patches that the mask leaves out.
+   * frame then also takes labels of patches that the mask leaves out. For a mask on the GPU the default is
+   * always 0.5, because the labels are not read.
    */
   readonly threshold?: number | undefined;
   /** Aborts the call: the promise rejects with `signal.reason`. */
@@ -137,25 +141,12 @@ function ofPatches(
   const { rows, cols } = features;
   const where = `${WHERE}: mask`;
   const labels = new Float32Array(rows * cols);
-  const picks: readonly ((PatchPosition & Partial<PatchRegion>) | ImagePoint)[] =
-    'row' in mask || 'x' in mask ? [mask] : mask;
+  const picks = 'row' in mask || 'x' in mask ? [mask] : mask;
   if (!Array.isArray(picks))
     throw wrong(where, 'a map, a rectangle, a patch or a list of patches', 'another object');
-  for (const pick of picks) {
-    const first = indexOfClick(where, features, batchIndex, pick);
-    const { rows: height = 1, cols: width = 1 } = pick as Partial<PatchRegion>;
-    const isInside =
-      [height, width].every((side) => Number.isInteger(side) && side >= 1) &&
-      (first % cols) + width <= cols &&
-      Math.floor(first / cols) + height <= rows;
-    if (!isInside)
-      throw wrong(
-        where,
-        `a rectangle within the ${rows} × ${cols} grid (rows × columns)`,
-        `${height} × ${width} patches from row ${Math.floor(first / cols)}, col ${first % cols}`,
-      );
-    for (let y = 0; y < height; y++) labels.fill(1, first + y * cols, first + y * cols + width);
-  }
+  const image = { rows, cols, placement: features.placements?.[batchIndex] };
+  for (const pick of picks as readonly (PatchRegion | ImageArea)[])
+    for (const patch of patchesOf(where, image, pick)) labels[patch] = 1;
   return labels;
 }
 

@@ -32,6 +32,8 @@ export const PatchTracker: PublicClass<PatchTracker> & {
   async start(features: Features, given: object): Promise<PatchTracker> {
     const where = 'PatchTracker.start';
     const call = new Call(where, expectObject(where, 'Features', features).connection);
+    const mask = (given as { readonly mask?: unknown } | undefined)?.mask;
+    if (mask instanceof Handle) expectObject(where, 'GpuPatchMap', mask, call.connection);
     const packs = [handles('Features'), options];
     return (await send(call, classOf('PatchTracker'), 'start', packs, [features, given])) as PatchTracker;
   },

@@ -241,6 +241,8 @@ describe('outputs that were not requested or do not exist', () => {
     for (const options of [
       { head: 2 },
       { head: -1 },
+      { head: '1' as never },
+      { head: null as never },
       { batchIndex: 1 },
       { query: { row: 2, col: 0 } },
       { query: { row: 0, col: 3 } },

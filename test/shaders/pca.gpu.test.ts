@@ -139,6 +139,22 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
     });
   }
 
+  test('pca_color: a token with NaN or infinity is transparent', async () => {
+    const table = new Float32Array(5 * dim + 8).fill(0.1);
+    const broken = Float32Array.from(x);
+    broken[0] = NaN;
+    if (count > 1) broken[2 * dim - 1] = -Infinity;
+    const out = await run(kernels.pcaColor, constants, inLines(Math.ceil(count / 16)), {
+      image: Uint32Array.of(0, count, 0xff000000, 0, 0),
+      x: broken,
+      basis: table,
+      rgba: count,
+    });
+    const colors = new Uint32Array(out['rgba']!);
+    expect([...colors.subarray(0, 2)]).toEqual(count > 1 ? [0, 0] : [0]);
+    if (count > 2) expect(colors[2]! >>> 24).toBe(255);
+  });
+
   test('pca_color', async () => {
     const table = new Float32Array(5 * dim + 8);
     table.set(random.uniform(5 * dim, 1 / Math.sqrt(dim)));

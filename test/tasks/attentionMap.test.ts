@@ -38,6 +38,11 @@ test('all heads, one head, and the mean', async () => {
   ]);
 });
 
+test('attention that is not finite is refused', async () => {
+  const broken = { ...features, attention: async () => new Float32Array(numTokens).fill(NaN) };
+  await expect(attentionMap(broken, 0, { head: 0 })).rejects.toMatchObject({ code: 'INPUT_NOT_FINITE' });
+});
+
 test('the rows of all tokens are no map', async () => {
   await expect(attentionMap(features, 0, { query: 'all' as never })).rejects.toMatchObject({
     code: 'OPTION_VALUE',

@@ -38,6 +38,25 @@ test('a picture may have another size', () => {
   expect(map.rgba({ width: 10, height: 6 })).toHaveLength(4 * 60);
 });
 
+test('one side keeps the proportions, scale counts pixels of a patch, and smooth: false keeps the patches', () => {
+  const wide = new PatchMap(1, 2, Float32Array.of(0, 1));
+  expect(wide.rgba({ width: 10 })).toHaveLength(4 * 50);
+  expect(wide.rgba({ scale: 3 })).toHaveLength(4 * 18);
+  const reds = chunks([...wide.rgba({ scale: 2, smooth: false, colormap: 'gray' })]).map(([red]) => red);
+  expect(reds).toEqual([0, 0, 255, 255, 0, 0, 255, 255]);
+  expect(() => wide.rgba({ scale: 2, width: 4 })).toThrow(OptionError);
+});
+
+test('values that are not finite are transparent, and do not change the other colours', () => {
+  const holes = new PatchMap(1, 4, Float32Array.of(0, NaN, Infinity, 1));
+  expect(chunks([...holes.rgba({ colormap: 'gray', range: [0, 1] })])).toEqual([
+    [0, 0, 0, 255],
+    [0, 0, 0, 0],
+    [0, 0, 0, 0],
+    [255, 255, 255, 255],
+  ]);
+});
+
 test('values by position', () => {
   expect(map.at(1, 0)).toBe(2);
   for (const [row, col] of [

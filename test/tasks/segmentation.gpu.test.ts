@@ -251,6 +251,11 @@ describe('refused', () => {
     ['no list of negatives', { positive: [one] } as never, /negative/],
     ['a patch alone', { positive: one, negative: [one] } as never, /found object/],
     ['a row that does not exist', { positive: [{ row: 6, col: 0 }], negative: [one] }, /6 × 8 grid.*row 6/],
+    [
+      'a rectangle of patches',
+      { positive: [{ ...one, rows: 2, cols: 2 } as never], negative: [one] },
+      /rectangle/,
+    ],
     ['half a column', { positive: [one], negative: [{ row: 0, col: 0.5 }] }, /col 0.5/],
     [
       'an image of the batch that does not exist',

@@ -219,6 +219,10 @@ describe('masks', () => {
       onGpu,
       { row: 0, col: 1, rows: 2, cols: 2 },
       [
+        { row: 0, col: 1, rows: 2, cols: 1 },
+        { row: 0, col: 2, rows: 2, cols: 1 },
+      ],
+      [
         { row: 1, col: 2 },
         { row: 0, col: 2 },
         { row: 1, col: 1 },
@@ -258,7 +262,7 @@ describe('masks', () => {
     [
       'a rectangle that leaves the frame',
       { mask: { row: 1, col: 1, rows: 1, cols: 4 } },
-      /within the 3 × 4 grid.*1 × 4 patches/,
+      /patches of the 3 × 4 grid.*1 × 4 patches/,
     ],
     ['half a patch', { mask: [{ row: 0.5, col: 0 }] }, /row 0.5/],
     ['a text', { mask: 'square' }, /found string/],
