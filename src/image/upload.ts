@@ -170,12 +170,11 @@ export function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedIm
           try {
             copy(device, drawn, name, origin, texture, size);
           } catch (error) {
-            if (drawn !== source || !('close' in source && 'width' in source) || !isNotDrawn(error))
-              throw error;
-            // Chromium 147 cannot copy a bitmap of an <img> with more than 8 bits per channel ("Failed to
+            if (drawn !== source || !mayBeDrawn(source, error)) throw error;
+            // Firefox 153 copies neither a <video> nor a VideoFrame. Chromium 147 cannot copy a bitmap of an <img> with more than 8 bits per channel ("Failed to
             // copy content from external image"). The same file as a Blob works. A canvas rounds the values
             // to 8 bits instead of truncating them: a difference of at most 1 of 255.
-            drawn = onCanvas(source);
+            drawn = onCanvas(source, pictureWidth, pictureHeight);
             copy(device, drawn, name, origin, texture, size);
           }
           burst
@@ -192,11 +191,19 @@ export function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedIm
   };
 }
 
-const isNotDrawn = (error: unknown): boolean => error instanceof ImageError && error.code === 'IMAGE_DECODE';
+/** Returns true if a picture that could not be copied may be drawn on a canvas, which can be copied. */
+function mayBeDrawn(source: Drawable, error: unknown): boolean {
+  if (!(error instanceof ImageError) || error.code !== 'IMAGE_DECODE') return false;
+  if ('close' in source && 'width' in source) return true; // an ImageBitmap
+  // A TypeError means that the browser does not copy this class. A <video> without a picture, or a closed frame,
+  // would be drawn as nothing, without an error.
+  if (!(error.cause instanceof TypeError)) return false;
+  return 'readyState' in source ? source.readyState >= 2 : 'format' in source && source.format !== null;
+}
 
-function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext('2d')?.drawImage(bitmap, 0, 0);
+function onCanvas(source: Drawable, width: number, height: number): OffscreenCanvas {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext('2d')?.drawImage(source, 0, 0, width, height);
   return canvas;
 }
 

@@ -11,11 +11,14 @@ const icd = process.env['TEST_ADAPTER'];
 
 export interface Firefox {
   readonly page: Page;
+  /** The address of the server, which serves the repository. */
+  readonly origin: string;
   readonly version: string;
   readonly close: () => Promise<void>;
 }
 
-export async function openFirefox(): Promise<Firefox> {
+/** @param path the page to open. Default: the page with the test actions */
+export async function openFirefox(path = '/test/firefox/page.html'): Promise<Firefox> {
   if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests fail without Firefox.');
   const server = await createServer({
     configFile: 'vite.config.ts',
@@ -33,11 +36,12 @@ export async function openFirefox(): Promise<Firefox> {
   });
   const page = await browser.newPage();
   page.on('console', (message) => console.log(`Firefox: ${message.text()}`));
-  await page.goto(new URL('/test/firefox/page.html', server.resolvedUrls!.local[0]!).href);
-  await page.waitForFunction(() => 'actions' in globalThis);
+  const origin = server.resolvedUrls!.local[0]!;
+  await page.goto(new URL(path, origin).href);
+  if (path.startsWith('/test/')) await page.waitForFunction(() => 'actions' in globalThis);
   const close = async (): Promise<void> => {
     await browser.close();
     await server.close();
   };
-  return { page, version: await browser.version(), close };
+  return { page, origin, version: await browser.version(), close };
 }
