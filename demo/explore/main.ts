@@ -8,9 +8,10 @@ import { startModelLine } from '../shared/modelLine.js';
 import { modelName } from '../shared/modelChoice.js';
 import type { InputSize } from '../shared/picture.js';
 import { startShell } from '../shared/shell.js';
+import { startTabs } from '../shared/tabs.js';
 import { showError } from '../shared/toasts.js';
 import { showUnsupported } from '../shared/unsupported.js';
-import { readAddress } from './address.js';
+import { readAddress, tabs } from './address.js';
 import { startFrames, toPng } from './frame.js';
 import {
   change,
@@ -27,7 +28,6 @@ import {
 } from './page.js';
 import { isSample, readPhoto } from './photos.js';
 import { clearSegments, segmenterData, withPoint } from './segments.js';
-import { showTab, startTabs } from './tabs.js';
 
 const input = byId('input', HTMLSelectElement);
 const head = byId('head', HTMLSelectElement);
@@ -36,7 +36,7 @@ const address = readAddress();
 
 startShell('./');
 startModelLine(model);
-startTabs((tab) => change({ tab }));
+const shownTab = startTabs(tabs, (tab) => change({ tab }));
 
 const takeOwn = (blob: Blob, name: string): void => void take('own', async () => ({ blob, name }));
 const takeSample = async (): Promise<void> => {
@@ -92,7 +92,7 @@ function release(): void {
 
 /** Sets the controls to the state of the page. */
 function showControls(): void {
-  showTab(choices.tab);
+  shownTab.show(choices.tab);
   choose('query', choices.query);
   input.value = String(choices.input);
   head.value = String(choices.head);

@@ -6,9 +6,10 @@ import { modelName } from '../shared/modelChoice.js';
 import { choiceOfFiles } from '../shared/modelForm.js';
 import { startModelLine } from '../shared/modelLine.js';
 import { startShell } from '../shared/shell.js';
+import { startTabs } from '../shared/tabs.js';
 import { dismiss, showError, showMessage } from '../shared/toasts.js';
 import { showUnsupported } from '../shared/unsupported.js';
-import { readAddress, writeAddress, type Side, type TabName } from './address.js';
+import { readAddress, tabs, writeAddress, type Side, type TabName } from './address.js';
 import { code } from './code.js';
 import { startFigures } from './figures.js';
 import {
@@ -32,7 +33,6 @@ import {
   type Source,
 } from './sources.js';
 import { isSmooth, opacityNow, setMirror, startStage } from './stage.js';
-import { showTab, startTabs } from './tabs.js';
 
 const side = byId('side', HTMLSelectElement);
 const crisp = byId('crisp', HTMLInputElement);
@@ -44,7 +44,7 @@ let started = false;
 
 startShell('../');
 startModelLine(model);
-startTabs((next) => {
+const shownTab = startTabs(tabs, (next) => {
   tab = next;
   choose('click', 'on');
   setTab(tab);
@@ -212,7 +212,7 @@ function applyAddress(software: boolean): void {
   byId('opacity', HTMLInputElement).dispatchEvent(new Event('input'));
   crisp.checked = address.crisp ?? false;
   region.value = String(address.region ?? (software ? 1 : 3));
-  showTab(tab);
+  shownTab.show(tab);
   setTab(tab);
   for (const each of address.picks ?? []) pick(each);
 }
