@@ -3,7 +3,7 @@ import glsl from 'vite-plugin-glsl';
 import { defineConfig } from 'vitest/config';
 import { plainShaders, webAssembly } from './scripts/text-plugins.mjs';
 import { demoBuild, demoPage, offline } from './scripts/vite/demo.ts';
-import { libraryBuild, threadUrl } from './scripts/vite/library.ts';
+import { libraryBuild, nodeSetUp, sources, threadUrl } from './scripts/vite/library.ts';
 import { shell } from './scripts/vite/shell.ts';
 import { adaptersFolder, tests } from './scripts/vite/tests.ts';
 
@@ -19,10 +19,13 @@ export default defineConfig(({ mode }) => {
       shell,
       offline,
       ...(testing ? [adaptersFolder] : []),
-      ...(mode === 'library' ? [threadUrl] : []),
+      ...(mode === 'library' ? [threadUrl, nodeSetUp] : []),
     ],
     worker: { format: 'es', plugins: () => [shaders, webAssembly] },
     appType: 'mpa', // a missing file answers 404, not the page
+    resolve: { alias: mode === 'development' && !testing ? sources : [] },
+    // The projects in examples/ and test/consumers/ have packages of their own, which are not installed here.
+    optimizeDeps: { entries: ['demo/**/*.html', 'bench/*.html', 'examples/*.html'] },
     server: { open: false, host: '127.0.0.1' },
     build: mode === 'demo' ? demoBuild : libraryBuild(mode === 'tools'),
     base: mode === 'demo' ? './' : '/',

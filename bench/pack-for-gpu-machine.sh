@@ -16,7 +16,7 @@ work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 
 app=$work/app
 mkdir -p "$app/bench" "$app/scripts" "$app/node_modules/onnxruntime-node/bin"
-cp -r "$root"/bench/{adapter,child,load-source,in-node,bench,check-kernels}.mjs "$root/bench/gpu-session.sh" "$root/bench/torch_peer.py" "$app/bench/"
+cp -r "$root"/bench/{adapter,child,load-source,in-node,bench,check-kernels,waits,tuning,session-table}.mjs "$root/bench/gpu-session.sh" "$root/bench/torch_peer.py" "$app/bench/"
 mkdir -p "$app/bench/peers"
 cp "$root"/bench/peers/{node,ours,onnxruntime,models,compare}.mjs "$root/bench/peers/make_onnx.py" "$app/bench/peers/"
 cp "$root/scripts/software-gpu.mjs" "$app/scripts/"

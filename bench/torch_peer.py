@@ -1,11 +1,11 @@
 """Times Hugging Face's DINOv2 in PyTorch: one image, warm, with readback. The weights are computed by a formula.
 
-    python bench/torch_peer.py [--model small,base,large] [--px 224,518] [--dtype fp32,fp16] [--seconds 5]
+    python bench/torch_peer.py [--model small,base,large] [--px 224,518] [--dtype fp32,fp16] [--seconds 5] [--json FILE]
 
 With CUDA, fp32 is measured twice: without TF32, which has the precision of this library, and with it. Attention is
 PyTorch's own (sdpa).
 """
-import argparse, sys, time
+import argparse, json, sys, time
 from pathlib import Path
 
 import torch
@@ -19,10 +19,12 @@ parser = argparse.ArgumentParser()
 for option, values in {"model": "small,base,large", "px": "224,518", "dtype": "fp32,fp16"}.items():
     parser.add_argument(f"--{option}", default=values, type=lambda text: text.split(","))
 parser.add_argument("--seconds", type=float, default=5)
+parser.add_argument("--json", type=Path)
 args = parser.parse_args()
 device = "cuda" if torch.cuda.is_available() else "cpu"
 name = torch.cuda.get_device_name() if device == "cuda" else "processor"
 print(f"PyTorch {torch.__version__}, {name}\n\n| model | px | dtype | runs | median ms | fastest ms |\n|---|---|---|---|---|---|")
+rows = []
 for size in args.model:
     for dtype in args.dtype:
         model = build(size, "sdpa", dtype == "fp16")[0].to(device)
@@ -46,4 +48,7 @@ for size in args.model:
                     times.append(1000 * (time.perf_counter() - start))
                 times.sort()
                 label = f"{dtype}, TF32" if tf32 else dtype
+                rows.append({"model": size, "px": px, "dtype": label, "medianMs": times[len(times) // 2], "fastestMs": times[0]})
                 print(f"| {size} | {px} | {label} | {len(times)} | {times[len(times) // 2]:.2f} | {times[0]:.2f} |", flush=True)
+if args.json:
+    args.json.write_text(json.dumps(rows, indent=1))

@@ -15,6 +15,7 @@ export const ENTRIES = {
   search: 'src/search.ts',
   worker: 'src/worker.ts',
   'worker-thread': 'src/worker/thread.ts',
+  node: 'src/node.ts',
 };
 
 export async function buildTypes(dir) {
@@ -29,7 +30,36 @@ export async function buildTypes(dir) {
     codeSplitting: { groups: [{ name: 'types', minShareCount: 2 }] },
   });
   mkdirSync(dir, { recursive: true });
-  for (const { fileName, code } of output) writeFileSync(join(dir, fileName), onOwnLines(code));
+  for (const { fileName, code } of output) {
+    refuseUnknownGpuTypes(fileName, code);
+    const head = fileName === 'types.d.ts' ? ENVIRONMENT : '';
+    writeFileSync(join(dir, fileName), head + onOwnLines(code));
+  }
+}
+
+/**
+ * Declares what the `lib` of a user may lack, so that the declarations compile with any: `Symbol.dispose`, and
+ * before TypeScript 6 the types of WebGPU. An empty interface merges with the full one of TypeScript's DOM
+ * library or of @webgpu/types.
+ */
+const ENVIRONMENT = `/// <reference lib="esnext.disposable" />
+declare global {
+  interface GPUBuffer {}
+  interface GPUCanvasContext {}
+  interface GPUDevice {}
+  interface GPUTexture {}
+}
+`;
+
+/**
+ * Throws if a declaration names a type of WebGPU that `ENVIRONMENT` does not declare: TypeScript 5.9 without
+ * @webgpu/types could not compile it.
+ */
+function refuseUnknownGpuTypes(fileName, code) {
+  const named = code.replace(/\/\*[^]*?\*\//g, '').match(/\bGPU[A-Z]\w*/g) ?? [];
+  const unknown = named.filter((name) => !ENVIRONMENT.includes(`interface ${name} {}`));
+  if (unknown.length > 0)
+    throw new Error(`${fileName} names ${unknown.join(', ')}, which ENVIRONMENT in build-types.mjs lacks`);
 }
 
 /**

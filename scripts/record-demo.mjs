@@ -1,12 +1,16 @@
 // Records pictures of the demo: those that its pages show in browsers without WebGPU (demo/recorded/), and those
-// of README.md (docs/). The weights are synthetic, so the colours show features that are not trained.
+// of README.md (docs/). The weights are synthetic, so the colours show features that are not trained, unless
+// `--trained` is given.
 //
-//   node scripts/record-demo.mjs             all pictures
-//   node scripts/record-demo.mjs explore     those whose name begins with a word
+//   node scripts/record-demo.mjs [OPTIONS] [WORD]     WORD: only pictures whose name begins with it
+//
+//   --trained        downloads trained weights (facebook/dinov2-small) and records what they compute
+//   --base-url URL   a mirror of the hub for --trained
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { chromium } from 'playwright';
 import sharp from 'sharp';
 import { createServer } from 'vite';
@@ -70,7 +74,11 @@ const pictures = [
   })),
 ];
 
-const [only = ''] = process.argv.slice(2);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { trained: { type: 'boolean' }, 'base-url': { type: 'string' } },
+});
+const [only = ''] = positionals;
 const folder = mkdtempSync(join(tmpdir(), 'record-'));
 const server = await createServer({ root, server: { port: 0 }, logLevel: 'error' });
 await server.listen();
@@ -80,12 +88,27 @@ const browser = await chromium.launch({
   args: chromiumArgs,
   env: { ...process.env, FONTCONFIG_FILE: fontsFile(folder, executablePath) },
 });
+const context = await browser.newContext(); // one, so that all pages have the weights that the first one loads
+context.setDefaultTimeout(PATIENCE_MS);
+const mirror = values['base-url'];
+if (mirror !== undefined)
+  await context.route('https://huggingface.co/**', async (route) => {
+    const { pathname } = new URL(route.request().url());
+    await route.fulfill({ response: await route.fetch({ url: new URL(pathname, mirror).href }) });
+  });
 try {
+  if (values.trained) {
+    const page = await context.newPage();
+    await page.goto(new URL('demo/', server.resolvedUrls.local[0]).href);
+    await page.locator('#load-trained').click();
+    await page.waitForFunction(() => localStorage.getItem('model')?.includes('"hub"'));
+    await page.close();
+  }
   for (const { name, path, ready, select, colorScheme = 'light' } of pictures) {
     if (!name.startsWith(only)) continue;
-    const viewport = select ? { width: 1180, height: 800 } : { width: 1280, height: 800 };
-    const page = await browser.newPage({ viewport, colorScheme });
-    page.setDefaultTimeout(PATIENCE_MS);
+    const page = await context.newPage();
+    await page.setViewportSize({ width: select ? 1180 : 1280, height: 800 });
+    await page.emulateMedia({ colorScheme });
     await page.goto(new URL(path, server.resolvedUrls.local[0]).href);
     await ready(page).catch(async (error) => {
       throw new Error(`${name}: ${await page.locator('body').innerText()}`, { cause: error });

@@ -1,18 +1,12 @@
 // Download sizes of pages that use the built library: bundled with tree shaking, minified and gzipped.
 //
-//   node scripts/sizes.mjs                              prints the sizes of dist/ as JSON, in bytes
-//   node scripts/sizes.mjs --compare BEFORE AFTER       prints a Markdown table of two such files
+//   node scripts/sizes.mjs                      prints the sizes of dist/ as JSON, in bytes
+//   node scripts/sizes.mjs --against COMMIT     builds a commit in a folder of its own, and prints a Markdown table
+//                                               of its sizes and of those of dist/
 //
 // test/size.e2e.test.ts compares the same sizes with their limits.
-import {
-  copyFileSync,
-  cpSync,
-  mkdtempSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, cpSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -87,8 +81,9 @@ export function bytesOf(chunks, lazy = []) {
   return [...found].reduce((sum, file) => sum + gzipSync(chunks.get(file).code, { level: 9 }).length, 0);
 }
 
+const root = fileURLToPath(new URL('..', import.meta.url));
+
 async function measure() {
-  const root = fileURLToPath(new URL('..', import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), 'sizes-'));
   try {
     cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
@@ -103,6 +98,21 @@ async function measure() {
   }
 }
 
+/** Builds a commit in a folder of its own, with its own packages, and returns the sizes that its script prints. */
+function measureCommit(commit) {
+  const folder = join(mkdtempSync(join(tmpdir(), 'commit-')), 'checkout');
+  const run = (command, args, cwd, stdout = 2) =>
+    execFileSync(command, args, { cwd, stdio: ['ignore', stdout, 2], encoding: 'utf8' });
+  run('git', ['worktree', 'add', '--detach', folder, commit], root);
+  try {
+    run(process.execPath, ['scripts/install.mjs'], folder);
+    run('npm', ['run', 'build'], folder);
+    return JSON.parse(run(process.execPath, ['scripts/sizes.mjs'], folder, 'pipe'));
+  } finally {
+    run('git', ['worktree', 'remove', '--force', folder], root);
+  }
+}
+
 function table(before, after) {
   const kilobytes = (bytes) => (bytes === undefined ? '–' : (bytes / 1000).toFixed(1));
   const rows = [...new Set([...Object.keys(before), ...Object.keys(after)])].map((what) => {
@@ -113,13 +123,13 @@ function table(before, after) {
 }
 
 if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const [option, ...files] = process.argv.slice(2);
+  const [option, commit] = process.argv.slice(2);
   if (option === undefined) {
     console.log(JSON.stringify(await measure(), undefined, 2));
-  } else if (option === '--compare' && files.length === 2) {
-    console.log(table(...files.map((file) => JSON.parse(readFileSync(file, 'utf8')))));
+  } else if (option === '--against' && commit !== undefined) {
+    console.log(table(measureCommit(commit), await measure()));
   } else {
-    console.error('usage: node scripts/sizes.mjs [--compare BEFORE AFTER]');
+    console.error('usage: node scripts/sizes.mjs [--against COMMIT]');
     process.exitCode = 2;
   }
 }

@@ -1,18 +1,17 @@
 /** The class `DINOv2`: connects the loader, the preprocessing, the forward pass and the tasks. */
+import type { Health } from './health.js';
 import type { Dtype } from './weights/precision.js';
-import type { Weights } from './weights/weightMemory.js';
 import type { Embedder } from './embedder.js';
-import { DeviceError, modelDisposed, OptionError } from './errors.js';
-import type { Forwards } from './session/forwards.js';
-import type { Gpu } from './gpu/device.js';
+import type { Sessions } from './session/sessions.js';
 import type { AdapterDescription } from './gpu/adapter.js';
 import type { Profile } from './gpu/measure/profile.js';
-import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
+import type { PixelOptions, Pixels } from './image/preprocess.js';
 import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
-import type { LoadedModel } from './load/build.js';
+import type { ReloadableModel } from './load/build.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './features.js';
+import type { MemoryEstimate, MemoryInput } from './session/memory.js';
 import { croppedPixels, gridOf, placementOfPixels } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
 import { checkOptions } from './optionNames.js';
@@ -60,8 +59,8 @@ export class DINOv2 {
    */
   readonly dtype: Dtype;
   /**
-   * The reason for `dtype`, as a sentence: the self-test's result, and the kernels that the self-test
-   * rejected.
+   * The reason for `dtype` when the model was loaded, as a sentence: the self-test's result, and the kernels
+   * that the self-test rejected. `health` also says what `tune` chose later.
    */
   readonly dtypeReason: string;
   /** A report of the load: bytes from the network and the cache, tensor names, assumptions. */
@@ -76,35 +75,23 @@ export class DINOv2 {
    * Hugging Face's `Dinov2ForImageClassification`, facebookresearch's `linear_head`, or timm's `head`.
    */
   readonly classifier: ImageClassifier | undefined;
-  readonly #gpu: Gpu;
-  readonly #weights: Weights;
-  readonly #preprocessor: Preprocessor;
-  readonly #forwards: Forwards;
   readonly #embedder: Embedder;
-  #disposed = false;
+  readonly #sessions: Sessions;
 
   private constructor(
     engine: Engine,
-    loaded: LoadedModel,
+    loaded: ReloadableModel,
+    sessions: Sessions,
     classifierOf?: (model: DINOv2) => ImageClassifier,
   ) {
-    const { gpu, config, precision, target, weights, preprocessor, report } = loaded;
+    const { config, precision, preprocessing, report } = loaded;
     this.config = config;
-    this.preprocessing = loaded.preprocessing;
+    this.preprocessing = preprocessing;
     this.dtype = precision.dtype;
     this.dtypeReason = precision.reason;
     this.loaded = report;
-    this.#gpu = gpu;
-    this.#weights = weights;
-    this.#preprocessor = preprocessor;
-    this.#forwards = new engine.Forwards(gpu, config, target, weights);
-    this.#embedder = new engine.Embedder(
-      gpu,
-      preprocessor,
-      this.#forwards,
-      config.patchSize,
-      loaded.preprocessing,
-    );
+    this.#sessions = sessions;
+    this.#embedder = new engine.Embedder(sessions, config.patchSize, preprocessing);
     this.classifier = classifierOf?.(this);
   }
 
@@ -175,30 +162,32 @@ export class DINOv2 {
    * Makes the model from loaded weights. Imports the classifier's module only if the checkpoint has a
    * classifier.
    */
-  static async #of(engine: Engine, loaded: LoadedModel): Promise<DINOv2> {
+  static async #of(engine: Engine, loaded: ReloadableModel): Promise<DINOv2> {
+    const sessions = new engine.Sessions(loaded);
     try {
       const { head } = loaded;
-      if (!head) return new DINOv2(engine, loaded);
+      if (!head) return new DINOv2(engine, loaded, sessions);
       const { ImageClassifier: Classifier } = await loadPart(import('./tasks/classifier.js'));
       return new DINOv2(
         engine,
         loaded,
+        sessions,
         (model) => new Classifier(model, head.head, head.labels, head.problemType),
       );
     } catch (error) {
-      freeLoaded(loaded);
+      sessions.dispose();
       throw error;
     }
   }
 
   /** The adapter that the model runs on. */
   get adapter(): AdapterDescription {
-    return this.#gpu.info;
+    return this.#sessions.current.gpu.info;
   }
 
   /** The device that the model runs on. */
   get device(): GPUDevice {
-    return this.#gpu.device;
+    return this.#sessions.current.gpu.device;
   }
 
   /** Number of parameters of the model. */
@@ -212,7 +201,7 @@ export class DINOv2 {
    * input so far.
    */
   get gpuBytes(): number {
-    return this.#gpu.memory.bytes;
+    return this.#sessions.current.gpu.memory.bytes;
   }
 
   /**
@@ -232,31 +221,7 @@ export class DINOv2 {
     options: FeatureOptions = {},
   ): Promise<Features> {
     checkOptions('features', options);
-    return this.#whileAlive(async () => {
-      const images = isBatch(image) ? image : [image];
-      const { patchSize } = this.config;
-      // The task keeps the buffer, so the task ends without waiting for the GPU. If the task failed on the
-      // GPU, the forward pass or the first read of the features throws the error.
-      const { buffer, batch, height, width, placements } = await this.#gpu.task(
-        'features',
-        options.signal,
-        async (task) => {
-          const made = await this.#preprocessor.batch(task, images, options);
-          task.keep(made.buffer);
-          return made;
-        },
-      );
-      try {
-        return await this.#forwards.run(
-          { batch, rows: height / patchSize, cols: width / patchSize },
-          placements,
-          options,
-          (burst, pixels) => burst.copy(buffer, 0, pixels, 0, buffer.size),
-        );
-      } finally {
-        this.#gpu.memory.destroy(buffer);
-      }
-    });
+    return this.#embedder.features(isBatch(image) ? image : [image], options);
   }
 
   /**
@@ -275,7 +240,7 @@ export class DINOv2 {
    */
   async featuresBySize(images: readonly ImageSource[], options: BySizeOptions = {}): Promise<FeatureGroup[]> {
     checkOptions('featuresBySize', options);
-    return this.#whileAlive(() => this.#embedder.groups(images, options));
+    return this.#embedder.groups(images, options);
   }
 
   /**
@@ -298,10 +263,9 @@ export class DINOv2 {
     options: EmbedOptions = {},
   ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
     checkOptions('embed', options);
-    return this.#whileAlive(async () => {
-      const vectors = await this.#embedder.embed(isBatch(image) ? image : [image], options);
-      return isBatch(image) ? vectors : vectors[0]!;
-    });
+    this.#sessions.alive();
+    const vectors = await this.#embedder.embed(isBatch(image) ? image : [image], options);
+    return isBatch(image) ? vectors : vectors[0]!;
   }
 
   /**
@@ -325,7 +289,7 @@ export class DINOv2 {
     options: EmbedAllOptions = {},
   ): AsyncGenerator<Embedded, void, undefined> {
     checkOptions('embedAll', options);
-    this.#alive();
+    this.#sessions.alive();
     yield* this.#embedder.embedAll(images, options);
   }
 
@@ -348,16 +312,16 @@ export class DINOv2 {
    */
   async live(source: LiveSource, options: LiveOptions): Promise<LiveVideo> {
     checkOptions('live', options ?? null);
-    this.#alive();
+    this.#sessions.alive();
     const [{ startLive }, { prepareFrames }] = await loadPart(
       Promise.all([import('./tasks/live.js'), import('./image/frameUpload.js')]),
     );
-    await prepareFrames(this.#gpu);
-    this.#alive();
+    await prepareFrames(this.#sessions.current.gpu);
+    this.#sessions.alive();
     return startLive(source, options, {
       features: (frame, signal) => this.features(frame, { ...options, signal }),
       computed: (signal) =>
-        this.#whileAlive(() => this.#gpu.task('live', signal, (task) => task.computed(true))),
+        this.#sessions.run(({ gpu }) => gpu.task('live', signal, (task) => task.computed(true)), signal),
     });
   }
 
@@ -368,7 +332,7 @@ export class DINOv2 {
    */
   async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     checkOptions('pixels', options);
-    return this.#whileAlive(() => this.#preprocessor.read(isBatch(image) ? image : [image], options));
+    return this.#embedder.pixels(isBatch(image) ? image : [image], options);
   }
 
   /**
@@ -387,7 +351,11 @@ export class DINOv2 {
     const cropped = croppedPixels(pixels, size, grid, patchSize);
     const placement = placementOfPixels(size.width, size.height, patchSize);
     const placements = Array.from({ length: grid.batch }, () => placement);
-    return this.#forwards.run(grid, placements, options, (burst, buffer) => burst.write(buffer, 0, cropped));
+    return this.#sessions.run(
+      ({ forwards }) =>
+        forwards.run(grid, placements, options, (burst, buffer) => burst.write(buffer, 0, cropped)),
+      options.signal,
+    );
   }
 
   /**
@@ -401,9 +369,9 @@ export class DINOv2 {
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
-    return this.#whileAlive(async () => {
+    return this.#sessions.run(async ({ gpu, weights }) => {
       const { fingerprintOf } = await loadPart(import('./model/fingerprint.js'));
-      return fingerprintOf(this.#gpu, this.config, this.#weights);
+      return fingerprintOf(gpu, this.config, weights);
     });
   }
 
@@ -415,7 +383,22 @@ export class DINOv2 {
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
     checkOptions('describe', size);
     const grid = gridOf('describe', size, this.config.patchSize);
-    return this.#forwards.describe(grid);
+    return this.#sessions.run(({ forwards }) => forwards.describe(grid));
+  }
+
+  /**
+   * Predicts the GPU memory of a call before it is made, for images of `height` × `width` pixels after resizing.
+   * Allocates nothing. Not included: the picture while it is prepared (up to 67 MB for a file, its size for pixels
+   * in memory, twice its size for a canvas or video), and what other calls allocate meanwhile.
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError DISPOSED
+   * @example
+   * ```js
+   * const { peakBytes } = await model.memory({ height: 1036, width: 1036, batch: 4 });
+   * if (peakBytes > 2e9) console.warn('Use a smaller batch.');
+   * ```
+   */
+  async memory(input: MemoryInput): Promise<MemoryEstimate> {
+    return (await loadPart(import('./session/memory.js'))).memoryOf(this.#sessions, input);
   }
 
   /**
@@ -426,40 +409,59 @@ export class DINOv2 {
    */
   async profile(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Profile> {
     checkOptions('profile', options);
-    return this.#whileAlive(async () => {
-      const images = isBatch(image) ? image : [image];
-      return this.#gpu.task('profile', options.signal, async (task) => {
-        const { buffer, batch, height, width } = await this.#preprocessor.batch(task, images, options);
-        const grid = { batch, rows: height / this.config.patchSize, cols: width / this.config.patchSize };
-        return this.#forwards.profile(grid, buffer, options.signal);
-      });
-    });
+    return this.#embedder.profile(isBatch(image) ? image : [image], options);
   }
 
   /**
    * Measures equivalent kernels on this adapter, and selects the fastest kernels for later calls. Equivalent
-   * kernels give the same bits, so results do not change. Takes a second or two on a GPU. If an earlier visit
+   * kernels give the same bits, so results do not change, unless the option `arithmetic` is true. Takes a second or two on a GPU. If an earlier visit
    * stored a result, the stored result is used without measuring. A software adapter has only one kernel for
    * each operation.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async tune(options: TuneOptions = {}): Promise<TuningReport> {
-    const { sizesPx = [224, 518], store, signal } = checkOptions('tune', options);
-    const wrong = sizesPx.find((px) => !Number.isInteger(px) || px < this.config.patchSize);
-    if (wrong !== undefined || sizesPx.length === 0) {
-      throw new OptionError(
-        'OPTION_VALUE',
-        `tune: expected sizesPx to be whole numbers of pixels, at least ${this.config.patchSize}, found ${String(wrong ?? 'none')}.`,
-      );
-    }
-    return this.#whileAlive(async () => {
-      const { defaultStore } = await loadPart(import('./gpu/measure/tuningStore.js'));
-      return this.#forwards.tune(
-        sizesPx,
-        (store === undefined ? defaultStore() : store) || undefined,
-        signal,
-      );
-    });
+    checkOptions('tune', options);
+    const { tuneModel } = await loadPart(import('./session/tuneModel.js'));
+    return tuneModel(this.#sessions, options, this.config.patchSize);
+  }
+
+  /**
+   * Returns the health of the model as plain data: the self-test, the kernels that were rejected, a loss of the
+   * device, and what is used instead of something that failed. Runs nothing on the GPU.
+   * @throws DeviceError DISPOSED
+   */
+  async health(): Promise<Health> {
+    const { healthOf } = await loadPart(import('./health.js'));
+    return healthOf(this, this.#sessions);
+  }
+
+  /**
+   * Writes a report to paste into an issue: library, browser, adapter, features, limits, kernels, health, and
+   * the times of the load and of three forward passes, which take at most five seconds. The report contains no
+   * address, no name of a file, and nothing about images.
+   * @throws DeviceError DISPOSED
+   */
+  async report(): Promise<string> {
+    const { reportOf } = await loadPart(import('./health.js'));
+    return reportOf(this, this.#sessions);
+  }
+
+  /**
+   * Recovers the model from the loss of its device, or moves it to another device. A model on the library's
+   * own device recovers by itself when a method is called, at most twice a minute, so most pages never call
+   * this method. Call it without an argument to recover before the next call, or after two losses within a
+   * minute; if the device is not lost, this does nothing. A model on a device of yours needs a new device.
+   * @param device a device of yours that replaces the model's device
+   * @throws DeviceError DEVICE_LOST if the weights came from a stream, their files have changed or cannot be
+   *   read, or the lost device is your own and `device` is missing; DEVICE_REFUSED if the browser provides no
+   *   device; DISPOSED
+   * @example
+   * ```js
+   * await model.recover(await adapter.requestDevice()); // for a model that was loaded with the option `device`
+   * ```
+   */
+  async recover(device?: GPUDevice): Promise<void> {
+    return this.#sessions.recover(this.#sessions.current, { device, byCaller: true });
   }
 
   /**
@@ -467,34 +469,12 @@ export class DINOv2 {
    * of.
    */
   dispose(): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    void this.#forwards
-      .dispose()
-      .then(() => freeLoaded({ gpu: this.#gpu, preprocessor: this.#preprocessor, weights: this.#weights }));
+    this.#sessions.dispose();
   }
 
   /** Calls `dispose()` at the end of a block that declares the model with `using`. */
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  #alive(): void {
-    if (this.#disposed) throw modelDisposed();
-  }
-
-  /**
-   * Runs an asynchronous call. If the call fails with a `DeviceError` and the model was disposed of during the
-   * call, throws DISPOSED instead.
-   */
-  async #whileAlive<T>(task: () => Promise<T>): Promise<T> {
-    this.#alive();
-    try {
-      return await task();
-    } catch (error) {
-      if (error instanceof DeviceError) this.#alive();
-      throw error;
-    }
   }
 }
 
@@ -503,14 +483,3 @@ export class DINOv2 {
  */
 type Engine = typeof import('./engine.js');
 const loadEngine = (): Promise<Engine> => loadPart(import('./engine.js'));
-
-/** Frees the GPU memory of a loaded model. */
-function freeLoaded({
-  gpu,
-  preprocessor,
-  weights,
-}: Pick<LoadedModel, 'gpu' | 'preprocessor' | 'weights'>): void {
-  preprocessor.dispose();
-  for (const buffer of weights.buffers.values()) gpu.memory.destroy(buffer);
-  gpu.release();
-}

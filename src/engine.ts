@@ -4,4 +4,4 @@
  */
 export { Embedder } from './embedder.js';
 export { loadFiles, loadPretrained, loadSynthetic } from './load/models.js';
-export { Forwards } from './session/forwards.js';
+export { Sessions } from './session/sessions.js';

@@ -183,9 +183,11 @@ export class OptionError extends DINOv2Error {
  * - `ADAPTER_MISSING`: WebGPU exists, but offers no adapter
  * - `DEVICE_FAILED`: `requestDevice` failed, or the GPU rejected or did not finish an operation
  * - `DEVICE_LOST`: the device was lost
+ * - `DEVICE_REFUSED`: the device was lost, and the browser provides no new one
  * - `DEVICE_LIMIT`: a buffer or texture would exceed a limit of the device
  * - `DEVICE_MEMORY`: the GPU ran out of memory
  * - `KERNEL_COMPILE`: a shader or pipeline did not compile
+ * - `KERNEL_NOT_FINITE`: with the option `debug: 'check'`, a kernel wrote NaN or infinity
  * - `KERNEL_WRONG`: the self-test found that a kernel computes wrong values on this adapter
  * - `DISPOSED`: the object was used after `dispose()`
  * - `WORKER_LOST`: the worker did not start, or ended
@@ -197,9 +199,11 @@ export type DeviceCode =
   | 'ADAPTER_MISSING'
   | 'DEVICE_FAILED'
   | 'DEVICE_LOST'
+  | 'DEVICE_REFUSED'
   | 'DEVICE_LIMIT'
   | 'DEVICE_MEMORY'
   | 'KERNEL_COMPILE'
+  | 'KERNEL_NOT_FINITE'
   | 'KERNEL_WRONG'
   | 'DISPOSED'
   | 'WORKER_LOST'

@@ -1,3 +1,7 @@
+/**
+ * The public entry `dinov2-webgpu`: the model, and what is made from its features.
+ * @module dinov2-webgpu
+ */
 export { DINOv2 } from './dinov2.js';
 export {
   type BySizeOptions,
@@ -16,6 +20,7 @@ export {
   type PretrainedOptions,
   type TuneOptions,
   type TuningReport,
+  type Arithmetic,
 } from './options.js';
 export { checkForUpdate, listCached, removeCached, type CachedModel } from './cache/cachedModels.js';
 export { type AskOptions, type SourceState } from './cache/revalidate.js';
@@ -108,6 +113,7 @@ export { type ProblemType } from './tasks/classLabels.js';
 export { type LiveFrame, type LiveVideo } from './tasks/live.js';
 export { type LiveSource } from './tasks/liveSource.js';
 export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
+export { type MemoryEstimate, type MemoryInput } from './session/memory.js';
 export { Features } from './features.js';
 export {
   type HiddenStateOptions,
@@ -118,10 +124,14 @@ export { type AttentionOptions } from './model/attention.js';
 export { type AttentionMapOptions } from './tasks/attentionMap.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
+export { type Health, type NotedLoss } from './health.js';
+export { type DeviceLoss } from './session/deviceLoss.js';
 export { type AdapterDescription } from './gpu/adapter.js';
 export { type OperandType } from './gpu/kernels/kernel.js';
 export { type Ceilings } from './gpu/measure/ceilings.js';
 export { type Timer } from './gpu/measure/stopwatch.js';
+export { type DebugMode } from './gpu/debug/debugGpu.js';
+export { type TracedTask } from './gpu/debug/trace.js';
 export { type Tuning, type TuningSample } from './gpu/measure/tuner.js';
 export { type TuningStore } from './gpu/measure/tuningStore.js';
 export { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './gpu/measure/profile.js';

@@ -5,6 +5,8 @@ import type { HubOptions } from './io/hub.js';
 import type { Dtype } from './weights/precision.js';
 import type { RetryOptions } from './io/retry.js';
 import type { ByteSource } from './io/sources.js';
+import type { DebugMode } from './gpu/debug/debugGpu.js';
+import type { TracedTask } from './gpu/debug/trace.js';
 import type { Tuning, TuningSample } from './gpu/measure/tuner.js';
 import type { TuningStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
@@ -32,8 +34,9 @@ export interface LoadOptions {
   /**
    * Number type in which weight matrices are stored on the GPU. `fp32`: the same numbers as in Python.
    * `fp16`: half the memory of `fp32`. `int8`: a quarter of the memory. `auto`: `fp16` if the self-test finds
-   * it exact enough on this adapter, else `fp32`. Activations and sums are float32 in every case. Default:
-   * `fp32`.
+   * it exact enough on this adapter, else `fp32`. Activations are float32, and so are sums. Exception: with
+   * `fp16` on some GPUs, or if `tune({ arithmetic: true })` chooses it, linear layers add products in f16 in
+   * runs of 16, and add the runs in float32; `health().dtypeReason` says so. Default: `fp32`.
    */
   readonly dtype?: 'auto' | Dtype | undefined;
   /**
@@ -54,6 +57,18 @@ export interface LoadOptions {
    * detected.
    */
   readonly prefix?: string | undefined;
+  /**
+   * A mode for finding errors. `check`: each forward pass searches the output of every kernel for NaN and
+   * infinity, and rejects with `KERNEL_NOT_FINITE`, which names the first kernel, block and tensor. A forward
+   * pass then waits for the GPU and takes longer. `trace`: each task on the GPU is reported to `onTrace`, after
+   * the GPU has finished it. Applies to the calls of this model and to what is computed from its features.
+   * Default: neither.
+   */
+  readonly debug?: DebugMode | undefined;
+  /**
+   * Called with each task if `debug` is `trace`. Default: one line for each task by `console.debug`.
+   */
+  readonly onTrace?: ((task: TracedTask) => void) | undefined;
   /**
    * The device to compute on. The library never destroys this device. Request the device with the features
    * `shader-f16` and `subgroups` if the adapter has them. Default: a device that all models of the page
@@ -80,8 +95,10 @@ export interface LoadReport {
   readonly fetchedBytes: number;
   /** Bytes of weights that were read from the cache. */
   readonly cachedBytes: number;
+  /** Duration of the load in milliseconds. */
+  readonly loadMs: number;
   /** The storage that holds the checkpoint's files for the next load. */
-  readonly cache: 'opfs' | 'cache-api' | 'none';
+  readonly cache: 'opfs' | 'cache-api' | 'folder' | 'none';
   /** The reason for the value of `cache`, as a sentence. */
   readonly cacheReason: string;
   /** The naming convention of the checkpoint's tensor names: Hugging Face, facebookresearch or timm. */
@@ -105,7 +122,7 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
    * The storage for the checkpoint's files, so that the next load needs no network. `opfs`: the origin
    * private file system. `cache-api`: the Cache API. `auto`: `opfs` if the browser offers it, else
-   * `cache-api`. `none`: no cache. Node has no cache yet. Default: `auto`.
+   * `cache-api`. `none`: no cache. In Node, `dinov2-webgpu/node` keeps files in a folder unless this is `none`. Default: `auto`.
    */
   readonly cache?: CacheKind | undefined;
   /**
@@ -225,7 +242,7 @@ export interface EmbedAllOptions extends EmbedOptions {
   readonly patches?: boolean | undefined;
   /**
    * Longer side, in pixels, of a thumbnail that is added to each result. 0 makes no thumbnail. Thumbnails are
-   * made only of files (Blob), and only in browsers. Default: 0.
+   * made only of files (Blob, or bytes), and only in browsers. Default: 0.
    */
   readonly thumbnailPx?: number | undefined;
 }
@@ -245,6 +262,12 @@ export interface LiveOptions<FrameFeatures = Features> extends FeatureOptions {
   readonly maxInFlight?: 1 | 2 | undefined;
 }
 
+/**
+ * How linear layers of a model with `fp16` weights add products. `f32`: in f32. `f16`: in f16 in runs of 16
+ * products, and the runs in f32.
+ */
+export type Arithmetic = 'f32' | 'f16';
+
 /** Options of `tune`. */
 export interface TuneOptions {
   /** Sides of the square images to measure, in pixels. Default: 224 and 518. */
@@ -254,6 +277,13 @@ export interface TuneOptions {
    * IndexedDB, or in Node a file in the user's cache folder.
    */
   readonly store?: TuningStore | false | undefined;
+  /**
+   * Whether `tune` may also choose between f32 and f16 arithmetic in linear layers. `false`: results do not
+   * change. `true`: results may change, as they do between `fp32` and `fp16`; the smallest cosine between a
+   * token before and after is at least 0.99999 on a test image, otherwise f32 is used. Only models whose
+   * weights are stored as f16 have the choice. Default: false.
+   */
+  readonly arithmetic?: boolean | undefined;
   /** Stops the measurement. The promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -268,6 +298,11 @@ export interface TuningReport {
    * for each operation.
    */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
+  /**
+   * The arithmetic that is used now, with the reason as a sentence. Undefined without the option
+   * `arithmetic`. `DINOv2.health` also says it.
+   */
+  readonly arithmetic?: { readonly used: Arithmetic; readonly reason: string } | undefined;
   /** All measurements that this call of `tune` made. */
   readonly samples: readonly TuningSample[];
   /** Kernels that were not measured, each with the reason. */

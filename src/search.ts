@@ -1,4 +1,7 @@
-/** The public entry `dinov2-webgpu/search`: exact similarity search over image embeddings. */
+/**
+ * The public entry `dinov2-webgpu/search`: exact similarity search over image embeddings.
+ * @module dinov2-webgpu/search
+ */
 export {
   DeviceError,
   IndexError,
@@ -30,6 +33,7 @@ export type {
   ExportOptions,
   Hit,
   IndexChange,
+  IndexFolder,
   IndexOptions,
   Item,
   ItemExtras,

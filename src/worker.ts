@@ -1,3 +1,7 @@
+/**
+ * The public entry `dinov2-webgpu/worker`: the same classes, with the model in a worker.
+ * @module dinov2-webgpu/worker
+ */
 export {
   DINOv2,
   Features,
@@ -11,7 +15,7 @@ export { PatchSegmenter } from './worker/segmenter.js';
 export { PatchTracker } from './worker/tracker.js';
 export { Profile } from './gpu/measure/profile.js';
 export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/functions.js';
-export { type WorkerOptions } from './worker/start.js';
+export { type TrustedWorkerUrl, type WorkerOptions } from './worker/start.js';
 export { PatchMap, type PatchMapColorOptions, type PatchPosition } from './tasks/patchMap.js';
 export { type MapDrawOptions } from './tasks/drawMap.js';
 export {

@@ -102,13 +102,18 @@ describe('src/', () => {
     expect(violation('src/model/config.ts', 'src/weights/names.ts')).toBeUndefined();
   });
 
-  test('src/ imports only itself and shaders; only search/store/ imports a package, idb', () => {
+  test('src/ imports only itself and shaders; only search/store/ imports a package, idb, and only node/ what Node has', () => {
     const outside = sources.flatMap((file) =>
       importsOf(file)
         .filter((target) => !target.startsWith('src/'))
         .map((target) => ({ file, target })),
     );
-    const others = outside.filter(({ target }) => !/^shaders\/[\w/]+\.wgsl$/.test(target));
+    const others = outside.filter(
+      ({ file, target }) =>
+        !/^shaders\/[\w/]+\.wgsl$/.test(target) &&
+        !(partOf(file) === 'node' && /^(node:[\w/]+|webgpu|sharp)$/.test(target)) &&
+        !(file === 'src/health.ts' && target === 'package.json'), // for the version
+    );
     expect([...new Set(others.map(({ target }) => target))]).toEqual(['idb']);
     expect(others.filter(({ file }) => !file.startsWith('src/search/store/'))).toEqual([]);
   });
@@ -132,11 +137,11 @@ describe('src/', () => {
     ).toEqual([]);
   });
 
-  test.each(['index', 'worker', 'search', 'safetensors'])(
+  test.each(['index', 'worker', 'search', 'safetensors', 'node'])(
     '%s.ts contains only export statements',
     (entry) => {
       const code = withoutComments(read(`src/${entry}.ts`));
-      expect(code.replaceAll(/export\s+(type\s+)?\{[^}]*\}\s*from\s*'[^']+';/g, '').trim()).toBe('');
+      expect(code.replaceAll(/export\s+(\*|(type\s+)?\{[^}]*\})\s*from\s*'[^']+';/g, '').trim()).toBe('');
     },
   );
 });
@@ -150,7 +155,7 @@ test('the demo imports only the public entries of src/', () => {
   ).toEqual([]);
 });
 
-test('package.json has no runtime dependency, THIRD-PARTY.md names the bundled idb, and webgpu is an optional peer', () => {
+test('package.json has no runtime dependency, THIRD-PARTY.md names the bundled idb, and webgpu and sharp are optional peers', () => {
   const {
     dependencies = {},
     peerDependencies = {},
@@ -161,8 +166,8 @@ test('package.json has no runtime dependency, THIRD-PARTY.md names the bundled i
   expect(read('THIRD-PARTY.md')).toContain(
     `idb ${(JSON.parse(read('package.json')) as { devDependencies: Record<string, string> }).devDependencies['idb']}`,
   );
-  expect(Object.keys(peerDependencies)).toEqual(['webgpu']);
-  expect(peerDependenciesMeta).toEqual({ webgpu: { optional: true } });
+  expect(Object.keys(peerDependencies)).toEqual(['sharp', 'webgpu']);
+  expect(peerDependenciesMeta).toEqual({ sharp: { optional: true }, webgpu: { optional: true } });
 });
 
 describe('an import of the library', () => {

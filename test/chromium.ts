@@ -10,6 +10,7 @@ import { chromium, type Browser } from 'playwright';
 import { inject } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { chromiumArgs, fontsFile } from '../scripts/software-gpu.mjs';
+import { correctEvaluate } from './evaluate.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -38,4 +39,8 @@ export async function setup({ provide, config }: TestProject): Promise<() => Pro
 }
 
 /** Connects to this run's Chromium. Closing the returned browser closes only the caller's contexts. */
-export const openChromium = (): Promise<Browser> => chromium.connect(inject('chromium'));
+export async function openChromium(): Promise<Browser> {
+  const browser = await chromium.connect(inject('chromium'));
+  browser.on('context', correctEvaluate);
+  return browser;
+}

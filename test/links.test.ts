@@ -5,13 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const FOLDERS = ['bench', 'demo', 'docs', 'scripts', 'weights'];
+const FOLDERS = ['bench', 'demo', 'docs', 'examples', 'scripts', 'weights'];
 const documents = [
   ...readdirSync(root),
   ...FOLDERS.flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) => join(folder, path)),
   ),
-].filter((path) => path.endsWith('.md'));
+].filter((path) => path.endsWith('.md') && !path.startsWith(join('docs', 'api')));
 
 /** The fragment that GitHub gives to a heading. */
 const fragmentOf = (heading: string): string =>
@@ -40,4 +40,19 @@ test('every link of a document leads to a file and a heading', () => {
     }
   }
   expect(broken).toEqual([]);
+});
+
+test('the pages that README.md links to are in the package', () => {
+  const { files } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { files: string[] };
+  const published = ['README.md', 'LICENSE', ...files]; // npm adds the first two
+  const text = readFileSync(join(root, 'README.md'), 'utf8');
+  // npm's site shows the pictures from the repository.
+  const links = [...text.matchAll(/\]\(([^)\s#]+)[^)]*\)/g)]
+    .map(([, target]) => target!)
+    .filter((target) => !/^https?:|\.png$/.test(target));
+  const missing = links.filter(
+    (target) => !published.some((each) => target === each || target.startsWith(`${each}/`)),
+  );
+  expect(links.length).toBeGreaterThan(20);
+  expect(missing).toEqual([]);
 });

@@ -13,13 +13,15 @@ function rowsOf(title: string): string[][] {
     .map((line) => line.split(/(?<!\\)\|/).map((cell) => cell.trim()));
 }
 
-const titles = [SHARDS, 'WebGPU', 'Downloads and storage', 'Security', 'Numerics'];
+const titles = [SHARDS, 'WebGPU', 'Downloads and storage', 'Security', 'Node', 'Numerics'];
+/** Folders of files that the tables name without one. */
+const folders: Readonly<Record<string, string>> = { [SHARDS]: 'loading/', Node: 'node/' };
 
 test.each(titles)('%s: every file and every test that is named exists', (title) => {
   const missing: string[] = [];
   for (const row of rowsOf(title))
     for (const [, file, names = ''] of row.at(-2)!.matchAll(/`([\w./-]+\.ts)`((?:, "[^"]*")*)/g)) {
-      const path = `test/${title === SHARDS && !file!.includes('/') ? 'loading/' : ''}${file}`;
+      const path = `test/${file!.includes('/') ? '' : (folders[title] ?? '')}${file}`;
       if (!existsSync(path)) missing.push(path);
       else {
         const text = readFileSync(path, 'utf8');
@@ -43,7 +45,7 @@ test('the summary counts the rows', () => {
       ['**partly**', '**not covered**', '**does not apply**'].findIndex((kind) => row.at(-2)!.includes(kind)),
     );
     const count = (kind: number): number => kinds.filter((each) => each === kind).length;
-    const part = title === 'WebGPU' ? title : title.toLowerCase();
+    const part = ['WebGPU', 'Node'].includes(title) ? title : title.toLowerCase();
     expect(summary.get(part), title).toEqual([kinds.length, count(-1), count(0), count(1), count(2)]);
   }
 });

@@ -1,10 +1,12 @@
 // Compiles the kernels to machine code for GPUs that the machine does not have: Tint (in Dawn) compiles WGSL
 // to SPIR-V, and Mesa compiles SPIR-V for AMD and Intel GPUs. Prints a table with registers, spills,
-// occupancy, and the instructions of each kernel's densest loop.
+// occupancy, and the instructions of each kernel's densest loop. For linear layers also: the instructions for
+// each value of k (the input feature) in that loop, and together with the loops around it, which copy operands
+// to workgroup memory and add sums of f16 to sums of f32.
 //
 //   LAVAPIPE=FOLDER [INTEL_STUB=FILE] node bench/machine-code/machine-code.mjs
-//     [--family navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16] [--operands f32,f16] [--only TEXT]
-//     [--assembly] [--file KERNEL.wgsl --entry NAME]
+//     [--family navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16] [--operands f32,f16] [--arithmetic f32,f16]
+//     [--only TEXT] [--assembly] [--file KERNEL.wgsl --entry NAME]
 //
 // FOLDER: the folder that scripts/get-lavapipe.sh filled; it contains Mesa's drivers for AMD and Intel too.
 // FILE: the result of get-intel-stub.sh; without it, Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA
@@ -25,6 +27,7 @@ const { values: options, positionals } = parseArgs({
     model: { type: 'string', default: 'small' },
     weights: { type: 'string', default: 'f32,f16' },
     operands: { type: 'string', default: 'f32,f16' },
+    arithmetic: { type: 'string', default: 'f32,f16' },
     only: { type: 'string', default: '' },
     assembly: { type: 'boolean', default: false },
     file: { type: 'string' },
@@ -118,7 +121,7 @@ function densestLoop(assembly, jump, kinds) {
     const name = line.match(/^(\w+):/)?.[1];
     if (name) labels.set(name, index);
   });
-  let best;
+  const loops = [];
   lines.forEach((line, end) => {
     const start = labels.get(line.match(jump)?.[1]);
     if (start === undefined || start > end) return;
@@ -129,14 +132,48 @@ function densestLoop(assembly, jump, kinds) {
         if (kind) count[kind] += 1;
       }
     }
-    const share = count['multiply-add'] / Object.values(count).reduce((a, b) => a + b, 0);
-    if (share > (best?.share ?? 0)) best = { share, count };
+    const total = Object.values(count).reduce((a, b) => a + b, 0);
+    loops.push({ start, end, count, total, share: count['multiply-add'] / total });
   });
-  return best;
+  if (loops.length === 0) return undefined;
+  const best = loops.reduce((a, b) => (b.share > a.share ? b : a));
+  const around = loops.filter(({ start, end }) => start <= best.start && end >= best.end);
+  around.sort((a, b) => a.end - a.start - (b.end - b.start));
+  const inside = (outer, { start, end }) => start >= outer.start && end <= outer.end;
+  // Counts the instructions of a loop without those of the loops inside it.
+  const own = around.map((outer) => {
+    const inner = loops.filter((loop) => loop !== outer && inside(outer, loop));
+    const direct = inner.filter((loop) => !inner.some((other) => other !== loop && inside(other, loop)));
+    return outer.total - direct.reduce((sum, { total }) => sum + total, 0);
+  });
+  return { ...best, own };
+}
+
+/**
+ * How many values of k an iteration of each loop of a linear layer's product processes, from the innermost loop to the
+ * outermost. Compilers may unroll the loop over the two runs of linear_narrow_f16.
+ */
+const valuesOfK = {
+  linear: [[2, 16]],
+  linear_narrow: [[4, 32]],
+  linear_tall: [[16], [2, 16]],
+  linear_f16: [[4, 16]],
+  linear_narrow_f16: [
+    [4, 16, 32],
+    [4, 32],
+  ],
+};
+
+/** Instructions for each value of k: of the densest loop, and of it and the loops around it. */
+function perK(name, own) {
+  const values = valuesOfK[name]?.find(({ length }) => length === own.length);
+  if (!values) return '';
+  const parts = own.map((count, i) => count / values[i]);
+  return `${parts[0].toFixed(1)}, ${parts.reduce((a, b) => a + b).toFixed(1)}`;
 }
 
 /** Compiles kernel.spv for a GPU family. Returns the cells of its row in the table. */
-function compileFor(family, entryPoint) {
+function compileFor(family, entryPoint, name) {
   const isAmd = /^(navi|vega|gfx)/.test(family);
   if (!isAmd && !process.env.INTEL_STUB) return 'left out: INTEL_STUB is not set';
   const driver = isAmd
@@ -163,29 +200,38 @@ function compileFor(family, entryPoint) {
   const registers = isAmd
     ? `${stat('VGPRs')} VGPRs, ${stat('Spilled VGPRs')} spilled, ${stat('Subgroups per SIMD')} subgroups a SIMD, throughput ${stat('Inverse Throughput')}`
     : `SIMD${stat('Max dispatch width')}, ${stat('Max live registers')} live, ${stat('Spill Count')} spills, ${stat('Fill Count')} fills, ${stat('Cycle Count')} cycles`;
-  if (!loop) return registers;
+  if (!loop) return `| | | ${registers}`;
   const parts = Object.entries(loop.count).filter(([, count]) => count > 0);
-  return `${(100 * loop.share).toFixed(0)} % | ${parts.map(([kind, count]) => `${count} ${kind}`).join(', ')} | ${registers}`;
+  return `${perK(name, loop.own)} | ${(100 * loop.share).toFixed(0)} % | ${parts.map(([kind, count]) => `${count} ${kind}`).join(', ')} | ${registers}`;
 }
 
 const { source } = await import('../load-source.mjs');
-const [{ configOf }, { buildForward }, { alternatives, EVERY_TILE }, { assemble }, { weightHelpers }] =
-  await Promise.all(
-    [
-      'src/model/config.ts',
-      'src/model/vit.ts',
-      'src/gpu/lowering.ts',
-      'src/gpu/kernels/kernel.ts',
-      'src/gpu/kernels/kernels.ts',
-    ].map(source),
-  );
+const [
+  { configOf },
+  { buildForward },
+  { alternatives },
+  { assemble },
+  { weightHelpers },
+  { EVERY_TILE },
+  { f16Kernels },
+] = await Promise.all(
+  [
+    'src/model/config.ts',
+    'src/model/vit.ts',
+    'src/gpu/lowering.ts',
+    'src/gpu/kernels/kernel.ts',
+    'src/gpu/kernels/kernels.ts',
+    'src/gpu/kernels/tunedKernels.ts',
+    'src/gpu/kernels/f16Kernels.ts',
+  ].map(source),
+);
 const { graph } = buildForward(configOf(options.model), { batch: 1, rows: 16, cols: 16 });
 const oneBlock = graph.nodes.filter(
   ({ label }) => !label.startsWith('blocks.') || label.startsWith('blocks.0.'),
 );
 
 console.log(
-  '| kernel | GPU | multiply-adds in the densest loop | the loop | registers | clamps, guards |\n|---|---|---|---|---|---|',
+  '| kernel | GPU | instructions for each k: densest loop, all loops | multiply-adds in the densest loop | the loop | registers | clamps, guards |\n|---|---|---|---|---|---|---|',
 );
 const seen = new Set();
 const list = (text) => text.split(',');
@@ -205,12 +251,14 @@ const variants = single
   ? [single]
   : list(options.weights).flatMap((weights) =>
       list(options.operands).flatMap((operands) =>
-        oneBlock.flatMap((node) =>
-          alternatives(node, { software: false, ...EVERY_TILE, weights, operands }).map(({ variant }) => ({
-            variant,
-            node,
-          })),
-        ),
+        list(options.arithmetic).flatMap((arithmetic) => {
+          if (arithmetic === 'f16' && (weights !== 'f16' || operands !== 'f16')) return [];
+          const f16 = arithmetic === 'f16' ? f16Kernels : undefined;
+          const target = { software: false, ...EVERY_TILE, weights, operands, f16 };
+          return oneBlock.flatMap((node) =>
+            alternatives(node, target).map(({ variant }) => ({ variant, node })),
+          );
+        }),
       ),
     );
 for (const { variant, node } of variants) {
@@ -244,6 +292,6 @@ for (const { variant, node } of variants) {
   const clamps = (spirv.match(/ UMin /g) ?? []).length;
   const guards = (spirv.match(/OpTypeInt 64|%v2uint = OpTypeVector %uint 2/g) ?? []).length;
   for (const family of list(options.family))
-    console.log(`| ${label} | ${family} | ${compileFor(family, spirvEntry)} | ${clamps}, ${guards} |`);
+    console.log(`| ${label} | ${family} | ${compileFor(family, spirvEntry, name)} | ${clamps}, ${guards} |`);
 }
 process.exit(0);

@@ -1,6 +1,6 @@
 """Writes DINOv2 as ONNX graphs without weights, for the benchmarks. models.mjs computes the weights by a formula.
 
-    python make_onnx.py FOLDER [--model small,base,large] [--px 224,518] [--dtype fp32,fp16] [--form plain,fused]
+    python make_onnx.py FOLDER [--model small,base,large] [--px 224,518] [--dtype fp32,fp16] [--form plain,fused] [--blocks N]
 
 The graphs are exported by torch from Hugging Face's Dinov2Model (needs scripts/make-fixtures/requirements.txt, and onnx
 and onnxscript). `plain`: attention is matrix products and a softmax, as in models on the hub. `fused`: attention is the
@@ -57,9 +57,10 @@ class LastHiddenState(torch.nn.Module):
         return self.model(pixel_values.to(dtype)).last_hidden_state.float()
 
 
-def build(size, attention, half):
-    """The model with weights computed by a formula, and the names and shapes of its tensors."""
+def build(size, attention, half, blocks=0):
+    """The model with weights computed by a formula, and the names and shapes of its tensors. `blocks`: 0 for all."""
     width, layers, heads = SIZES[size]
+    layers = blocks or layers
     config = Dinov2Config(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, image_size=518, patch_size=14)
     with tempfile.TemporaryDirectory() as folder, torch.device("cpu"):
         Dinov2Model(config).save_pretrained(folder)
@@ -87,10 +88,10 @@ def recipes(shapes, half):
     return made
 
 
-def export(folder, size, px, dtype, form):
-    name = f"dinov2-{size}-{px}-{dtype}-{form}"
+def export(folder, size, px, dtype, form, blocks):
+    name = f"dinov2-{size}-{px}-{dtype}-{form}" + (f"-{blocks}" if blocks else "")
     half = dtype == "fp16"
-    model, shapes = build(size, form, half)
+    model, shapes = build(size, form, half, blocks)
     pixels = torch.from_numpy(tensor(f"pixel_values.{px}x{px}", (1, 3, px, px)))
     with torch.no_grad():
         program = torch.onnx.export(LastHiddenState(model), (pixels,), input_names=["pixel_values"], output_names=["last_hidden_state"], opset_version=20, dynamo=True, verbose=False)
@@ -128,10 +129,11 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     for option, values in {"model": "small,base,large", "px": "224,518", "dtype": "fp32,fp16", "form": "plain,fused"}.items():
         parser.add_argument(f"--{option}", default=values, type=lambda text: text.split(","))
+    parser.add_argument("--blocks", type=int, default=0, help="only so many blocks (capture.mjs)")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     for size in args.model:
         for px in map(int, args.px):
             for dtype in args.dtype:
                 for form in args.form:
-                    export(args.folder, size, px, dtype, form)
+                    export(args.folder, size, px, dtype, form, args.blocks)

@@ -1,6 +1,6 @@
 // Prepares the ONNX models: the graphs come from make_onnx.py, and the weights are computed here by a
 // formula.
-import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,9 +21,16 @@ export async function prepareModel(name, { syntheticTensor, f32ToF16 }) {
       `${onnx} is missing. Make it: python bench/peers/make_onnx.py ${modelsFolder} --model ${model} --px ${px} --dtype ${dtype} --form ${form}`,
     );
   }
-  const { dtype, bytes, tensors } = JSON.parse(readFileSync(onnx.replace(/onnx$/, 'json'), 'utf8'));
+  const layout = readFileSync(onnx.replace(/onnx$/, 'json'), 'utf8');
+  const { dtype, bytes, tensors } = JSON.parse(layout);
   const bin = onnx.replace(/onnx$/, 'bin');
-  if (!existsSync(bin) || statSync(bin).size !== bytes) {
+  const complete = (file) => existsSync(file) && statSync(file).size === bytes;
+  // Graphs of one model and type have the same weights at the same places.
+  const same = readdirSync(modelsFolder)
+    .filter((file) => file.endsWith('.json') && complete(join(modelsFolder, file.replace(/json$/, 'bin'))))
+    .find((file) => readFileSync(join(modelsFolder, file), 'utf8') === layout);
+  if (!existsSync(bin) && same) linkSync(join(modelsFolder, same.replace(/json$/, 'bin')), bin);
+  if (!complete(bin)) {
     const file = await open(`${bin}.part`, 'w');
     await file.truncate(bytes);
     for (const { tensor, shape, transposed, offset } of tensors) {

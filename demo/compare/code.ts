@@ -39,7 +39,7 @@ export function code(
     `import { DINOv2, ${imported} } from 'dinov2-webgpu';`,
     ``,
     `const model = await ${loadCall(choice)};`,
-    `const input = { resize: 'fit', longestSide: ${input} };`,
+    `const input = { resize: 'fit', longestSide: ${input}, orientation: 'respect' };`,
     `const a = await model.features(imageA, input); // a Blob, <img>, canvas, URL …`,
     `const b = await model.features(imageB, input);`,
     ...body,

@@ -40,19 +40,19 @@ export const pairs: readonly [Pair, ...Pair[]] = [
     a: 'left',
     b: 'right',
     label: 'A cat, moved',
-    about: 'A and B are parts of one photograph: true lines are parallel.',
+    about: 'B is cut from the same photograph as A, shifted: correct lines are parallel.',
   },
   {
     a: 'chelsea',
     b: 'closer',
     label: 'A cat, closer',
-    about: 'B is a part of A, enlarged: true lines spread.',
+    about: 'B is an enlarged part of A: correct lines spread apart.',
   },
   {
     a: 'chelsea',
     b: 'astronaut',
     label: 'Two faces',
-    about: 'With trained weights, see where the eyes lead.',
+    about: 'With trained weights, see which patches the eyes match.',
   },
   {
     a: 'coffee',

@@ -66,6 +66,6 @@ export function code(tab: TabName, side: number, choice: ModelChoice): string {
     `  },`,
     `});`,
     `live.fps; // frames per second`,
-    `live.stop();`,
+    `// live.stop() ends it; the camera itself stays on`,
   ].join('\n');
 }

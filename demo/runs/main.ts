@@ -70,7 +70,8 @@ async function show(loaded: Loaded | undefined): Promise<void> {
   runs.abort();
   profile = undefined;
   timings = [];
-  measure.disabled = bench.disabled = copy.disabled = loaded === undefined;
+  measure.disabled = bench.disabled = loaded === undefined;
+  copy.disabled = true;
   if (!loaded) {
     setText('status', 'No model is loaded.');
     return;
@@ -96,7 +97,27 @@ function showFacts(loaded: Loaded): void {
       Object.assign(document.createElement('dd'), { textContent: value }),
     ]),
   );
-  setText('report', reportOf(facts, timings, profile));
+  void showReport(loaded);
+}
+
+/** The texts of `model.report()`, which runs forward passes. */
+const reports = new WeakMap<DINOv2, Promise<string>>();
+
+/** Shows the report of the model with the measurements so far. */
+async function showReport(loaded: Loaded): Promise<void> {
+  let report = reports.get(loaded.model);
+  if (!report) reports.set(loaded.model, (report = loaded.model.report()));
+  try {
+    const text = await report;
+    if (loaded !== model.loaded) return;
+    setText('report', reportOf(text, timings, profile));
+    copy.disabled = false;
+    dismiss('report');
+  } catch (error) {
+    reports.delete(loaded.model);
+    if (loaded === model.loaded && !model.lostBy(error))
+      showError('report', 'The report could not be written.', error);
+  }
 }
 
 /** Fills the table: one row for each kernel and layer if there are times, otherwise one for each kernel. */

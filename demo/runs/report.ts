@@ -1,4 +1,4 @@
-/** The report of this machine that a visitor can copy into an issue. */
+/** The facts that the page shows, and the report that a visitor can copy into an issue. */
 import type { AdapterDescription, Profile, Support } from '../../src/index.js';
 import { modelName, weightsName, type Loaded } from '../shared/modelChoice.js';
 import { version } from '../../package.json';
@@ -52,13 +52,9 @@ function featuresOf({ features = [] }: Support): string {
 const megabytes = (bytes: number): string =>
   bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
 
-/** Returns the report as Markdown. */
-export function reportOf(
-  facts: readonly (readonly [string, string])[],
-  timings: readonly Timing[],
-  profile: Profile | undefined,
-): string {
-  const lines = facts.map(([name, value]) => `- ${name}: ${value}`);
+/** Returns the report as Markdown: the text of `model.report()`, then the measurements of the page. */
+export function reportOf(report: string, timings: readonly Timing[], profile: Profile | undefined): string {
+  const lines = [report];
   if (timings.length > 0) {
     lines.push('', '| image | median, ms | fastest, ms | runs |', '| --- | --: | --: | --: |');
     for (const { px, timesMs } of timings)

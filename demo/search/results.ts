@@ -100,7 +100,7 @@ function show(): void {
     chosen !== undefined
       ? ''
       : cut === scores.length
-        ? 'So few results are all shown.'
+        ? 'All results are shown, because there are few.'
         : `The list ends where the score drops most: from ${scoreTexts(scores[cut - 1]!, scores[cut]!).join(' to ')}.`,
   );
 }

@@ -27,11 +27,16 @@ import { dismiss, showError } from './toasts.js';
 /** What the pages need of a model, in the page or in a worker. */
 export interface PageModel {
   dispose(): void;
+  /** Recovers the model from the loss of its device. */
+  recover(): Promise<void>;
   /** The element type of the weights on the GPU. */
   readonly dtype?: Dtype;
   /** Present only if the model runs in the page. */
   readonly device?: GPUDevice;
 }
+
+/** Number of losses of the GPU in a minute from which the page recovers. */
+const MOST_LOSSES = 2;
 
 /** A load in progress. */
 export interface Loading {
@@ -59,6 +64,8 @@ export class ModelState<Model extends PageModel> {
   #loading: Loading | undefined;
   #support: Support | undefined;
   #offered: ModelChoice | undefined;
+  /** When the GPU was lost in the last minute, by `performance.now`. */
+  #lossesMs: readonly number[] = [];
 
   /**
    * @param from the class `DINOv2` of `src/index.js` or of `src/worker.js`
@@ -131,15 +138,15 @@ export class ModelState<Model extends PageModel> {
   }
 
   /**
-   * Reports that the GPU or the worker of a model is lost, if `error` says so, and offers to load the model
-   * again.
+   * Recovers the model if `error` says that its GPU is lost. If it cannot recover, or if its worker is lost,
+   * offers to load it again.
    * @returns false if the error says something else
    */
   lostBy(error: unknown): boolean {
     if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code))
       return false;
     // DISPOSED means that a newer model has already replaced the model of this error.
-    if (this.#loaded && error.code !== 'DISPOSED') this.#lose(this.#loaded, error);
+    if (this.#loaded && error.code !== 'DISPOSED') void this.#lose(this.#loaded, error);
     return true;
   }
 
@@ -178,18 +185,38 @@ export class ModelState<Model extends PageModel> {
     this.#changed();
     void next.model.device?.lost.then(({ message }) => {
       if (this.#loaded === next)
-        this.#lose(next, new DINOv2Error('DEVICE_LOST', `The GPU device was lost. ${message}`.trim()));
+        void this.#lose(next, new DINOv2Error('DEVICE_LOST', `The GPU device was lost. ${message}`.trim()));
     });
     await this.#onModel(next);
     before?.model.dispose();
   }
 
-  #lose(lost: Loaded<Model>, error: unknown): void {
-    lost.model.dispose();
+  /** Recovers a model whose GPU is lost. If that fails, offers to load it again. */
+  async #lose(lost: Loaded<Model>, error: unknown): Promise<void> {
     this.#loaded = undefined;
+    this.#loading = { choice: lost.choice, progress: undefined };
     this.#changed();
     void this.#onModel(undefined);
-    showError('model', 'The GPU was lost, and with it the model.', error, {
+    let failure: unknown = error;
+    // A picture that crashes the GPU would do so again after each recovery.
+    const nowMs = performance.now();
+    this.#lossesMs = [...this.#lossesMs.filter((ms) => ms > nowMs - 60_000), nowMs];
+    if (this.#lossesMs.length <= MOST_LOSSES)
+      try {
+        await lost.model.recover();
+        if (this.#loads.busy || this.#loaded) return lost.model.dispose(); // the visitor has chosen another model
+        // The recovery has called the `onProgress` of the load, which set this.
+        this.#loading = undefined;
+        return await this.#become({ ...lost });
+      } catch (cause) {
+        failure = cause;
+      }
+    lost.model.dispose();
+    if (this.#loads.busy || this.#loaded) return;
+    this.#loading = undefined;
+    this.#changed();
+    void this.#onModel(undefined);
+    showError('model', 'The GPU was lost, and with it the model.', failure, {
       text: 'Load the model again',
       run: () => void this.load(lost.choice),
     });

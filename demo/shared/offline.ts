@@ -35,6 +35,7 @@ export async function startOffline(root: string): Promise<void> {
       scope: root,
       updateViaCache: 'none',
     });
+    document.getElementById('works-offline')?.removeAttribute('hidden');
     const offer = (worker: ServiceWorker | null): void => {
       // Without a controller this is the first installation, so this page is not an older version.
       if (!worker || !navigator.serviceWorker.controller) return;

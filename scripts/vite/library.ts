@@ -7,7 +7,14 @@ const libraryEntries = {
   worker: 'src/worker.ts',
   'worker-thread': 'src/worker/thread.ts',
   search: 'src/search.ts',
+  node: 'src/node.ts',
 };
+
+/** Resolves the names under which examples/*.html import the library to its sources, for `npm start`. */
+export const sources: { find: RegExp; replacement: string }[] = ['worker', 'search', ''].map((entry) => ({
+  find: new RegExp(`^dinov2-webgpu${entry && `/${entry}`}$`),
+  replacement: `/src/${entry || 'index'}.ts`,
+}));
 
 /**
  * Names of the files that entries and lazily loaded parts share. A module that can be used without its
@@ -84,7 +91,8 @@ const sharedChunks = [
   { name: 'safetensors-format', test: /src\/safetensors\/format\.ts$/ },
   { name: 'safetensors-reader', test: /src\/safetensors\/(headerScanner|reader)\.ts$/ },
   { name: 'safetensors-writer', test: /src\/safetensors\/writer\.ts$/ },
-  { name: 'part', test: /src\/platform\/part\.ts$/ },
+  { name: 'part', test: /src\/platform\/(part|host)\.ts$/ },
+  { name: 'node-paths', test: /src\/platform\/node\.ts$/ },
   { name: 'pca-picture', test: /src\/tasks\/(resizedPicture|pcaPicture)\.ts$/ },
   {
     name: 'pca-basis',
@@ -104,9 +112,10 @@ export const libraryBuild = (tools: boolean): BuildEnvironmentOptions => ({
   target: 'es2023',
   sourcemap: !tools,
   emptyOutDir: !tools,
-  lib: { entry: tools ? { tools: 'src/tools/index.ts' } : libraryEntries, formats: ['es'] },
+  lib: { entry: tools ? { tools: 'src/commandLine.ts' } : libraryEntries, formats: ['es'] },
   // Entries share files, so that an error class is the same class in every entry that exports it.
   rolldownOptions: {
+    external: [/^node:/, 'webgpu', 'sharp'], // only dist/node.js imports them
     preserveEntrySignatures: 'allow-extension',
     output: {
       minify: 'dce-only',
@@ -147,4 +156,14 @@ export const threadUrl: Plugin = {
     }
     if (replaced === 0) this.error(`No file of the bundle contains ${PLACEHOLDER}.`);
   },
+};
+
+/**
+ * Keeps src/node/setUp.ts in dist/node.js, although nothing imports a value from it. package.json lists only
+ * the files in dist/ that have side effects, so the bundler assumes that files in src/ have none.
+ */
+export const nodeSetUp: Plugin = {
+  name: 'node-set-up',
+  transform: (code, id) =>
+    id.endsWith('/src/node/setUp.ts') ? { code, map: null, moduleSideEffects: true } : undefined,
 };

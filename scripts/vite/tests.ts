@@ -2,6 +2,7 @@
 import { playwright } from '@vitest/browser-playwright';
 import { availableParallelism } from 'node:os';
 import type { ViteUserConfig } from 'vitest/config';
+import { firefoxProvider } from './firefox.ts';
 import { chromiumArgs, chromiumPath, vulkanFolder } from '../software-gpu.mjs';
 
 const executablePath = process.env['VITEST'] === undefined ? '' : await chromiumPath();
@@ -85,8 +86,29 @@ export const tests: NonNullable<ViteUserConfig['test']> = {
               name: 'firefox',
               environment: 'node' as const,
               include: ['test/**/*.firefox.test.ts'],
+              globalSetup: ['test/builds.ts'],
               testTimeout: 120_000, // the longest test takes 60 s if another program uses one of two cores
               hookTimeout: 120_000,
+            },
+          },
+          {
+            extends: true as const,
+            test: {
+              name: 'firefox-pages',
+              // Each call of the storage made to fail takes more than five minutes in Firefox.
+              include: [
+                `test/search/store/${full ? '*' : '{journal,faults,damage}'}.{browser,full-browser}.test.ts`,
+              ],
+              provide: { full },
+              testTimeout: 120_000,
+              hookTimeout: 120_000,
+              browser: {
+                enabled: true,
+                headless: true,
+                screenshotFailures: false,
+                provider: firefoxProvider(),
+                instances: [{ browser: 'firefox' as const }],
+              },
             },
           },
         ]

@@ -1,4 +1,4 @@
-// Stores the results of a lane in linear.wgsl, linear_narrow.wgsl, linear_small.wgsl and linear_lanes8.wgsl.
+// Stores the results of a lane in the kernels of linear layers.
 // Results beyond the last row or column are not stored.
 fn store(row: u32, vector: u32, value: vec4f) {
   if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {

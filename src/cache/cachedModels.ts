@@ -1,4 +1,5 @@
 /** Lists, removes and checks the models in the weight cache, and locks cache entries. */
+import { host } from '../platform/host.js';
 import { withLock } from '../storage/lock.js';
 import { openStore, type CacheStore } from '../storage/store.js';
 import { namesOf, readManifest, weightsBytes, type Manifest } from './format.js';
@@ -15,8 +16,8 @@ export interface CachedModel {
   readonly bytes: number;
   /** False if the download was interrupted. The next load resumes it. */
   readonly complete: boolean;
-  /** The browser storage that holds the entry. */
-  readonly store: 'opfs' | 'cache-api';
+  /** The storage that holds the entry: of the browser, or in Node a `folder`. */
+  readonly store: 'opfs' | 'cache-api' | 'folder';
 }
 
 /**
@@ -31,7 +32,8 @@ export const exclusively = <T>(
 ): Promise<T> => withLock(`dinov2-webgpu ${key}`, signal, task, task);
 
 async function stores(): Promise<CacheStore[]> {
-  const opened = await Promise.all([openStore('opfs'), openStore('cache-api')]);
+  const kinds = host.openStore ? (['auto'] as const) : (['opfs', 'cache-api'] as const);
+  const opened = await Promise.all(kinds.map((kind) => openStore(kind)));
   return opened.filter((store) => typeof store !== 'string');
 }
 

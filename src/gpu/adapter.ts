@@ -1,5 +1,6 @@
 /** Requests a WebGPU adapter, and describes it as plain data. */
 import { DeviceError } from '../errors.js';
+import { host } from '../platform/host.js';
 
 /** Describes a WebGPU adapter: the values of `GPUAdapterInfo`, and whether the adapter runs on the CPU. */
 export interface AdapterDescription {
@@ -25,6 +26,7 @@ export interface AdapterDescription {
  * @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE, ADAPTER_MISSING
  */
 export async function requestAdapter(): Promise<GPUAdapter> {
+  if (host.adapter) return host.adapter();
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu as GPU | undefined;
   if (!gpu) {
     if (globalThis.isSecureContext === false) {
@@ -35,7 +37,7 @@ export async function requestAdapter(): Promise<GPUAdapter> {
     }
     throw new DeviceError(
       'WEBGPU_MISSING',
-      'WebGPU is not available (navigator.gpu is missing). Use a current version of Chrome, Edge, Safari or Firefox. In Node, install the package `webgpu`.',
+      'WebGPU is not available (navigator.gpu is missing). Use a current version of Chrome, Edge, Safari or Firefox. In Node, import `dinov2-webgpu/node`.',
     );
   }
   const adapter = await gpu

@@ -1,16 +1,25 @@
 /**
  * Acquires the GPU device: the caller's device, or one that all models of the page share. All work on the
- * device is done by tasks (`task.ts`). After a device is lost, WebGPU reports almost no errors: submits are
- * ignored and error scopes stay empty. Therefore a task calls `check()` after every `await`.
+ * device is done by tasks (`task.ts`). After a device is lost, Chrome reports almost no errors: submits are
+ * ignored and error scopes stay empty. Therefore a task calls `check()` after every `await`. Firefox fails each
+ * operation, and reports the loss later (`checkSoon`).
  */
 import { describeAdapter, requestAdapter, type AdapterDescription } from './adapter.js';
-import { DeviceError } from '../errors.js';
+import { DeviceError, DINOv2Error } from '../errors.js';
 import type { LaneKernels } from './kernels/laneKernels.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
 import { Task, type Burst } from './task.js';
 import { ThroughputEstimate } from './throughput.js';
 import { shortenWaits } from './wait.js';
+
+/**
+ * Longest time in ms from a failure that a loss of the device causes until `device.lost` resolves, while the GPU has
+ * no work.
+ */
+const LOSS_MS = 50;
+/** The same while the GPU works: Firefox reports the loss when all submitted work has ended. */
+const BUSY_LOSS_MS = 5000;
 
 /**
  * A device with the state that the library keeps for it: buffers, pipelines, the throughput estimate, and
@@ -47,7 +56,8 @@ export class Gpu {
   readonly throughput: ThroughputEstimate;
   /** The time when the last measured work ended, by `performance.now`. */
   measuredUntilMs = 0;
-  readonly #owned: boolean;
+  /** True if the library made the device. */
+  readonly owned: boolean;
   #users = 0;
   #lost: GPUDeviceLostInfo | undefined;
   /** Functions that are called when the device is lost. */
@@ -66,13 +76,13 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.laneKernels = laneKernels;
-    this.#owned = owned;
+    this.owned = owned;
     // On a software adapter, the estimate has a lower bound. An adapter that seems slower than this bound
     // shares its CPU with other programs: more submits would slow it further, and no driver resets a
     // software adapter after a long submit.
     this.throughput = info.software ? new ThroughputEstimate(5e9, 5e9) : new ThroughputEstimate(5e11);
     this.memory = new GpuMemory(device);
-    this.pipelines = new PipelineCache(device, info);
+    this.pipelines = new PipelineCache(device, info, () => this.checkSoon());
     shortenWaits(device);
     void device.lost.then((lost) => {
       this.#lost ??= lost;
@@ -84,15 +94,14 @@ export class Gpu {
       });
   }
 
+  /** Why the device was lost; undefined if it was not. */
+  get lost(): GPUDeviceLostInfo | undefined {
+    return this.#lost;
+  }
+
   /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void {
-    if (this.#lost) {
-      const why = this.#lost.message.trim().replace(/\.?$/, '.');
-      throw new DeviceError(
-        'DEVICE_LOST',
-        `The GPU device was lost (${this.#lost.reason}): ${why} Load the model again; reload the page if that fails.`,
-      );
-    }
+    if (this.#lost) throw lostError(this.#lost.reason, this.#lost.message.trim().replace(/\.?$/, '.'));
   }
 
   /**
@@ -120,9 +129,32 @@ export class Gpu {
       });
       failed = false;
       return result;
+    } catch (error) {
+      if (error instanceof DeviceError && error.code === 'DEVICE_FAILED') await this.checkSoon();
+      throw error;
     } finally {
       task.end(failed);
     }
+  }
+
+  /**
+   * Does the same as `check`, but waits for a loss that may be the cause of a failure: operations of a lost
+   * device may fail before `device.lost` resolves.
+   */
+  async checkSoon(): Promise<void> {
+    this.check();
+    const { device } = this;
+    await new Promise<void>((resolve) => {
+      const limit = setTimeout(resolve, BUSY_LOSS_MS);
+      const end = (): void => {
+        clearTimeout(limit); // a timer keeps a Node process alive
+        resolve();
+      };
+      const soon = (): unknown => setTimeout(end, LOSS_MS);
+      void device.lost.then(end);
+      device.queue.onSubmittedWorkDone().then(soon, soon);
+    });
+    this.check();
   }
 
   /**
@@ -158,22 +190,40 @@ export class Gpu {
     });
   }
 
-  /** Converts an error that a task's error scope caught into the error that the task throws. */
-  refusal(label: string, error: GPUError): DeviceError {
-    const { bytes } = this.memory;
-    return isMemoryError(error)
+  /**
+   * Converts what an error scope caught, or what a call of WebGPU threw, into the error that the task throws.
+   * Returns the library's own errors unchanged.
+   *
+   * @param asked bytes of the buffers that the failed burst created
+   * @param held bytes of the library's buffers before the burst
+   * @throws DeviceError DEVICE_LOST, which is the cause if the device was lost
+   */
+  refusal(label: string, cause: unknown, asked = 0, held: number = this.memory.bytes): DINOv2Error {
+    if (cause instanceof DINOv2Error) return cause;
+    this.check();
+    const why = (cause as Partial<Error>).message ?? String(cause);
+    return isMemoryError(cause)
       ? new DeviceError(
           'DEVICE_MEMORY',
-          `${label}: the GPU ran out of memory while this library used ${bytes} bytes. Use a smaller model, image or batch, or close other pages. (${error.message})`,
+          `${label}: the GPU ran out of memory when asked for ${megabytes(asked)}, in addition to the ${megabytes(held)} that this library held. Use a smaller model, dtype, image or batch, or close other pages. (${why})`,
         )
-      : new DeviceError('DEVICE_FAILED', `${label}: the GPU rejected an operation: ${error.message}`);
+      : new DeviceError('DEVICE_FAILED', `${label}: the GPU rejected an operation: ${why}`, { cause });
+  }
+
+  /**
+   * Does the same as `refusal` for a rejected promise of WebGPU, which may reject a moment before the loss of the
+   * device is known.
+   */
+  async rejection(label: string, cause: unknown): Promise<DINOv2Error> {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return this.refusal(label, cause);
   }
 
   /**
    * Reads bytes of a buffer. `offset` and `bytes` are multiples of 4.
    *
    * @throws DeviceError DEVICE_LOST if the device is lost before the read completes; DEVICE_FAILED,
-   *   DEVICE_LIMIT
+   *   DEVICE_MEMORY, DEVICE_LIMIT
    */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     this.check();
@@ -182,16 +232,7 @@ export class Gpu {
       this.check();
       return result;
     } catch (cause) {
-      // mapAsync may reject a moment before `lost` resolves.
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      this.check();
-      throw cause instanceof DeviceError
-        ? cause
-        : new DeviceError(
-            'DEVICE_FAILED',
-            `${buffer.label}: the buffer could not be read back (${String(cause)}). Load the model again.`,
-            { cause },
-          );
+      throw await this.rejection(`${buffer.label} (read back)`, cause);
     }
   }
 
@@ -213,7 +254,7 @@ export class Gpu {
   /** Decrements the number of users. At 0, the device is destroyed if the library made it. */
   release(): void {
     this.#users -= 1;
-    if (this.#users > 0 || !this.#owned) return;
+    if (this.#users > 0 || !this.owned) return;
     // `device.lost` resolves later. Until then, `acquireGpu` must not return this device.
     this.#lost ??= {
       reason: 'destroyed',
@@ -296,4 +337,11 @@ async function loadLaneKernels(
 }
 
 // Node has no global GPUOutOfMemoryError, so `instanceof` cannot be used.
-const isMemoryError = (error: GPUError): boolean => error.constructor.name === 'GPUOutOfMemoryError';
+const isMemoryError = (error: unknown): boolean =>
+  (error as object).constructor.name === 'GPUOutOfMemoryError';
+
+/** Makes the error of a call on a device that was lost, or that another one has replaced. */
+export const lostError = (reason: string, why: string): DeviceError =>
+  new DeviceError('DEVICE_LOST', `The GPU device was lost (${reason}): ${why} Compute the features again.`);
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;

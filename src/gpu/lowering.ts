@@ -7,9 +7,11 @@
 import { HEAD_DIM } from '../graph/constants.js';
 import type { Node, Operation } from '../graph/graph.js';
 import type { Gpu } from './device.js';
+import type { F16Kernels } from './kernels/f16Kernels.js';
 import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernels/kernel.js';
 import * as kernels from './kernels/kernels.js';
 import type { LaneKernels } from './kernels/laneKernels.js';
+import type { TunedKernels } from './kernels/tunedKernels.js';
 import { maskPatches } from './kernels/maskKernels.js';
 import type { Axis, Workgroups } from './submits.js';
 import { inLines } from './workgroups.js';
@@ -28,17 +30,32 @@ export interface Target {
   /** Element type of f16 weights in workgroup memory (tiled kernels). Default: f32. */
   readonly operands?: OperandType | undefined;
   /**
+   * Kernels of linear layers with f16 arithmetic (tiled kernels, f16 weights; with `operands` f16). Their bits
+   * differ from those of f32 arithmetic. Default: f32 arithmetic.
+   */
+  readonly f16?: F16Kernels | undefined;
+  /**
    * Minimum number of active lanes that keep this GPU busy. A linear layer uses the narrow tile if the wide
    * tile would launch fewer lanes. Default: a value for an average GPU.
    */
   readonly wantedLanes?: number | undefined;
+  /**
+   * Kernels for the tall and the small tile (tiled kernels, f32 arithmetic). Default: these tiles are neither
+   * compiled nor used.
+   */
+  readonly tuned?: TunedKernels | undefined;
+  /**
+   * A linear layer uses the tall tile (`tuned`) if that tile launches at least this many lanes, else the
+   * widest or the wide tile. Default: the tall tile is neither compiled nor used.
+   */
+  readonly wantedLanesTall?: number | undefined;
   /**
    * A linear layer uses the widest tile if that tile launches at least this many lanes, else the wide tile.
    * Default: the widest tile is neither compiled nor used.
    */
   readonly wantedLanesWidest?: number | undefined;
   /**
-   * A linear layer uses the small tile if the narrow tile would launch fewer lanes than this. Default: the
+   * A linear layer uses the small tile (`tuned`) if the narrow tile would launch fewer lanes than this. Default: the
    * small tile is neither compiled nor used.
    */
   readonly wantedLanesNarrow?: number | undefined;
@@ -47,15 +64,13 @@ export interface Target {
    * kernel with 16 queries is neither compiled nor used.
    */
   readonly wantedLanesAttention?: number | undefined;
+  /**
+   * Removes the kernels that this GPU cannot compile or computes wrongly from the kernels of a node. At least
+   * one remains. Set if the usual kernels failed (`weights/otherKernels.ts`). Default: removes none.
+   */
+  readonly keep?:
+    ((all: readonly [Dispatch, ...Dispatch[]]) => readonly [Dispatch, ...Dispatch[]]) | undefined;
 }
-
-/**
- * Spread these properties into a target to compile all alternative kernels without selecting them for a
- * forward pass. The self-test and the tuner do so.
- */
-export const EVERY_TILE: Readonly<
-  Record<'wantedLanesWidest' | 'wantedLanesNarrow' | 'wantedLanesAttention', number>
-> = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 };
 
 /** Default of `wantedLanes`: an average GPU with about ten multiprocessors of 512 lanes each. */
 const DEFAULT_LANES = 5120;
@@ -191,6 +206,11 @@ export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize)
  * bindings of each kernel are the uniform `ForwardSize`, the node's inputs in order, and the node's output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
+  const all = everyAlternative(node, target);
+  return target.keep?.(all) ?? all;
+}
+
+function everyAlternative(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);
   const { operation } = node;
   const { laneKernels } = target;
@@ -340,19 +360,21 @@ function tiledLinear(
     cuts: ROWS_THEN_COLUMNS,
     wantedLanes,
   });
-  const { wantedLanes = DEFAULT_LANES, wantedLanesWidest, wantedLanesNarrow } = target;
-  const wide = dispatch(kernels.linear, 64, 64, wantedLanes, { LANES_X: 8 });
+  const { wantedLanes = DEFAULT_LANES, wantedLanesTall, wantedLanesWidest, wantedLanesNarrow, f16 } = target;
+  const tuned = f16 ? undefined : target.tuned;
+  const { linear, linearNarrow } = f16 ?? kernels;
+  const wide = dispatch(linear, 64, 64, wantedLanes, { LANES_X: 8 });
   if (target.software) return [wide];
   const smaller = [
-    dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow),
-    ...(wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)]),
+    dispatch(linearNarrow, 32, 64, wantedLanesNarrow),
+    ...(tuned && wantedLanesNarrow !== undefined ? [dispatch(tuned.linearSmall, 32, 32)] : []),
   ];
-  if (wantedLanesWidest === undefined) return [wide, ...smaller];
-  return [
-    { ...dispatch(kernels.linear, 64, 128, wantedLanesWidest, { LANES_X: 16 }), lanes: 128 },
-    wide,
-    ...smaller,
-  ];
+  const larger: Dispatch[] = [];
+  if (tuned && wantedLanesTall !== undefined)
+    larger.push({ ...dispatch(tuned.linearTall, 128, 64, wantedLanesTall), lanes: 256 });
+  if (wantedLanesWidest !== undefined)
+    larger.push({ ...dispatch(linear, 64, 128, wantedLanesWidest, { LANES_X: 16 }), lanes: 128 });
+  return [...larger, wide, ...smaller] as [Dispatch, ...Dispatch[]];
 }
 
 function tiledAttention(

@@ -54,9 +54,7 @@ export class GpuMemory {
     label: string,
     data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
   ): GPUBuffer {
-    const buffer = this.storage(label, data.byteLength);
-    this.#device.queue.writeBuffer(buffer, 0, data);
-    return buffer;
+    return this.#filled(this.storage(label, data.byteLength), data);
   }
 
   /** Creates a uniform buffer that holds `words` (u32). @throws DeviceError DEVICE_LIMIT */
@@ -69,8 +67,7 @@ export class GpuMemory {
       BufferUsage.UNIFORM | BufferUsage.COPY_DST,
       this.#device.limits.maxUniformBufferBindingSize,
     );
-    this.#device.queue.writeBuffer(buffer, 0, data);
-    return buffer;
+    return this.#filled(buffer, data);
   }
 
   /** Creates a buffer that receives the results of timestamp queries. @throws DeviceError DEVICE_LIMIT */
@@ -99,11 +96,13 @@ export class GpuMemory {
    * microtask, so do not write to the buffer until the read settles. Destroying the buffer immediately is
    * allowed.
    *
-   * @throws DeviceError DEVICE_LIMIT, DEVICE_FAILED; the error with which `mapAsync` rejects. If the device
-   *   was lost, `Gpu.check()` throws an error that states the reason
+   * @throws DeviceError DEVICE_LIMIT; DISPOSED, if the buffer was destroyed earlier; a GPUError; what a call of
+   *   WebGPU throws. `Gpu.read` converts these errors
    */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     return new Promise((resolve, reject) => {
+      if (!this.#live.has(buffer))
+        throw new DeviceError('DISPOSED', `${buffer.label}: disposed of before it was read.`);
       this.#pendingReads.push({ buffer, offset, bytes, resolve, reject });
       if (this.#pendingReads.length === 1) queueMicrotask(() => this.#startReads());
     });
@@ -127,34 +126,47 @@ export class GpuMemory {
     const device = this.#device;
     let staging: GPUBuffer | undefined;
     try {
-      staging = this.#create(
-        `${reads[0]!.buffer.label} (read back)`,
-        totalBytes,
-        BufferUsage.MAP_READ | BufferUsage.COPY_DST,
-        device.limits.maxBufferSize,
-      );
-      const target = staging;
       // If the copy fails, the staging buffer holds zeros. The error scope reports the failure, so the zeros
       // are not returned as results.
       const { verdict } = scoped(device, () => {
+        const target = (staging = this.#create(
+          `${reads[0]!.buffer.label} (read back)`,
+          totalBytes,
+          BufferUsage.MAP_READ | BufferUsage.COPY_DST,
+          device.limits.maxBufferSize,
+        ));
         const encoder = device.createCommandEncoder({ label: 'read back' });
         let at = 0;
         for (const { buffer, offset, bytes } of reads) {
           encoder.copyBufferToBuffer(buffer, offset, target, at, bytes);
           at += bytes;
         }
-        device.queue.submit([encoder.finish()]);
+        device.queue.submit([encoder.finish({ label: 'read back' })]);
       });
-      const [error] = await Promise.all([verdict, waitFor(device, staging.mapAsync(MAP_READ))]);
-      if (error)
-        throw new DeviceError('DEVICE_FAILED', `The GPU failed to copy results back: ${error.message}`);
-      const all = staging.getMappedRange();
+      const mapping = waitFor(device, staging!.mapAsync(MAP_READ));
+      mapping.catch(() => undefined); // if the copy failed, its error is thrown, which states the cause
+      const error = await verdict;
+      if (error) throw error; // `Gpu.read` converts it
+      await mapping;
+      const all = staging!.getMappedRange();
       let at = 0;
       for (const { bytes, resolve } of reads) resolve(all.slice(at, (at += bytes)));
     } catch (error) {
-      for (const { reject } of reads) reject(error);
+      // Each read is tried alone, so that its failure does not reach the callers of the other reads.
+      if (reads.length > 1) for (const read of reads) void this.#readTogether([read], read.bytes);
+      else reads[0]!.reject(error);
     } finally {
       if (staging) this.destroy(staging);
+    }
+  }
+
+  #filled(buffer: GPUBuffer, data: GPUAllowSharedBufferSource): GPUBuffer {
+    try {
+      this.#device.queue.writeBuffer(buffer, 0, data);
+      return buffer;
+    } catch (error) {
+      this.destroy(buffer);
+      throw error;
     }
   }
 

@@ -5,6 +5,7 @@
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
 import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernels/kernel.js';
+import { loadPart } from '../platform/part.js';
 import { scoped } from './scopes.js';
 import { weightHelpers } from './kernels/weightHelpers.js';
 
@@ -33,14 +34,18 @@ export class PipelineCache {
   readonly #device: GPUDevice;
   /** Name of the adapter, for error messages. */
   readonly adapter: string;
+  /** Called after a failure to compile. @throws DeviceError DEVICE_LOST, if the cause is a loss of the device */
+  readonly check: () => Promise<void>;
   readonly #compiled = new Map<string, Promise<CompiledKernel>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
 
   constructor(
     device: GPUDevice,
     info: { readonly vendor: string; readonly architecture: string; readonly description: string },
+    check: () => Promise<void> = () => Promise.resolve(),
   ) {
     this.#device = device;
+    this.check = check;
     this.adapter =
       [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
   }
@@ -54,7 +59,7 @@ export class PipelineCache {
    * Returns the compiled pipeline of a variant. The first call compiles it. A failure is not cached, so a
    * later call tries again.
    *
-   * @throws DeviceError KERNEL_COMPILE
+   * @throws DeviceError KERNEL_COMPILE, DEVICE_LOST
    */
   compile(variant: KernelVariant): Promise<CompiledKernel> {
     const code = assemble(variant, weightHelpers);
@@ -92,18 +97,28 @@ export class PipelineCache {
   async #compile(variant: KernelVariant, code: string): Promise<CompiledKernel> {
     const { kernel } = variant;
     const label = kernelName(kernel);
-    const layout = this.#layoutOf(kernel);
-    // The DeviceError below contains the compiler's messages. This error scope keeps the browser from
-    // reporting the same messages a second time.
-    const { result: module } = scoped(this.#device, () => this.#device.createShaderModule({ label, code }));
+    const device = this.#device;
+    let module: GPUShaderModule | undefined;
     try {
-      const pipeline = await this.#device.createComputePipelineAsync({
-        label,
-        layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
-        compute: { module, entryPoint: kernel.entryPoint },
+      // The DeviceError below contains the compiler's messages. This error scope keeps the browser from
+      // reporting the same messages a second time.
+      const { result } = scoped(device, () => {
+        const layout = this.#layoutOf(kernel);
+        module = device.createShaderModule({ label, code });
+        const compiling = device.createComputePipelineAsync({
+          label,
+          layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+          compute: { module, entryPoint: kernel.entryPoint },
+        });
+        return { layout, compiling };
       });
-      return { variant, pipeline, layout };
+      // `check` throws after a loss. `compiling` would settle when the compiler has ended, maybe seconds later.
+      const pipeline = await Promise.race([result.compiling, device.lost.then(this.check)]);
+      return { variant, pipeline: pipeline as GPUComputePipeline, layout: result.layout };
     } catch (cause) {
+      this.#layouts.clear(); // one of them may be the cause
+      await this.check();
+      const { compileError } = await loadPart(import('./compileError.js'));
       throw await compileError(kernel, code, module, this.adapter, cause);
     }
   }
@@ -123,28 +138,4 @@ export class PipelineCache {
     }
     return layout;
   }
-}
-
-/** Makes the error for a pipeline that does not compile: it lists the compiler's messages. */
-export async function compileError(
-  kernel: Kernel,
-  code: string,
-  module: GPUShaderModule,
-  adapter: string,
-  cause: unknown,
-): Promise<DeviceError> {
-  const { messages } = await module.getCompilationInfo();
-  const lines = code.split('\n');
-  const details = messages
-    .filter(({ type }) => type === 'error')
-    .map(
-      ({ lineNum, linePos, message }) =>
-        `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`,
-    );
-  const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
-  return new DeviceError(
-    'KERNEL_COMPILE',
-    `Kernel ${kernelName(kernel)} does not compile on ${adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`,
-    { cause },
-  );
 }

@@ -104,12 +104,13 @@ export class PollingDelay {
   #beganMs = 0;
   #kernel: ShortKernel | undefined;
 
-  constructor(device: GPUDevice, nudge: Nudge, clock: Clock = realClock()) {
+  constructor(device: GPUDevice, nudge: Nudge, clock: Clock = realClock) {
     this.#device = device;
     this.#nudge = nudge;
     this.#clock = clock;
     void device.lost.then(() => {
       this.#lost = true;
+      this.#kernel?.buffer.destroy();
     });
     if (RULES[nudge].anyWait) void this.#measure();
   }
@@ -196,7 +197,7 @@ export class PollingDelay {
     } finally {
       this.#measuring = false;
     }
-    if (this.#hasDelay !== undefined) this.#kernel?.buffer.destroy();
+    if (this.#hasDelay !== undefined || this.#lost) this.#kernel?.buffer.destroy();
     if (this.#pending > 0) void this.#nudgeWhilePending();
   }
 
@@ -244,22 +245,28 @@ async function shortKernel(device: GPUDevice): Promise<ShortKernel> {
       pass.setBindGroup(0, group);
       pass.dispatchWorkgroups(1);
       pass.end();
-      return encoder.finish();
+      return encoder.finish({ label });
     },
   };
 }
 
-function realClock(): Clock {
+const realClock: Clock = {
+  nowMs: () => performance.now(),
+  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  nextTask: () =>
+    new Promise((resolve) => {
+      resolvers.push(resolve);
+      port ??= openPort();
+      port.postMessage(0);
+    }),
+};
+
+/** A port that all devices share: a port with a listener is never collected. */
+let port: MessagePort | undefined;
+const resolvers: (() => void)[] = [];
+
+function openPort(): MessagePort {
   const { port1, port2 } = new MessageChannel();
-  const resolvers: (() => void)[] = [];
   port1.onmessage = () => resolvers.shift()?.();
-  return {
-    nowMs: () => performance.now(),
-    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-    nextTask: () =>
-      new Promise((resolve) => {
-        resolvers.push(resolve);
-        port2.postMessage(0);
-      }),
-  };
+  return port2;
 }

@@ -9,7 +9,6 @@ import { planMemory, type Plan } from '../graph/planner.js';
 import { DINOv2Error } from '../errors.js';
 import type { Gpu } from './device.js';
 import { alternatives, lower, sizeWords, type ForwardSize, type Target } from './lowering.js';
-import { kernelName } from './kernels/kernel.js';
 import type { CompiledKernel } from './pipelines.js';
 import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from './submits.js';
 import type { Burst, Task } from './task.js';
@@ -101,14 +100,22 @@ export interface ReadyDispatch {
   readonly flops: number;
 }
 
+/** A `Gpu` of a model with the option `debug: 'check'`, whose forward passes run through `inspect`. */
+export interface InspectedGpu extends Gpu {
+  /** Runs a forward pass in place of `Program.run`. */
+  readonly inspect?:
+    ((...args: readonly [Program, ...Parameters<Program['run']>]) => Promise<void>) | undefined;
+}
+
 /** A graph that is ready to run at one input size. */
 export class Program {
   /** The assignment of activations to slots (shared buffers). */
   readonly plan: Plan;
+  /** The graph that the program computes. */
+  readonly graph: Graph;
   /** The program's operations in the order in which they run. */
   readonly steps: readonly ProgramStep[];
   readonly #gpu: Gpu;
-  readonly #graph: Graph;
   readonly #pool: SlotPool;
   readonly #size: ForwardSize;
   readonly #sizeBuffer: GPUBuffer;
@@ -128,7 +135,7 @@ export class Program {
     fixed: ReadonlyMap<Value, GPUBuffer>,
   ) {
     this.#gpu = gpu;
-    this.#graph = graph;
+    this.graph = graph;
     this.plan = plan;
     this.steps = steps;
     this.#pool = pool;
@@ -211,19 +218,22 @@ export class Program {
    * @throws DeviceError; the signal's reason
    */
   async run(task: Task, destination: (output: Value) => GPUBuffer): Promise<void> {
+    const { inspect } = this.#gpu as InspectedGpu;
+    if (inspect) return inspect(this, task, destination);
     const most = this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000);
     const startMs = performance.now();
     const submit = (dispatches: readonly ReadyDispatch[], isLast: boolean): void =>
       task.burst((burst) => {
         this.encode(burst.pass(), dispatches);
         if (!isLast) return;
-        for (const output of this.#graph.outputs) {
+        for (const output of this.graph.outputs) {
           const bytes = elementCount(output.shape) * F32_BYTES;
-          burst.copy(this.#bufferOf(output), 0, destination(output), 0, bytes);
+          burst.copy(this.bufferOf(output), 0, destination(output), 0, bytes);
         }
       });
+    await this.bind(task);
     if (this.#flops <= most) {
-      submit(this.whole(), true);
+      submit(this.#whole, true);
       // A shorter forward pass is not measured: it takes less than `SUBMIT_MS` even if the adapter becomes
       // slower by a factor of `MEASURED_PART`.
       if (this.#flops * MEASURED_PART > most) task.measure(this.#flops, startMs, 1);
@@ -244,23 +254,31 @@ export class Program {
     await previous;
   }
 
-  /** Returns one dispatch for each step. The bind groups are valid until a buffer of the pool is replaced. */
-  whole(): readonly ReadyDispatch[] {
-    if (this.#generation !== this.#pool.generation) {
-      this.#whole = this.steps.map((step) => ({
+  /**
+   * Makes the bind groups, unless they exist. They are valid until a buffer of the pool is replaced. If one of
+   * them is not valid, the next call makes all of them again.
+   *
+   * @throws DeviceError
+   */
+  async bind(task: Task): Promise<void> {
+    const { generation } = this.#pool;
+    if (this.#generation === generation) return;
+    const whole = task.burst(() =>
+      this.steps.map((step) => ({
         step,
         group: this.#bind(step, this.#sizeBuffer),
         workgroups: step.workgroups,
         flops: step.flops,
-      }));
-      this.#generation = this.#pool.generation;
-    }
-    return this.#whole;
+      })),
+    );
+    await task.settled();
+    this.#whole = whole;
+    this.#generation = generation;
   }
 
   /**
    * Returns the dispatches of all steps. A step of more than `most` FLOPs is cut into several dispatches if
-   * its kernel allows that. The dispatches are valid until the burst's task ends.
+   * its kernel allows that. The dispatches are valid until the burst's task ends. Call `bind` first.
    */
   cut(burst: Burst, most: number): ReadyDispatch[] {
     const sizes = new Map<string, GPUBuffer>();
@@ -270,7 +288,7 @@ export class Program {
       if (!buffer) sizes.set(key, (buffer = burst.uniformOf('range', sizeWords(this.#size, first))));
       return buffer;
     };
-    return this.whole().flatMap((dispatch) => {
+    return this.#whole.flatMap((dispatch) => {
       const { step } = dispatch;
       const ranges = cutIntoRanges(step.workgroups, step.cuts, step.flops, most);
       if (ranges.length === 1) return [dispatch];
@@ -292,29 +310,14 @@ export class Program {
     }
   }
 
-  /** Describes the program: one line for each step, and the activation bytes with and without sharing. */
-  describe(): string {
-    const name = (value: Value): string =>
-      `${value.name} (${value.shape.join(', ')})${value.kind === 'activation' ? ` @${this.plan.slotOf.get(value)}` : ''}`;
-    const lines = this.steps.map(({ node, kernel, workgroups }) => {
-      const activations = node.inputs
-        .filter(({ kind }) => kind !== 'weight')
-        .map(name)
-        .join(' + ');
-      return `${kernelName(kernel.variant.kernel).padEnd(36)} ${workgroups.join('×').padEnd(12)} ${activations} → ${name(node.output)}`;
-    });
-    const { slots, unsharedBytes, plannedBytes } = this.plan;
-    const summary = `${this.steps.length} dispatches; activations ${megabytes(unsharedBytes)} → ${megabytes(plannedBytes)} in ${slots.length} buffers`;
-    return [...lines, summary].join('\n');
-  }
-
   /** Destroys the program's own buffer. Does not destroy the pool's or the caller's buffers. */
   dispose(): void {
     this.#gpu.memory.destroy(this.#sizeBuffer);
     this.#whole = [];
   }
 
-  #bufferOf(value: Value): GPUBuffer {
+  /** Returns the buffer of a tensor of the graph. */
+  bufferOf(value: Value): GPUBuffer {
     const buffer = this.#fixed.get(value) ?? this.#pool.get(this.plan.slotOf.get(value) ?? value.name);
     if (!buffer)
       throw new DINOv2Error(
@@ -325,7 +328,7 @@ export class Program {
   }
 
   #bind({ node, kernel }: ProgramStep, size: GPUBuffer): GPUBindGroup {
-    const buffers = [size, ...node.inputs.map((value) => this.#bufferOf(value)), this.#bufferOf(node.output)];
+    const buffers = [size, ...node.inputs.map((value) => this.bufferOf(value)), this.bufferOf(node.output)];
     return this.#gpu.pipelines.bind(
       kernel,
       buffers.map((buffer) => ({ buffer })),
@@ -351,5 +354,3 @@ export function flopsOf({ operation, inputs, output }: Node, { numTokens }: Forw
       return 0;
   }
 }
-
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;

@@ -2,7 +2,8 @@
 import { SHADER_STAGE_FRAGMENT } from './constants.js';
 import { assemble, kernelName, type RenderKernel } from './kernels/kernel.js';
 import { weightHelpers } from './kernels/weightHelpers.js';
-import { bindingLayouts, compileError } from './pipelines.js';
+import { loadPart } from '../platform/part.js';
+import { bindingLayouts, type PipelineCache } from './pipelines.js';
 import { scoped } from './scopes.js';
 
 /** A shader that draws, compiled for one format of render target. */
@@ -20,12 +21,12 @@ const compiled = new WeakMap<GPUDevice, Map<string, Promise<CompiledRender>>>();
  * Returns the pipeline of a shader for a format of render target. The first call compiles it. A failure is not
  * cached, so a later call tries again.
  *
- * @param adapter name of the adapter, for error messages
- * @throws DeviceError KERNEL_COMPILE
+ * @param cache the compute pipelines of the device
+ * @throws DeviceError KERNEL_COMPILE, DEVICE_LOST
  */
 export function compileRender(
   device: GPUDevice,
-  adapter: string,
+  cache: Pick<PipelineCache, 'adapter' | 'check'>,
   kernel: RenderKernel,
   format: GPUTextureFormat,
 ): Promise<CompiledRender> {
@@ -34,7 +35,7 @@ export function compileRender(
   const key = `${kernelName(kernel)} ${format}`;
   let pipeline = pipelines.get(key);
   if (!pipeline) {
-    pipeline = compile(device, adapter, kernel, format);
+    pipeline = compile(device, cache, kernel, format);
     pipelines.set(key, pipeline);
     pipeline.catch(() => pipelines.delete(key));
   }
@@ -43,7 +44,7 @@ export function compileRender(
 
 async function compile(
   device: GPUDevice,
-  adapter: string,
+  cache: Pick<PipelineCache, 'adapter' | 'check'>,
   kernel: RenderKernel,
   format: GPUTextureFormat,
 ): Promise<CompiledRender> {
@@ -54,18 +55,25 @@ async function compile(
     visibility: SHADER_STAGE_FRAGMENT,
     ...bindingLayouts[access],
   }));
-  const layout = device.createBindGroupLayout({ label, entries });
-  // The error contains the compiler's messages. This error scope keeps the browser from reporting them again.
-  const { result: module } = scoped(device, () => device.createShaderModule({ label, code }));
+  let module: GPUShaderModule | undefined;
   try {
-    const pipeline = await device.createRenderPipelineAsync({
-      label,
-      layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
-      vertex: { module, entryPoint: kernel.vertexEntryPoint },
-      fragment: { module, entryPoint: kernel.entryPoint, targets: [{ format }] },
+    // The error contains the compiler's messages. This error scope keeps the browser from reporting them again.
+    const { result } = scoped(device, () => {
+      const layout = device.createBindGroupLayout({ label, entries });
+      module = device.createShaderModule({ label, code });
+      const compiling = device.createRenderPipelineAsync({
+        label,
+        layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+        vertex: { module, entryPoint: kernel.vertexEntryPoint },
+        fragment: { module, entryPoint: kernel.entryPoint, targets: [{ format }] },
+      });
+      return { layout, compiling };
     });
-    return { pipeline, layout };
+    const pipeline = await Promise.race([result.compiling, device.lost.then(cache.check)]); // see PipelineCache
+    return { pipeline: pipeline as GPURenderPipeline, layout: result.layout };
   } catch (cause) {
-    throw await compileError(kernel, code, module, adapter, cause);
+    await cache.check();
+    const { compileError } = await loadPart(import('./compileError.js'));
+    throw await compileError(kernel, code, module, cache.adapter, cause);
   }
 }

@@ -4,7 +4,7 @@
  * scopes. Therefore each GPU error is reported to the task that caused the error and to no other code, even
  * on a device that the caller provided.
  */
-import { DeviceError } from '../errors.js';
+import { DeviceError, type DINOv2Error } from '../errors.js';
 import type { Lease } from './lease.js';
 import type { GpuMemory } from './memory.js';
 import type { CompiledKernel, PipelineCache } from './pipelines.js';
@@ -32,8 +32,10 @@ export interface TaskGpu {
   measuredUntilMs: number;
   /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void;
-  /** Converts an error caught by an error scope into the error that the task throws. */
-  refusal(label: string, error: GPUError): DeviceError;
+  /** Converts what an error scope caught, or what a call of WebGPU threw; see `Gpu.refusal`. */
+  refusal(label: string, cause: unknown, asked?: number, held?: number): DINOv2Error;
+  /** Converts what a promise of WebGPU rejected with; see `Gpu.rejection`. */
+  rejection(label: string, cause: unknown): Promise<DINOv2Error>;
   /** Reads bytes of a buffer. @throws DeviceError */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
 }
@@ -53,6 +55,8 @@ export class Burst {
   readonly #touch: (buffer: GPUBuffer) => void;
   readonly #freed: GPUBuffer[] = [];
   readonly #textures: GPUTexture[] = [];
+  /** Bytes of the buffers that this burst created. */
+  bytes = 0;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
 
@@ -121,11 +125,13 @@ export class Burst {
   render(kernel: CompiledRender, buffers: readonly GPUBuffer[], view: GPUTextureView): void {
     for (const buffer of buffers) this.#touch(buffer);
     const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
+    const label = this.#label;
     const pass = this.encoder().beginRenderPass({
+      label,
       colorAttachments: [{ view, loadOp: 'clear', storeOp: 'store' }],
     });
     pass.setPipeline(kernel.pipeline);
-    pass.setBindGroup(0, this.#gpu.device.createBindGroup({ layout: kernel.layout, entries }));
+    pass.setBindGroup(0, this.#gpu.device.createBindGroup({ label, layout: kernel.layout, entries }));
     pass.draw(3);
     pass.end();
   }
@@ -166,7 +172,7 @@ export class Burst {
   /** Submits the commands that the burst encoded. Only the task calls this method. */
   end(): void {
     this.#pass?.end();
-    if (this.#encoder) this.#gpu.device.queue.submit([this.#encoder.finish()]);
+    if (this.#encoder) this.#gpu.device.queue.submit([this.#encoder.finish({ label: this.#label })]);
   }
 
   /** Destroys the burst's textures and freed buffers. Only the task calls this. */
@@ -180,6 +186,7 @@ export class Burst {
 
   #own(buffer: GPUBuffer): GPUBuffer {
     this.#made.add(buffer);
+    this.bytes += buffer.size;
     return buffer;
   }
 }
@@ -189,6 +196,14 @@ export class Burst {
  * failed. A verdict is a promise that rejects with the first GPU error of the task.
  */
 const pending = new WeakMap<GPUBuffer, Promise<void>>();
+
+/**
+ * Waits for verdicts, and throws the error of the first one that failed: it is the cause of errors in later bursts,
+ * which use buffers that do not exist.
+ */
+async function inOrder(verdicts: readonly Promise<void>[]): Promise<void> {
+  for (const verdict of verdicts) await verdict;
+}
 
 /** A named piece of asynchronous work on a device. `Gpu.task` makes one. */
 export class Task {
@@ -214,20 +229,39 @@ export class Task {
    * most once, closes the scopes. Does not wait for the GPU. The next `read` or `settled` of this task
    * throws a GPU error of the burst. If the task ends without such a call, the error is thrown by the first
    * task that uses a buffer kept by this task.
+   *
+   * @throws what `run` throws; what WebGPU throws becomes DeviceError DEVICE_FAILED
    */
   burst<Result>(run: (burst: Burst) => Result): Result {
     this.#checkActive();
     this.#checkLeases();
-    const burst = new Burst(this.#gpu, this.#label, this.#made, (buffer) => this.#join(pending.get(buffer)));
-    return this.#scoped(() => {
-      try {
-        const value = run(burst);
-        burst.end();
-        return value;
-      } finally {
-        burst.clean();
-      }
-    });
+    const gpu = this.#gpu;
+    const burst = new Burst(gpu, this.#label, this.#made, (buffer) => this.#join(pending.get(buffer)));
+    const held = gpu.memory.bytes;
+    const refused = (cause: unknown): DINOv2Error => gpu.refusal(this.#label, cause, burst.bytes, held);
+    try {
+      const { result, verdict } = scoped(gpu.device, () => {
+        try {
+          const value = run(burst);
+          burst.end();
+          return value;
+        } finally {
+          burst.clean();
+        }
+      });
+      const judged = verdict.then(
+        (error) => {
+          if (error) throw refused(error);
+        },
+        async (cause: unknown) => {
+          throw await gpu.rejection(this.#label, cause);
+        },
+      );
+      this.#join(judged);
+      return result;
+    } catch (cause) {
+      throw refused(cause);
+    }
   }
 
   /**
@@ -249,7 +283,7 @@ export class Task {
   /** Waits until it is known whether any burst so far failed, and throws if one did. @throws DeviceError */
   async settled(): Promise<void> {
     const verdicts = [...this.#verdicts];
-    await Promise.all(verdicts);
+    await inOrder(verdicts);
     for (const each of verdicts) this.#verdicts.delete(each);
     this.#checkActive();
   }
@@ -260,13 +294,8 @@ export class Task {
    * @param lastsLong see `waitFor` in `wait.ts`
    */
   async computed(lastsLong = false): Promise<void> {
-    await submittedWorkDone(this.#gpu.device, lastsLong).catch((cause: unknown) => {
-      this.#gpu.check();
-      throw new DeviceError(
-        'DEVICE_FAILED',
-        `${this.#label}: the GPU did not finish its work (${String(cause)}). Load the model again.`,
-        { cause },
-      );
+    await submittedWorkDone(this.#gpu.device, lastsLong).catch(async (cause: unknown) => {
+      throw await this.#gpu.rejection(this.#label, cause);
     });
     await this.settled();
   }
@@ -328,7 +357,7 @@ export class Task {
     this.#checkActive();
     const verdicts = [...this.#verdicts];
     if (verdicts.length === 0) return;
-    const all = Promise.all(verdicts).then(() => undefined);
+    const all = inOrder(verdicts);
     if (this.#kept.length === 0) return all;
     all.catch(() => undefined); // the next task that uses a kept buffer throws the error
     for (const buffer of this.#kept) {
@@ -345,16 +374,6 @@ export class Task {
     if (failed) for (const buffer of this.#kept) this.#gpu.memory.destroy(buffer);
     for (const release of this.#leases.values()) release();
     for (const verdict of this.#verdicts) verdict.catch(() => undefined);
-  }
-
-  #scoped<Result>(run: () => Result): Result {
-    const { result, verdict } = scoped(this.#gpu.device, run);
-    this.#join(
-      verdict.then((error) => {
-        if (error) throw this.#gpu.refusal(this.#label, error);
-      }),
-    );
-    return result;
   }
 
   #join(verdict: Promise<void> | undefined): void {

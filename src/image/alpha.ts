@@ -38,6 +38,7 @@ async function tryBitmap(gpu: Gpu): Promise<boolean> {
     return await gpu.task('bitmap with alpha', undefined, async (task) => {
       const buffer = task.burst((burst) => {
         const texture = burst.texture({
+          label: 'bitmap with alpha',
           size: [1, 1],
           format: 'rgba8unorm',
           usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT,

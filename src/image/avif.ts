@@ -4,6 +4,7 @@
  * reference to the alpha image is removed, because Firefox premultiplies the colours of every bitmap by its
  * alpha.
  */
+import { damaged } from './decodeErrors.js';
 import { latin1 } from './orientation.js';
 
 /** An AVIF without rotation, mirroring and alpha. */
@@ -26,10 +27,20 @@ interface Box {
 }
 
 /**
- * Prepares an AVIF for the browser's decoder. Edits `bytes` in place. A box of unknown or broken form is not
- * changed: the browser's decoder handles it.
+ * Prepares an AVIF for the browser's decoder. Edits `bytes` in place. A box of unknown form is not changed: the
+ * browser's decoder handles it.
+ * @throws ImageError IMAGE_DECODE, if a box ends before its content
  */
-export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
+export function plainAvif(bytes: Uint8Array<ArrayBuffer>, name: string): PlainAvif {
+  try {
+    return withoutTurns(bytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw damaged(name, 'AVIF', 'a box that ends before its content'); // a read past the end of the file
+  }
+}
+
+function withoutTurns(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const all = boxesIn(view, 0, bytes.length);
   const meta = all.find(({ kind }) => kind === 'meta');
@@ -40,7 +51,7 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   const primary =
     pitm && (bytes[pitm.begin] === 0 ? view.getUint16(pitm.begin + 4) : view.getUint32(pitm.begin + 4));
   const properties = metaBox('iprp');
-  const orientation = properties ? removeRotation(view, properties, primary) : 1;
+  const orientation = properties ? detachProperties(view, properties, primary) : 1;
   const references = metaBox('iref');
   if (references) {
     const kinds = boxesIn(view, references.begin + 4, references.end);
@@ -66,6 +77,9 @@ export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   return { pieces: [bytes], orientation };
 }
 
+/** Type of a `colr` box that names colour space and matrix by numbers. */
+const NCLX = 0x6e636c78;
+
 /** Most boxes that are read. Files have fewer than a hundred in one place. */
 const MOST_BOXES = 4096;
 
@@ -83,14 +97,16 @@ function boxesIn(view: DataView, from: number, to: number): Box[] {
 }
 
 /**
- * Detaches the rotation and mirroring properties (`irot`, `imir`) from every item of an AVIF. Returns the
- * Exif orientation that stands for the properties of the primary item.
+ * Detaches the rotation and mirroring properties (`irot`, `imir`) and colour profiles from every item of an AVIF.
+ * Returns the Exif orientation that stands for the rotation and mirroring of the primary item.
  */
-function removeRotation(view: DataView, properties: Box, primary: number | undefined): number {
+function detachProperties(view: DataView, properties: Box, primary: number | undefined): number {
   const propertyBoxes = boxesIn(view, properties.begin, properties.end);
   const container = propertyBoxes.find(({ kind }) => kind === 'ipco');
   if (!container) return 1;
   const known = boxesIn(view, container.begin, container.end);
+  // A colour profile (the types prof and rICC). Safari converts the colours of an image with one.
+  const isProfile = ({ kind, begin }: Box): boolean => kind === 'colr' && view.getUint32(begin) !== NCLX;
   let [angle, axis]: [number, number | undefined] = [0, undefined];
   for (const { begin, end } of propertyBoxes.filter(({ kind }) => kind === 'ipma')) {
     const [wideItems, wideIndices] = [view.getUint8(begin) > 0, (view.getUint8(begin + 3) & 1) === 1];
@@ -101,7 +117,7 @@ function removeRotation(view: DataView, properties: Box, primary: number | undef
       for (let count = view.getUint8(at++); count > 0 && at + (wideIndices ? 2 : 1) <= end; count--) {
         const index = wideIndices ? view.getUint16(at) & 0x7fff : view.getUint8(at) & 0x7f;
         const property = known[index - 1];
-        if (property?.kind === 'irot' || property?.kind === 'imir') {
+        if (property && (property.kind === 'irot' || property.kind === 'imir' || isProfile(property))) {
           const value = view.getUint8(property.begin);
           if (item === primary && property.kind === 'irot') angle = value & 3;
           if (item === primary && property.kind === 'imir') axis = value & 1;

@@ -62,7 +62,7 @@ interface Bitmap {
 export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<Pixels> {
   const bitmap = readHeader(bytes, name);
   const { width, height, bits, compression, begin, readBits } = bitmap;
-  checkPixels(name, width, height);
+  checkPixels(name, { width, height });
   if (width === 0 || height === 0) throw damaged(name, 'BMP', `${width} × ${height} pixels`);
   const slices = new Slices(SLICE_MS, signal);
   let [source, first, stride] = [bytes, begin, Math.floor((width * bits + 31) / 32) * 4];

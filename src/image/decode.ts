@@ -60,10 +60,17 @@ export async function decodeFile(
 ): Promise<DecodedFile> {
   const { decodedBytes, readImageHeader } = await import('./imageHeader.js');
   const header = readImageHeader(bytes);
-  if (header) checkPixels(name, header.width, header.height);
+  if (header) checkPixels(name, header);
   await options.claim?.(decodedBytes(header));
-  const showsStoredColors = header !== undefined && !header.hasColorProfile && !header.hasAlpha;
-  return { ...(await decodePixels(bytes, name, type, options)), showsStoredColors };
+  const showsStoredColors = header?.hasColorProfile === false && !header.hasAlpha;
+  const decoded = await decodePixels(bytes, name, type, options);
+  checkPixels(name, decoded.image); // the header may lack the size, or have another one
+  // Chrome on Android reduces large JPEGs to save memory.
+  if (header && header.width !== decoded.image.width && formatOf(bytes) === 'JPEG') {
+    const { reduced } = await import('./otherFiles.js');
+    throw reduced(name, decoded.image, header);
+  }
+  return { ...decoded, showsStoredColors };
 }
 
 type DecodedPixels = Omit<DecodedFile, 'showsStoredColors'>;
@@ -76,10 +83,14 @@ async function decodePixels(
 ): Promise<DecodedPixels> {
   const found = `${bytes.length} bytes${type && ` of type ${type}`}`;
   const decodeInBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedPixels> => {
-    if (typeof createImageBitmap !== 'function') throw await noDecoder(bytes, name, found);
+    if (typeof createImageBitmap !== 'function') {
+      const { decodeInHost } = await import('./decodeInHost.js');
+      return { image: await decodeInHost(pieces, name, found, canvas), orientation };
+    }
     const image = await bitmapOf(new Blob(pieces, { type }), options.signal).catch(async (cause: unknown) => {
       options.signal?.throwIfAborted();
-      throw await notDecoded(bytes, name, found, cause);
+      const { notDecoded } = await import('./otherFiles.js');
+      throw notDecoded(bytes, name, found, cause);
     });
     return { image, orientation, canvas };
   };
@@ -102,7 +113,7 @@ async function decodePixels(
     }
     case 'AVIF': {
       const { plainAvif } = await import('./avif.js');
-      return decodeInBrowser(plainAvif(bytes));
+      return decodeInBrowser(plainAvif(bytes, name));
     }
     default: {
       const { refuseNonImage } = await import('./otherFiles.js');
@@ -205,33 +216,4 @@ async function decodePngFile(
 
 function close({ image }: DecodedPixels): void {
   if ('close' in image) image.close();
-}
-
-/** Creates the error for a file that only a browser can decode, in a runtime without a browser's decoder. */
-async function noDecoder(bytes: Uint8Array, name: string, found: string): Promise<ImageError> {
-  const { identifyFile } = await import('./otherFiles.js');
-  const other = identifyFile(bytes);
-  const what = other?.what ?? found;
-  const advice =
-    other?.advice ??
-    'Pass a PNG, a GIF or a BMP, or decode the image first, for example with the package sharp, and pass { data, width, height, channels }';
-  return new ImageError(
-    'IMAGE_DECODE',
-    `${name}: expected a PNG, a GIF or a BMP, because this runtime has no image decoder (createImageBitmap), found ${what}. ${advice}.`,
-  );
-}
-
-async function notDecoded(
-  bytes: Uint8Array,
-  name: string,
-  found: string,
-  cause: unknown,
-): Promise<ImageError> {
-  const { identifyFile } = await import('./otherFiles.js');
-  const { what, advice } = identifyFile(bytes) ?? {};
-  return new ImageError(
-    'IMAGE_DECODE',
-    `${name}: expected an image, found ${what ?? found}, which this browser cannot decode (${String(cause)}). ${advice ?? 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>'}.`,
-    { cause },
-  );
 }

@@ -47,12 +47,18 @@ export function pixelMemory(
 const MOST_PIXELS = 178_956_970;
 
 /**
- * Refuses an image with more pixels than Pillow accepts.
+ * Refuses an image with more pixels than Pillow accepts, and closes it if it is a bitmap.
  *
+ * @param image the image, or its size in pixels
  * @throws ImageError IMAGE_SIZE
  */
-export function checkPixels(name: string, width: number, height: number): void {
+export function checkPixels(
+  name: string,
+  image: { readonly width: number; readonly height: number; close?(): void },
+): void {
+  const { width, height } = image;
   if (width * height <= MOST_PIXELS) return;
+  image.close?.();
   throw new ImageError(
     'IMAGE_SIZE',
     `${name}: expected at most ${MOST_PIXELS} pixels (Pillow's limit), found ${width} × ${height}. Make the image smaller first.`,

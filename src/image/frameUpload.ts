@@ -65,7 +65,7 @@ function ofFrame(gpu: Gpu, kernel: CompiledKernel, image: DecodedImage): Upload 
     fill(burst, buffer, begin, end) {
       let frame: GPUExternalTexture;
       try {
-        frame = gpu.device.importExternalTexture({ source: picture as VideoFrame });
+        frame = gpu.device.importExternalTexture({ label: 'frame', source: picture as VideoFrame });
       } catch {
         return usual.fill(burst, buffer, begin, end); // throws an error that says what is wrong
       }

@@ -199,7 +199,7 @@ export function planResize(
   if (Math.min(resizedHeight, resizedWidth) < 1 || Math.max(height, width) > MAX_SIDE) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `Image: expected sides from 1 to ${MAX_SIDE} pixels after resizing, found ${width} × ${height} for a source of ${sourceWidth} × ${sourceHeight}. Cut the image to a less extreme shape, or use resize: 'crop' or 'square'.`,
+      `Image: expected sides from 1 to ${MAX_SIDE} pixels after resizing, found ${width} × ${height} for a source of ${sourceWidth} × ${sourceHeight}. Use resize: 'crop' or 'square'.`,
     );
   }
   return {

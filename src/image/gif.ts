@@ -45,7 +45,7 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
     Math.max(frame.screen[0], frame.left + frame.width),
     Math.max(frame.screen[1], frame.top + frame.height),
   ];
-  checkPixels(name, width, height);
+  checkPixels(name, { width, height });
   if (frame.width === 0 || frame.height === 0)
     throw damaged(name, 'GIF', `a first frame of ${frame.width} × ${frame.height} pixels`);
   const data = pixelMemory(name, width, height, 4);

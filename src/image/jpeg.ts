@@ -88,6 +88,8 @@ export async function prepareJpeg(
       content.fill(0, 0, 4);
     } else if (marker === 0xe1 && scans === 0 && latin1(content.subarray(0, XMP_NAME.length)) === XMP_NAME) {
       xmp = content.subarray(XMP_NAME.length);
+    } else if (marker === 0xe2) {
+      content.fill(0, 0, 4); // colour profiles: Safari converts colours, whatever `colorSpaceConversion` says
     }
     at = end;
     return true;

@@ -129,3 +129,30 @@ export function refuseNonImage(bytes: Uint8Array, name: string): void {
   if (other?.never)
     throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${other.what}. ${other.advice}.`);
 }
+
+/**
+ * Creates the error for a file that the browser cannot decode.
+ * @param cause the error of the browser's decoder
+ */
+export function notDecoded(bytes: Uint8Array, name: string, found: string, cause: unknown): ImageError {
+  const { what, advice } = identifyFile(bytes) ?? {};
+  return new ImageError(
+    'IMAGE_DECODE',
+    `${name}: expected an image, found ${what ?? found}, which this browser cannot decode (${String(cause)}). ${advice ?? 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>'}.`,
+    { cause },
+  );
+}
+
+/** Makes the error for a JPEG that the browser has decoded at a lower resolution; closes the picture. */
+export function reduced(
+  name: string,
+  image: { readonly width: number; readonly height: number; close?(): void },
+  header: { readonly width: number; readonly height: number },
+): ImageError {
+  const found = `${image.width} × ${image.height}`;
+  image.close?.(); // sets its size to 0
+  return new ImageError(
+    'IMAGE_SIZE',
+    `${name}: expected ${header.width} × ${header.height} pixels, as the file says, found ${found}. To save memory, the browser has reduced the photograph, so the features would differ from Python's. Reduce the photograph first, or pass its pixels.`,
+  );
+}

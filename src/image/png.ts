@@ -50,7 +50,7 @@ export async function decodePng(
   const slices = new Slices(SLICE_MS, signal);
   const { header, palette, pieces } = await readChunks(bytes, name, fail, slices);
   const { width, height } = header;
-  checkPixels(name, width, height);
+  checkPixels(name, { width, height });
   const passes = passesOf(header);
   // Checked before allocating, because a small file may claim any size. Deflate expands data at most 1032
   // times: a code of two bits can stand for 258 bytes.

@@ -164,7 +164,10 @@ export async function readChunks(
       fail(`a valid checksum of ${kind}`, `a wrong checksum at byte ${end}`);
     if (!header || (kind === 'IHDR' && !over)) {
       if (header || kind !== 'IHDR' || content.length !== 13)
-        fail('one IHDR of 13 bytes as the first chunk', `${kind} of ${content.length} bytes`);
+        fail(
+          'one IHDR of 13 bytes as the first chunk',
+          `${header ? 'a second ' : ''}${kind} of ${content.length} bytes`,
+        );
       header = readHeader(content, fail);
       plain.push(bytes.subarray(at, end + 4));
     } else if (kind === 'PLTE' && !over) {

@@ -65,7 +65,7 @@ export class PreparedImage {
     if (this.#used)
       throw new DeviceError(
         'DISPOSED',
-        'PreparedImage: this image was already written or disposed. Prepare the image again.',
+        'PreparedImage: already written or disposed. Prepare the image again.',
       );
     return this.#between;
   }

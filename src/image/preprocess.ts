@@ -264,7 +264,7 @@ export class Preprocessor {
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError(
         'INPUT_SHAPE',
-        `Pixels: expected ${bytes} bytes from offset ${offset}, which must be a multiple of 4, found a buffer of ${pixels.size} bytes. Allocate (batch, 3, height, width) floats.`,
+        `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size} bytes.`,
       );
     }
     const { verticalFirst, fill } = geometry;
@@ -320,7 +320,7 @@ export class Preprocessor {
           const found = `image 0 with ${result.width} × ${result.height} and image ${index} with ${width} × ${height}`;
           throw new ImageError(
             'INPUT_SHAPE',
-            `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes one batch per size.`,
+            `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize().`,
           );
         }
         const { buffer } = result;

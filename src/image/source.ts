@@ -10,7 +10,6 @@ import { untilAborted } from '../platform/abort.js';
 import { loadPart } from '../platform/part.js';
 import type { Gpu } from '../gpu/device.js';
 import { kindOf } from '../optionObject.js';
-import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
 import type { Canvas } from './pixels.js';
@@ -125,26 +124,18 @@ export function decodeSource(
   if (orientation !== 'respect' && orientation !== 'ignore') {
     throw new OptionError(
       'OPTION_VALUE',
-      `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
+      `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}.`,
     );
   }
-  const kind = kindOf(source);
+  const own = withOwnBytes(source);
+  const kind = kindOf(own);
   switch (kind) {
     case 'String':
     case 'URL':
       return decodeUrl(gpu, source as string | URL, orientation, signal);
     case 'Blob':
     case 'File':
-      return decodeBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
-    case 'Uint8Array':
-    case 'ArrayBuffer': // copied, because the bytes may be in shared memory, which Blob does not accept
-      return decodeBlob(
-        gpu,
-        new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]),
-        'Image',
-        orientation,
-        signal,
-      );
+      return decodeBlob(gpu, own as Blob, nameOf(own as Blob), orientation, signal);
     case 'HTMLImageElement':
       return decodeElement(source as HTMLImageElement, signal);
     case 'ImageBitmap':
@@ -193,6 +184,22 @@ export function keepsItsPixels(source: ImageSource): boolean {
   }
 }
 
+/** Copies the bytes of a file, which the caller may change, into a file. Returns any other source as it is. */
+export const withOwnBytes = (source: ImageSource): ImageSource =>
+  /^(Uint8Array|ArrayBuffer)$/.test(kindOf(source))
+    ? // Bytes in shared memory have to be copied first, because Blob does not accept them.
+      new File([new Uint8Array(source as ArrayBuffer)], 'Image')
+    : source;
+
+/**
+ * Returns true if a second read of the source gives the same pixels: a file, or a bitmap or frame that is not
+ * closed. The pixels of other sources may have changed.
+ */
+export function canBeReadAgain(source: ImageSource): boolean {
+  const { close, codedWidth, width } = source as Partial<ImageBitmap & VideoFrame>;
+  return keepsItsPixels(source) || (close !== undefined && (codedWidth ?? width)! > 0);
+}
+
 const nameOf = (blob: Blob): string =>
   'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';
 
@@ -228,7 +235,7 @@ async function decodeBlob(
     );
     signal?.throwIfAborted();
     const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
-      losesAlpha: () => bitmapsLoseColours(gpu),
+      losesAlpha: async () => (await loadPart(import('./alpha.js'))).bitmapsLoseColours(gpu),
       claim: (size) => slot.claim(size, signal),
       signal,
     });
@@ -287,10 +294,9 @@ async function decodeElement(
   }).catch((cause: unknown) => {
     release();
     signal?.throwIfAborted();
-    const formats = 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>';
     throw new ImageError(
       'IMAGE_DECODE',
-      `${name}: the image of this <img> cannot be decoded (${String(cause)}). ${formats}.`,
+      `${name}: the image of this <img> cannot be decoded (${String(cause)}). Use PNG, JPEG or WebP.`,
       { cause },
     );
   });
@@ -312,7 +318,7 @@ function wrapPixels(source: unknown, kind: string): DecodedImage {
       'an image, canvas, video, frame, Blob, URL, the bytes of a file, ImageData, or { data, width, height } with 8 bits a channel';
     throw new ImageError(
       'IMAGE_TYPE',
-      `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data of type ${dataKind}`}. Pass one of these.`,
+      `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data of type ${dataKind}`}.`,
     );
   }
   const bytes = data as Uint8Array<ArrayBuffer>;
@@ -320,7 +326,7 @@ function wrapPixels(source: unknown, kind: string): DecodedImage {
   if (!(Number.isInteger(width) && Number.isInteger(height) && size > 0)) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `Image data: expected at least 1 × 1 pixels, found ${width} × ${height}. Pass the width and height of the data in pixels.`,
+      `Image data: expected at least 1 × 1 pixels, found ${width} × ${height}. Pass its width and height in pixels.`,
     );
   }
   const perPixel = channels ?? bytes.length / size;

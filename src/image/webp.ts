@@ -4,7 +4,7 @@
  * colours of every bitmap, and Chromium and Firefox premultiply the colours of an animation.
  */
 import type { Canvas } from './pixels.js';
-import { damaged, endsTooEarly } from './decodeErrors.js';
+import { checkPixels, damaged, endsTooEarly } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 
 /** A still WebP without alpha. */
@@ -17,11 +17,12 @@ export interface PlainWebp {
   readonly canvas?: Canvas;
 }
 
-const [ALPHA, ANIMATION] = [0x10, 0x02];
+const [PROFILE, ALPHA, ANIMATION] = [0x20, 0x10, 0x02];
 
 /**
  * Prepares a WebP for the browser's decoder. Edits `bytes` in place.
- * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its chunks
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its chunks; IMAGE_SIZE, if the canvas
+ *   has too many pixels
  */
 export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWebp {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -42,10 +43,12 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
     if (end > size)
       throw endsTooEarly(name, 'WebP', `at byte ${size}, within the chunk ${kind.trim()} of byte ${at}`);
     const content = bytes.subarray(begin, begin + length);
-    if (kind === 'VP8X' && length >= 10) {
+    // Decoders ignore a VP8X that is not the first chunk, and so does `readImageHeader`.
+    if (kind === 'VP8X' && at === 12 && length >= 10) {
       animated = (content[0]! & ANIMATION) !== 0;
       canvas = { left: 0, top: 0, width: 1 + uint24(content, 4), height: 1 + uint24(content, 7) };
-      content[0]! &= ~ALPHA;
+      checkPixels(name, canvas);
+      content[0]! &= ~(ALPHA | PROFILE);
     } else if (kind === 'EXIF') {
       exif ??= orientationOf(withoutExifName(content));
     } else if (kind === 'XMP ') {
@@ -56,7 +59,8 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
       const each = frameOf(content, canvas, name); // checks every frame: Pillow refuses a broken one
       frame ??= each;
     }
-    if (kind === 'EXIF' || kind === 'ALPH') bytes[at] = 0x58; // 'X…', a name that decoders ignore
+    // 'X…' is a name that decoders ignore. Safari converts the colours of a file with a profile.
+    if (/EXIF|ALPH|ICCP/.test(kind)) bytes[at] = 0x58;
     at = end;
   }
   if (animated && !frame) throw damaged(name, 'WebP', 'an animation without a frame');

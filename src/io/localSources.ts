@@ -1,5 +1,5 @@
 /** Opens sources that need no network: paths, Blobs, file handles, streams and bytes. */
-import { SourceError } from '../errors.js';
+import { OptionError, SourceError } from '../errors.js';
 import { Chunks, type ByteStream } from './chunks.js';
 import { openPath } from './localFile.js';
 import { blobReader, describe, memoryReader, streamReader } from './readers.js';
@@ -7,7 +7,7 @@ import type { ByteSource } from './sourceTypes.js';
 
 /**
  * Opens a source. A string or URL is a path of the local file system. See `openSource`.
- * @throws SourceError SOURCE_READ; TypeError if `source` is not a ByteSource
+ * @throws SourceError SOURCE_READ; OptionError OPTION_VALUE if `source` is not a ByteSource
  */
 export async function openLocal(source: ByteSource, signal: AbortSignal | undefined): Promise<ByteStream> {
   if (typeof source === 'string' || source instanceof URL) {
@@ -38,8 +38,9 @@ export async function openLocal(source: ByteSource, signal: AbortSignal | undefi
         : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
     return new Chunks('bytes', bytes.length, memoryReader(bytes), signal);
   }
-  throw new TypeError(
-    `source: expected a URL, a Blob or File, a FileSystemFileHandle, a Uint8Array, an ArrayBuffer or a ReadableStream, found ${describe(source)}.`,
+  throw new OptionError(
+    'OPTION_VALUE',
+    `source: expected a URL, a Blob or File, a FileSystemFileHandle, a Uint8Array, an ArrayBuffer or a ReadableStream, found ${describe(source)}. Pass several files as an array.`,
   );
 }
 
@@ -47,6 +48,7 @@ export async function openLocal(source: ByteSource, signal: AbortSignal | undefi
  * Returns whether an object is a file handle of the File System API. Tests for the method, because the class
  * `FileSystemFileHandle` is missing in Node and differs between frames.
  */
-function isFileHandle(source: object): source is FileSystemFileHandle {
-  return 'kind' in source && source.kind === 'file' && 'getFile' in source;
+function isFileHandle(source: unknown): source is FileSystemFileHandle {
+  const { kind, getFile } = Object(source) as Partial<FileSystemFileHandle>;
+  return kind === 'file' && typeof getFile === 'function';
 }

@@ -1,6 +1,7 @@
 /** The retry policy of downloads: number of attempts, delays and time limits. */
 import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
+import { show } from '../platform/json.js';
 
 /** When and how often a failed request is repeated. */
 export interface RetryOptions {
@@ -26,12 +27,12 @@ export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
   if (!Number.isInteger(attempts) || attempts < 1)
     throw new OptionError(
       'OPTION_VALUE',
-      `retry.attempts: expected a whole number from 1, found ${String(attempts)}.`,
+      `retry.attempts: expected a whole number from 1, found ${show(attempts)}.`,
     );
   if (!(delayMs >= 0) || !(stallMs > 0))
     throw new OptionError(
       'OPTION_VALUE',
-      `retry: expected delayMs of at least 0 and stallMs above 0, found ${String(delayMs)} and ${String(stallMs)}.`,
+      `retry: expected delayMs of at least 0 and stallMs above 0, found ${show(delayMs)} and ${show(stallMs)}.`,
     );
   return { attempts, delayMs, stallMs };
 }

@@ -13,7 +13,7 @@ import { Preprocessor } from '../image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
 import { buildForward } from '../model/vit.js';
-import type { LoadProgress, LoadReport } from '../options.js';
+import type { LoadOptions, LoadProgress, LoadReport } from '../options.js';
 
 import type { NamedHead } from './anyCheckpoint.js';
 import type { Described } from './described.js';
@@ -23,6 +23,8 @@ import type { ByteProgress } from './source.js';
 
 /** The context of one load: device, options, and callbacks. */
 export interface LoadContext {
+  /** When the load began, by `performance.now`. */
+  readonly startMs: number;
   readonly gpu: Gpu;
   readonly choice: PrecisionChoice;
   readonly posEmbed: PosEmbedConvention | undefined;
@@ -51,11 +53,21 @@ export interface LoadedModel {
   readonly report: LoadReport;
 }
 
+/** A model that can be loaded again. */
+export interface ReloadableModel extends LoadedModel {
+  /**
+   * Loads the checkpoint again. The passed options replace those of the first load. Undefined if the source
+   * cannot be read twice.
+   */
+  readonly reload:
+    ((changes: Pick<LoadOptions, 'device' | 'dtype' | 'signal'>) => Promise<ReloadableModel>) | undefined;
+}
+
 /** Loaded weights, with their origin. */
 export interface Loaded {
   readonly weights: WeightMemory;
   readonly head: LinearHead | undefined;
-  readonly report: Omit<LoadReport, keyof TensorReport>;
+  readonly report: Omit<LoadReport, keyof TensorReport | 'loadMs'>;
 }
 
 /**
@@ -75,7 +87,7 @@ export function decide({ choice }: LoadContext, config: DINOv2Config): Precision
  * every resource is freed.
  */
 export async function build(
-  { gpu, posEmbed, signal }: LoadContext,
+  { gpu, posEmbed, signal, startMs }: LoadContext,
   { known, tested }: PrecisionDecision,
   {
     config: found,
@@ -95,10 +107,13 @@ export async function build(
     const { namedHead } = await loadPart(import('./anyCheckpoint.js'));
     return namedHead(head, described);
   });
-  const all = Promise.all([loading, preparing, untilAborted(() => tested, signal), naming]).then((made) => {
-    signal.throwIfAborted();
-    return made;
-  });
+  const all = Promise.all([loading, preparing, untilAborted(() => tested, signal), naming]).then(
+    async (made) => {
+      signal.throwIfAborted();
+      if (made[0].weights.large) made[2] = (await made[2].withLargeWeights?.()) ?? made[2];
+      return made;
+    },
+  );
   const [{ weights, report }, preprocessor, precision, head] = await all.catch(async (error: unknown) => {
     // One part failed, so the results of the other parts are freed.
     givingUp.abort(error);
@@ -118,12 +133,12 @@ export async function build(
     gpu,
     config,
     precision,
-    target: targetOf(gpu, precision.storage),
+    target: { ...targetOf(gpu, precision.storage), ...precision.more },
     weights,
     preprocessing,
     preprocessor,
     head,
-    report: { ...report, ...withoutHead(tensors, head?.head) },
+    report: { ...report, ...withoutHead(tensors, head?.head), loadMs: performance.now() - startMs },
   };
 }
 

@@ -61,7 +61,7 @@ async function ask(
   signal: AbortSignal,
 ): Promise<Asked> {
   try {
-    const state = await question(manifest);
+    const state = await question(manifest, signal);
     const reason =
       state === 'unknown'
         ? '; the server does not say whether it is the newest version'

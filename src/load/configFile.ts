@@ -24,7 +24,7 @@ export function parseJson(text: string, name = 'config.json'): unknown {
   } catch (cause) {
     throw new ConfigError(
       'CONFIG_JSON',
-      `${name}: expected JSON, found ${JSON.stringify(text.slice(0, 40))} (${String(cause)}). Give the ${name} that lies beside the weights on the hub.`,
+      `${name}: expected JSON, found ${JSON.stringify(text.slice(0, 40))} (${String(cause)}). Use the ${name} of the hub.`,
       { cause },
     );
   }

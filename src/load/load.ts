@@ -5,8 +5,9 @@ import { choosePrecision, type PrecisionChoice } from '../weights/precision.js';
 import { mayStartOver } from '../io/part.js';
 import { OptionError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
+import { loadPart } from '../platform/part.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
-import type { LoadedModel, LoadContext } from './build.js';
+import type { LoadContext, ReloadableModel } from './build.js';
 import { loadCached } from './cached.js';
 import { checkPosEmbed } from './configFile.js';
 import { loadFrom } from './fresh.js';
@@ -23,17 +24,22 @@ const LOADS = 3;
  * running self-test has ended. An abort does not wait for the self-test.
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
-export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
-  const { dtype = 'fp32', selfTest = true, posEmbed, prefix, onProgress } = options;
+export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<ReloadableModel> {
+  const { dtype = 'fp32', selfTest = true, posEmbed, prefix, onProgress, debug } = options;
+  const startMs = performance.now();
   options.signal?.throwIfAborted();
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
   if (prefix !== undefined && typeof prefix !== 'string')
     throw new OptionError('OPTION_VALUE', `prefix: expected a string, found ${typeof prefix}.`);
-  const gpu = await acquireGpu(options.device); // comes first, so that nothing is downloaded if there is no GPU
+  let gpu = await acquireGpu(options.device); // comes first, so that nothing is downloaded if there is no GPU
   const stopping = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
   let choice: PrecisionChoice | undefined;
   try {
+    if (debug !== undefined) {
+      const { debugGpu } = await loadPart(import('../gpu/debug/debugGpu.js'));
+      gpu = debugGpu(gpu, debug, options.onTrace);
+    }
     choice = choosePrecision(gpu, dtype, selfTest);
     for (let load = 1; ; load++) {
       let progress: LoadProgress = {
@@ -52,6 +58,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         }
       };
       const context: LoadContext = {
+        startMs,
         gpu,
         choice,
         posEmbed,
@@ -62,9 +69,13 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         whole: load === LOADS,
       };
       try {
-        return await (source.cache
+        const model = await (source.cache
           ? loadCached(source, source.cache, context)
           : loadFrom(source, context, 'the source is no checkpoint on a server'));
+        // A reload uses the cached files as they are. A newer version would be a different model.
+        const kept = { ...source, cache: source.cache && { ...source.cache, ask: undefined } };
+        const reload: ReloadableModel['reload'] = (changes) => loadModel(kept, { ...options, ...changes });
+        return { ...model, reload: source.once ? undefined : reload };
       } catch (error) {
         if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
       }

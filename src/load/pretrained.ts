@@ -4,7 +4,7 @@ import { release } from '../io/chunks.js';
 import { locate } from '../io/hub.js';
 import type { SourceState } from '../cache/revalidate.js';
 import { retryPolicy } from '../io/retry.js';
-import { checkDigest, parseSha256, startSha256 } from '../io/integrity.js';
+import { checkDigest, startSha256 } from '../io/integrity.js';
 import { openCheckpoint } from '../safetensors/checkpoint.js';
 import type { CheckpointFile, ShardIndex } from '../safetensors/checkpointFiles.js';
 import { isAbsent, isMissing, isUrl, readAll } from '../io/sources.js';
@@ -30,14 +30,17 @@ const MAX_INDEX_BYTES = 2 ** 24;
  *   preprocessing is used
  * @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME
  */
-export function pretrained(
+export async function pretrained(
   id: string | URL,
   options: PretrainedOptions,
   preprocessing?: Preprocessing,
-): CheckpointSource {
-  const folder = locate(id, options);
-  const integrity = hashes(options.integrity);
-  const { signal, fetch, retry, cache = 'auto' } = options;
+): Promise<CheckpointSource> {
+  const folder = await locate(id, options);
+  const integrity =
+    options.integrity === undefined
+      ? {}
+      : (await loadPart(import('./integrityOption.js'))).hashesOf(options.integrity, WEIGHTS);
+  const { fetch, retry, cache = 'auto' } = options;
   retryPolicy(retry); // checks the options even if the load makes no request
   if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
     throw new OptionError(
@@ -47,7 +50,7 @@ export function pretrained(
   const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
   const ask =
     options.revalidate === true && !fixed
-      ? async (manifest: Manifest): Promise<SourceState> => {
+      ? async (manifest: Manifest, signal: AbortSignal): Promise<SourceState> => {
           const { askSource } = await loadPart(import('../cache/revalidate.js'));
           return askSource(manifest, { signal, fetch });
         }
@@ -65,7 +68,7 @@ export function pretrained(
       : undefined,
     local: !isUrl(folder),
     preprocessing,
-    async open({ onProgress, reload, whole, entry }) {
+    async open({ signal, onProgress, reload, whole, entry }) {
       const common = { signal, fetch, retry, reload, whole };
       // A resumed download is also checked against the hashes with which the download began.
       const wanted = { ...integrity, ...entry?.kept?.integrity };
@@ -130,10 +133,7 @@ export function pretrained(
         names.push(...(config === null ? [] : [CONFIG]), ...(text === null ? [] : [PREPROCESSOR]));
         const unread = Object.keys(wanted).find((file) => !names.includes(file));
         if (unread !== undefined)
-          throw new SourceError(
-            'SOURCE_INTEGRITY',
-            `integrity: a hash is given for ${unread}, which this load does not read. The files of this load are: ${names.join(', ').slice(0, 200)}.`,
-          );
+          throw (await loadPart(import('./integrityOption.js'))).notRead(unread, names);
         const uncachedReason =
           unreadable === undefined
             ? undefined
@@ -172,19 +172,3 @@ async function readPreprocessor(
  * URL.
  */
 const absolute = (folder: string): string => new URL(folder, baseUrl()).href;
-
-function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {
-  if (integrity === undefined) return {};
-  const given = typeof integrity === 'string' ? { [WEIGHTS]: integrity } : integrity;
-  return Object.fromEntries(
-    Object.entries(given).map(([file, text]) => {
-      const hash = parseSha256(text);
-      if (hash === undefined)
-        throw new OptionError(
-          'OPTION_VALUE',
-          `integrity of ${file}: expected a SHA-256, 64 hexadecimal digits or sha256- and base64, found ${JSON.stringify(text).slice(0, 80)}.`,
-        );
-      return [file, hash];
-    }),
-  );
-}

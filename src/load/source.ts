@@ -21,6 +21,8 @@ export interface Checkpoint extends Described {
 export type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalBytes'>) => void;
 
 export interface OpenOptions {
+  /** Stops the load. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress: ByteProgress;
   /**
    * Whether to bypass the browser's HTTP cache, because an earlier attempt got parts of two versions of a
@@ -40,6 +42,8 @@ export interface CheckpointSource {
   open(options: OpenOptions): Promise<Checkpoint>;
   /** Whether the files are local, so that nothing is fetched. */
   readonly local?: boolean | undefined;
+  /** Whether the source can be read only once, because a file of it is a stream. */
+  readonly once?: boolean | undefined;
   /** How to cache the checkpoint; undefined if it is not cached. */
   readonly cache?: CacheRequest | undefined;
 }
@@ -53,5 +57,5 @@ export interface CacheRequest extends CacheIdentity {
    * Asks the server whether the files of a cached entry have changed. Undefined: the entry is used without
    * asking.
    */
-  readonly ask?: ((manifest: Manifest) => Promise<SourceState>) | undefined;
+  readonly ask?: ((manifest: Manifest, signal: AbortSignal) => Promise<SourceState>) | undefined;
 }

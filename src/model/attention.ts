@@ -7,6 +7,7 @@ import type { Gpu } from '../gpu/device.js';
 import { attentionRows, attentionRowsMean } from '../gpu/kernels/attentionRowKernels.js';
 import type { Lease } from '../gpu/lease.js';
 import { F32_BYTES } from '../graph/constants.js';
+import { show } from '../platform/json.js';
 
 /** Options of `Features.attention`. */
 export interface AttentionOptions {
@@ -133,5 +134,5 @@ function inRange(name: string, value: number, count: number, or = ''): void {
     count === 0
       ? 'no register, because this model has no registers'
       : `a whole number from 0 to ${count - 1}${or}`;
-  throw new OptionError('OPTION_VALUE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
+  throw new OptionError('OPTION_VALUE', `attention: ${name}: expected ${expected}, found ${show(value)}.`);
 }

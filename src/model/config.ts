@@ -81,7 +81,7 @@ export function configOf(size: ModelSize, options: { registers?: boolean } = {})
   if (!Object.hasOwn(sizes, size)) {
     throw new ConfigError(
       'CONFIG_UNSUPPORTED',
-      `configOf: expected ${Object.keys(sizes).join(', ')}, found ${show(size)}. Name one of these sizes.`,
+      `configOf: expected ${Object.keys(sizes).join(', ')}, found ${show(size)}.`,
     );
   }
   const { embedDim, depth, ffn } = sizes[size];

@@ -5,6 +5,7 @@
  * means the last block in both.
  */
 import { OptionError } from '../errors.js';
+import { show } from '../platform/json.js';
 
 /** Options of `Features.hiddenState`. */
 export interface HiddenStateOptions {
@@ -45,7 +46,7 @@ export function layerIndex(where: string, what: string, index: number, count: nu
   if (Number.isInteger(index) && index >= -count && index < count) return index < 0 ? index + count : index;
   throw new OptionError(
     'OPTION_VALUE',
-    `${where}: expected ${what} from 0 to ${count - 1}, or from -${count} to -1 (counted from the end), found ${String(index)}.`,
+    `${where}: expected ${what} from 0 to ${count - 1}, or from -${count} to -1 (counted from the end), found ${show(index)}.`,
   );
 }
 

@@ -12,7 +12,7 @@ export const F16_LIMIT = 65_520;
 export function f32ToF16(values: Float32Array, out: Uint16Array, begin = 0): void {
   if (begin < 0 || begin + values.length > out.length) {
     throw new RangeError(
-      `f32ToF16: the output array is too short: expected room for ${values.length} values from index ${begin}, found ${out.length} elements in all.`,
+      `f32ToF16: expected room for ${values.length} values from index ${begin}, found ${out.length} elements.`,
     );
   }
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);

@@ -120,7 +120,7 @@ function checkFit(
   }
   if (!Number.isInteger(begin) || begin < 0 || begin + count > out.length) {
     throw new RangeError(
-      `${where}: the output array is too short: expected room for ${count} values from index ${begin}, found ${out.length} elements in all.`,
+      `${where}: expected room for ${count} values from index ${begin}, found ${out.length} elements.`,
     );
   }
   return count;

@@ -5,6 +5,7 @@ import { checkedVector, decodeInto, encodedBytes, encodeInto, encodeVector } fro
 import { modelText, sameModel } from './identity.js';
 import type { EncodedPatches, IndexHeader, ModelIdentity, StoredItem } from './journal.js';
 import type { IndexOptions, Item, ItemUpdate, PatchTokens } from './options.js';
+import { parseJsonText, show } from '../platform/json.js';
 
 const MAX_ID_LENGTH = 1024;
 const MAX_DIM = 16_384;
@@ -67,7 +68,7 @@ export function wholeNumber(
   const range = most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`;
   throw new IndexError(
     'INDEX_OPTIONS',
-    `${where}: expected ${name} to be a whole number ${range}, found ${String(value)}.`,
+    `${where}: expected ${name} to be a whole number ${range}, found ${show(value)}.`,
   );
 }
 
@@ -76,7 +77,7 @@ export function finiteNumber(where: string, name: string, value: number): void {
   if (typeof value !== 'number' || !Number.isFinite(value))
     throw new IndexError(
       'INDEX_OPTIONS',
-      `${where}: expected ${name} to be a finite number, found ${String(value)}.`,
+      `${where}: expected ${name} to be a finite number, found ${show(value)}.`,
     );
 }
 
@@ -93,25 +94,28 @@ export function checkId(id: unknown, where: string): asserts id is string {
 /**
  * Returns a frozen copy of a JSON value. Missing metadata (undefined) is stored as null, so the result is
  * then null.
- * @throws IndexError INDEX_METADATA
+ * @param isNew true for metadata that a caller passes: at most 62 levels, because an export has it within two arrays
+ * @throws IndexError INDEX_METADATA, if there is no JSON for the value, or it has too many levels
  */
-export function jsonCopy(metadata: unknown, where: string): unknown {
+export function jsonCopy(metadata: unknown, where: string, isNew = false): unknown {
   if (metadata === undefined) return null;
-  let text: string | undefined;
+  let problem = `it is a ${typeof metadata}`;
   let cause: unknown;
   try {
-    text = JSON.stringify(metadata);
+    const text = JSON.stringify(metadata) as string | undefined;
+    if (text !== undefined) {
+      if (isNew) parseJsonText(`[[${text}]]`);
+      return JSON.parse(text, (_, value: unknown) => Object.freeze(value));
+    }
   } catch (error) {
+    problem = error instanceof SyntaxError ? 'it has more than 62 levels' : String(error);
     cause = error;
   }
-  if (text === undefined) {
-    throw new IndexError(
-      'INDEX_METADATA',
-      `${where}: the metadata cannot be stored as JSON (${cause ? String(cause) : `it is a ${typeof metadata}`}). Use plain objects, arrays, strings and numbers.`,
-      { cause },
-    );
-  }
-  return JSON.parse(text, (_, value: unknown) => Object.freeze(value));
+  throw new IndexError(
+    'INDEX_METADATA',
+    `${where}: the metadata cannot be stored as JSON (${problem}). Use plain objects, arrays, strings and numbers.`,
+    { cause },
+  );
 }
 
 /**
@@ -146,7 +150,7 @@ export function checkPatches(
   if (grid && tokens instanceof Float32Array && tokens.length === rows * cols * dim) return { rows, cols };
   throw new IndexError(
     'INDEX_PATCHES',
-    `${where}: expected a Float32Array of rows · cols · ${dim} numbers, found rows ${String(rows)}, cols ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Pass features.rows, features.cols and await features.patchTokens() of one image.`,
+    `${where}: expected a Float32Array of rows · cols · ${dim} numbers, found rows ${show(rows)}, cols ${show(cols)} and ${show((tokens as Float32Array | undefined)?.length)} numbers. Pass features.rows, features.cols and await features.patchTokens() of one image.`,
   );
 }
 
@@ -178,7 +182,7 @@ export function storedFields(
     ...(vector !== undefined && {
       vector: encodeVector(checkedVector(vector, header, where), header.storage, where),
     }),
-    ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
+    ...('metadata' in update && { metadata: jsonCopy(metadata, where, true) }),
     ...(patches && { patches: encodedPatches(patches, header, where) }),
     ...(thumbnail && { thumbnail }),
   };
@@ -203,7 +207,7 @@ export function storedItem(
   return {
     id,
     vector: encodeVector(checkedVector(vector, header, name), header.storage, name),
-    metadata: jsonCopy(metadata, name),
+    metadata: jsonCopy(metadata, name, true),
     ...(patches && { patches: encodedPatches(patches, header, name) }),
     ...(thumbnail && { thumbnail }),
   };
@@ -255,7 +259,7 @@ export function checkSameIndex(
   const list = (header: IndexHeader): string =>
     isModel
       ? `vectors made by ${modelText(header.model)}`
-      : fields.map((name) => `${name} ${String(header[name])}`).join(', ');
+      : fields.map((name) => `${name} ${show(header[name])}`).join(', ');
   throw new IndexError(
     isModel ? 'INDEX_MODEL' : 'INDEX_HEADER',
     `${where}: expected ${list(expected)}, found ${list(found)}.${isModel ? ' Vectors made by different models, or with different preprocessing, cannot be compared.' : ''} ${advice}`,

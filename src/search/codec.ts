@@ -12,6 +12,7 @@ import { f32ToF16 } from '../numerics/float16.js';
 import { f16ToF32 } from '../numerics/toFloat32.js';
 import { IndexError } from '../errors.js';
 import type { Metric, VectorStorage } from './journal.js';
+import { show } from '../platform/json.js';
 
 const MIN_NORMAL_F32 = 2 ** -126;
 const LARGEST_INT8 = 127;
@@ -62,7 +63,7 @@ export function checkedVector(
     if (!(Math.abs(value) <= 3.4028234663852886e38)) {
       throw new IndexError(
         'INDEX_VECTOR',
-        `${where}: expected finite numbers, found ${String(value)} at index ${i}. Check that the image and the weights contain finite numbers only.`,
+        `${where}: expected finite numbers, found ${show(value)} at index ${i}. Check that the image and the weights contain finite numbers only.`,
       );
     }
     squares += value * value;

@@ -4,6 +4,7 @@
  */
 import { IndexError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
+import { host } from '../platform/host.js';
 import { Analysis } from './analysis.js';
 import { ChangeQueue } from './changeQueue.js';
 import { checkSameIndex, headerOf, storedFields } from './checks.js';
@@ -19,6 +20,7 @@ import type {
   ExportOptions,
   Hit,
   IndexChange,
+  IndexFolder,
   IndexOptions,
   Item,
   ItemExtras,
@@ -31,6 +33,7 @@ import type {
   SearchOptions,
 } from './options.js';
 import { Searcher } from './searcher.js';
+import { openFolder } from './openFolder.js';
 import { openJournal } from './store/openJournal.js';
 
 /**
@@ -72,7 +75,7 @@ export class EmbeddingIndex {
   /**
    * Opens the index of this name that is stored in the browser, or creates an empty index. All items are read
    * into memory, except their thumbnails.
-   * @param name 1 to 200 characters
+   * @param name 1 to 200 characters. In Node, with `dinov2-webgpu/node`: `{ folder }`, a folder on disk
    * @throws IndexError INDEX_MODEL, INDEX_HEADER if the stored index differs from the options; INDEX_NEWER,
    *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/internals/search-store.md); the signal's reason
    * @example
@@ -83,9 +86,13 @@ export class EmbeddingIndex {
    * });
    * ```
    */
-  static async open(name: string, openOptions: OpenOptions): Promise<EmbeddingIndex> {
+  static async open(name: string | IndexFolder, openOptions: OpenOptions): Promise<EmbeddingIndex> {
     const { persist, signal, repair, ...options } = checkOptions('EmbeddingIndex.open', openOptions ?? null);
-    const journal = await openJournal(name, headerOf(options), { persist, signal, repair });
+    const header = headerOf(options);
+    const journal =
+      typeof name === 'string' && !host.openFolder
+        ? await openJournal(name, header, { persist, signal, repair })
+        : await openFolder(name, header, { signal, repair });
     const index = new EmbeddingIndex(options, journal);
     try {
       await index.#changes.load(signal);
@@ -107,6 +114,15 @@ export class EmbeddingIndex {
    */
   get restored(): boolean {
     return this.#journal.restored;
+  }
+
+  /**
+   * True if `open` found no index of this name and made a new one. If you know that the index was made before,
+   * the browser evicted it, or the visitor cleared the data of the origin: add the items again. Always true for an
+   * index in memory.
+   */
+  get created(): boolean {
+    return this.#journal.created;
   }
 
   /** Number of items. */

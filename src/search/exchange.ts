@@ -24,7 +24,7 @@ import { encodedBytes, encodedFault } from './codec.js';
 import { readThumbnails, THUMBNAIL_TENSORS, writeThumbnails } from './exchangeThumbnails.js';
 import type { Items } from './items.js';
 import type { EncodedPatches, IndexHeader, StoredItem, VectorStorage } from './journal.js';
-import { show } from '../platform/json.js';
+import { parseJsonText, show } from '../platform/json.js';
 import { Slices } from '../platform/pause.js';
 
 const FORMAT = 'dinov2-webgpu/index';
@@ -218,7 +218,7 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
   }
   let header: Partial<IndexHeader>;
   try {
-    header = JSON.parse(metadata.get('index') ?? '') as Partial<IndexHeader>;
+    header = parseJsonText(metadata.get('index') ?? '') as Partial<IndexHeader>;
   } catch (cause) {
     throw fileError('the header of an index as JSON', String(cause), cause);
   }
@@ -242,7 +242,7 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
 function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unknown][] {
   let list: unknown;
   try {
-    list = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    list = parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
     throw fileError('items as JSON in UTF-8', String(cause), cause);
   }

@@ -8,6 +8,7 @@
  */
 import type { SafetensorsHeader, TensorSpec } from '../safetensors/format.js';
 import type { IndexError } from '../errors.js';
+import { parseJsonText } from '../platform/json.js';
 import { BlobWriter } from './blobWriter.js';
 
 /** Names of the tensors. */
@@ -97,7 +98,7 @@ function typesOf(
 ): string[] {
   let list: unknown;
   try {
-    list = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    list = parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
     throw fileError('thumbnail_types as JSON in UTF-8', String(cause), cause);
   }

@@ -107,6 +107,8 @@ export interface Journal {
    * and the values of `setState` are then lost.
    */
   readonly restored: boolean;
+  /** True if opening created the index: nothing was stored under its name, or the browser had evicted it. */
+  readonly created: boolean;
   /**
    * Yields all items without their thumbnails, in the order in which they were last put (added or replaced).
    * Called once, when the index is opened.

@@ -8,6 +8,7 @@ export class MemoryJournal implements Journal {
   readonly header: IndexHeader;
   readonly dropped: readonly string[] = [];
   readonly restored: boolean = false;
+  readonly created: boolean = true;
   readonly #thumbnails = new Map<string, Blob>();
   readonly #states = new Map<string, unknown>();
   readonly #countItems: () => number;

@@ -31,6 +31,12 @@ export interface IndexOptions {
   readonly device?: GPUDevice | 'cpu' | undefined;
 }
 
+/** An index on disk, in Node with `dinov2-webgpu/node`. */
+export interface IndexFolder {
+  /** Path or `file:` URL of the folder. It is created if it is missing, and holds nothing but the index. */
+  readonly folder: string | URL;
+}
+
 /** Options of `EmbeddingIndex.open`. */
 export interface OpenOptions extends IndexOptions {
   /** Asks the browser not to evict the index (`navigator.storage.persist()`). Default false. */

@@ -122,9 +122,18 @@ export class Searcher {
       if ((await this.#gpu) !== gpu) return undefined; // an earlier failed search has handled the failure
       // If the lost device was requested by the library, the next search requests a new device.
       if (error.code === 'DEVICE_LOST' && this.#device === undefined) this.#gpu = undefined;
-      else this.#stayOnCpu(error.message);
+      else {
+        this.#stayOnCpu(error.message);
+        if (/MEMORY|LIMIT/.test(error.code)) await this.#adviseOn(error);
+      }
       return undefined;
     }
+  }
+
+  /** Adds to the reason what a search needs on the GPU. */
+  async #adviseOn(error: DeviceError): Promise<void> {
+    const part = await import('./memoryAdvice.js').catch(() => undefined);
+    if (part) this.#stayOnCpu(part.withSearchAdvice(error, this.#items.vectors));
   }
 
   #gpuSearch(): Promise<GpuSearch | undefined> {

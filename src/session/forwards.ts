@@ -1,12 +1,10 @@
 /** Runs, describes, profiles and tunes the forward passes of one model, one call at a time. */
 import type { Weights } from '../weights/weightMemory.js';
-import { CheckpointError, DeviceError, OptionError } from '../errors.js';
+import { DeviceError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
-import type { Profile } from '../gpu/measure/profile.js';
 import type { Burst } from '../gpu/task.js';
 import type { ImagePlacement } from '../image/placement.js';
-import type { TuningStore } from '../gpu/measure/tuningStore.js';
 import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { elementCount, type Value } from '../graph/graph.js';
@@ -16,8 +14,10 @@ import type { FinalNorm } from '../model/finalNorm.js';
 import { layerSet } from '../model/layers.js';
 import { countTokens, type Grid } from '../model/vit.js';
 import type { ForwardOptions, TuningReport } from '../options.js';
+import { loadPart } from '../platform/part.js';
 import { ProgramCache } from './programCache.js';
 import { JobQueue } from './queue.js';
+import type { TuneSetting } from './tuneSetting.js';
 
 /**
  * Largest number of tokens of an image. Some kernels dispatch one workgroup per token along one axis, and
@@ -52,7 +52,7 @@ export class Forwards {
    * @param fill writes the pixels, (batch, 3, rows · patchSize, cols · patchSize), into their buffer
    * @throws OptionError, CheckpointError CHECKPOINT_TENSORS, DeviceError; the signal's reason
    */
-  run(
+  async run(
     grid: Grid,
     placements: readonly ImagePlacement[],
     options: ForwardOptions,
@@ -62,21 +62,22 @@ export class Forwards {
     const { maskedPatches, signal } = options;
     const layers = layerSet('layers', options.layers ?? [], depth + 1);
     const attentions = layerSet('attentions', options.attentions ?? [], depth);
-    const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
-    const numTokens = countTokens(this.#config, grid);
-    if (numTokens > MAX_TOKENS) {
-      throw new DeviceError(
-        'DEVICE_LIMIT',
-        `An image of ${grid.rows} × ${grid.cols} patches is too large: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`,
-      );
+    const { rows, cols } = grid;
+    const cannotMask =
+      maskedPatches &&
+      (maskedPatches.length !== grid.batch * rows * cols || !this.#weights.buffers.has('mask_token'));
+    if (cannotMask || !this.canHold(rows, cols)) {
+      const { refused } = await loadPart(import('./refused.js'));
+      throw refused(grid, countTokens(this.#config, grid), maskedPatches?.length);
     }
-    return this.#queue.run(async () => {
+    const mask = maskedPatches && Uint32Array.from(maskedPatches, Number);
+    const outputs = { layers, attentions, masked: mask !== undefined };
+    const running = this.#queue.run(async () => {
       signal?.throwIfAborted();
-      const outputs = { layers, attentions, masked: mask !== undefined };
       const { program, forward } = await this.#programs.get(grid, outputs);
       const { pool } = this.#programs;
-      return this.#gpu.task('forward', signal, async (task) => {
-        const { buffers, norm } = task.burst((burst) => {
+      const { buffers, norm } = await this.#gpu.task('forward', signal, async (task) => {
+        const made = task.burst((burst) => {
           fill(burst, pool.get('pixels')!);
           if (mask) burst.write(pool.get('mask')!, 0, mask);
           const destinations = new Map(
@@ -93,17 +94,29 @@ export class Forwards {
           };
         });
         task.keepAll(); // if an allocation failed, the first read of the features throws the error
-        await program.run(task, (output) => buffers.get(output)!);
-        const buffersOf = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
-          new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
-        return new Features(this.#gpu, this.#config, grid, placements, {
-          lastHiddenState: buffers.get(forward.lastHiddenState)!,
-          hiddenStates: buffersOf(forward.hiddenStates),
-          qkv: buffersOf(forward.qkv),
-          norm,
-        });
+        await program.run(task, (output) => made.buffers.get(output)!);
+        return made;
+      });
+      const buffersOf = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
+        new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
+      return new Features(this.#gpu, this.#config, grid, placements, {
+        lastHiddenState: buffers.get(forward.lastHiddenState)!,
+        hiddenStates: buffersOf(forward.hiddenStates),
+        qkv: buffersOf(forward.qkv),
+        norm,
       });
     }, signal);
+    return running.catch(async (error: unknown) => {
+      if (!(error instanceof DeviceError && /MEMORY|LIMIT/.test(error.code))) throw error;
+      const part = await import('./advice.js').catch(() => undefined);
+      const model = {
+        gpu: this.#gpu,
+        config: this.#config,
+        weights: this.#weights,
+        programs: this.#programs,
+      };
+      throw part?.withAdvice(error, model, grid, outputs) ?? error;
+    });
   }
 
   #copyOfNorm(burst: Burst): Omit<FinalNorm, 'eps'> {
@@ -116,67 +129,25 @@ export class Forwards {
     return { weight: copyOf('norm.weight'), bias: copyOf('norm.bias') };
   }
 
-  /**
-   * Checks the option `maskedPatches` and converts it to the mask that the kernel reads.
-   *
-   * @throws OptionError OPTION_VALUE, CheckpointError CHECKPOINT_TENSORS
-   */
-  #maskOf(
-    maskedPatches: readonly boolean[] | Uint8Array,
-    { batch, rows, cols }: Grid,
-  ): Uint32Array<ArrayBuffer> {
-    const count = batch * rows * cols;
-    if (maskedPatches.length !== count) {
-      throw new OptionError(
-        'OPTION_VALUE',
-        `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one value for each patch of each image, row by row.`,
-      );
-    }
-    if (!this.#weights.buffers.has('mask_token')) {
-      throw new CheckpointError(
-        'CHECKPOINT_TENSORS',
-        'maskedPatches: the checkpoint has no mask token (a tensor mask_token or embeddings.mask_token). Leave maskedPatches out, or load a checkpoint that has a mask token, such as facebook/dinov2-small.',
-      );
-    }
-    return Uint32Array.from(maskedPatches, Number);
-  }
-
   /** Describes a forward pass as text, with one line for each dispatch. */
   async describe(grid: Grid): Promise<string> {
+    const { describeProgram } = await import('../gpu/describeProgram.js');
     const { program } = await this.#queue.run(() => this.#programs.get(grid));
-    return program.describe();
+    return describeProgram(program);
   }
 
-  /**
-   * Times every dispatch of a forward pass.
-   *
-   * @param pixels normalised pixels, (batch, 3, rows · patchSize, cols · patchSize)
-   */
-  profile(grid: Grid, pixels: GPUBuffer, signal?: AbortSignal): Promise<Profile> {
-    return this.#queue.run(async () => {
-      const { profileForward } = await import('./profile.js');
-      return profileForward(this.#gpu, this.#programs, grid, pixels, signal);
-    }, signal);
-  }
-
-  /** Chooses the fastest kernels for square images with sides of `sizesPx` pixels; see `tuneForwards`. */
-  async tune(
-    sizesPx: readonly number[],
-    store: TuningStore | undefined,
+  /** Runs a job with the programs of the model, after all earlier jobs have ended. */
+  withPrograms<Result>(
+    job: (programs: ProgramCache) => Promise<Result>,
     signal?: AbortSignal,
-  ): Promise<TuningReport> {
-    const startMs = performance.now();
+  ): Promise<Result> {
+    return this.#queue.run(() => job(this.#programs), signal);
+  }
+
+  /** Chooses the fastest kernels; see `tuneForwards`. */
+  async tune(setting: TuneSetting): Promise<Omit<TuningReport, 'ms'>> {
     const { tuneForwards } = await import('./tune.js');
-    const report = await tuneForwards(
-      this.#gpu,
-      this.#config,
-      this.#programs,
-      this.#queue,
-      sizesPx,
-      store,
-      signal,
-    );
-    return { ...report, ms: performance.now() - startMs };
+    return tuneForwards(this.#gpu, this.#config, this.#programs, this.#queue, this.#weights, setting);
   }
 
   /**

@@ -2,8 +2,30 @@
 import type { Gpu } from '../gpu/device.js';
 import type { Profile } from '../gpu/measure/profile.js';
 import { profileProgram } from '../gpu/measure/profiler.js';
+import type { PixelOptions } from '../image/preprocess.js';
+import type { ImageSource } from '../image/source.js';
 import type { Grid } from '../model/vit.js';
 import type { ProgramCache } from './programCache.js';
+import type { Session } from './session.js';
+
+/**
+ * Times every dispatch of the forward pass of a batch of images.
+ *
+ * @throws the errors of `DINOv2.features`
+ */
+export function profileImages(
+  { gpu, preprocessor, forwards }: Session,
+  images: readonly ImageSource[],
+  options: PixelOptions,
+  patchSize: number,
+): Promise<Profile> {
+  const { signal } = options;
+  return gpu.task('profile', signal, async (task) => {
+    const { buffer, batch, height, width } = await preprocessor.batch(task, images, options);
+    const grid = { batch, rows: height / patchSize, cols: width / patchSize };
+    return forwards.withPrograms((programs) => profileForward(gpu, programs, grid, buffer, signal), signal);
+  });
+}
 
 /**
  * Times every dispatch of a forward pass.
@@ -11,7 +33,7 @@ import type { ProgramCache } from './programCache.js';
  * @param pixels normalised pixels, (batch, 3, rows · patchSize, cols · patchSize)
  * @throws DeviceError; the signal's reason
  */
-export async function profileForward(
+async function profileForward(
   gpu: Gpu,
   programs: ProgramCache,
   grid: Grid,

@@ -2,6 +2,7 @@
 import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
 import { Program, SlotPool } from '../gpu/program.js';
+import { planMemory, type Plan } from '../graph/planner.js';
 import { nativeGrid, type DINOv2Config } from '../model/config.js';
 import { interpolatePosEmbed } from '../model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid, type ForwardVariant } from '../model/vit.js';
@@ -56,14 +57,7 @@ export class ProgramCache {
 
   /** Returns the program for an input size and a set of outputs. Makes the program if it is not cached. */
   get(grid: Grid, outputs: ForwardVariant = {}): Promise<CachedProgram> {
-    const key = JSON.stringify([
-      grid.batch,
-      grid.rows,
-      grid.cols,
-      sortedSet(outputs.layers),
-      sortedSet(outputs.attentions),
-      outputs.masked === true,
-    ]);
+    const key = keyOf(grid, outputs);
     const cached = this.#programs.get(key);
     const loading = cached ?? this.#make(grid, outputs);
     this.#programs.delete(key);
@@ -77,6 +71,17 @@ export class ProgramCache {
       }
     }
     return loading;
+  }
+
+  /** Plans the buffers of a program without making them. */
+  plan(grid: Grid, outputs: ForwardVariant): { readonly forward: Forward; readonly slots: Plan['slots'] } {
+    const forward = buildForward(this.#config, grid, outputs);
+    return { forward, slots: planMemory(forward.graph).slots };
+  }
+
+  /** True if the program for an input size and a set of outputs is cached. */
+  has(grid: Grid, outputs: ForwardVariant): boolean {
+    return this.#programs.has(keyOf(grid, outputs));
   }
 
   /** Frees the programs and the shared buffers. Call it only while no forward pass runs. */
@@ -124,5 +129,15 @@ export class ProgramCache {
     return table;
   }
 }
+
+const keyOf = (grid: Grid, outputs: ForwardVariant): string =>
+  JSON.stringify([
+    grid.batch,
+    grid.rows,
+    grid.cols,
+    sortedSet(outputs.layers),
+    sortedSet(outputs.attentions),
+    outputs.masked === true,
+  ]);
 
 const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);

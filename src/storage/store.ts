@@ -2,6 +2,7 @@
  * Stores files in folders in the browser's storage: the origin private file system, or the Cache API if the
  * file system is missing.
  */
+import { host } from '../platform/host.js';
 import { storageGlobal } from '../platform/storageGlobal.js';
 
 /**
@@ -28,7 +29,7 @@ export interface CacheFolder {
 }
 
 export interface CacheStore {
-  readonly kind: 'opfs' | 'cache-api';
+  readonly kind: 'opfs' | 'cache-api' | 'folder';
   keys(): Promise<string[]>;
   /**
    * Returns the folder, and creates it if it is missing. With `clear`, the browser's log records a new
@@ -47,8 +48,12 @@ const NAME = 'dinov2-webgpu';
  * is created together with the first folder within it.
  * @param root name of the folder or cache that holds all entries. Default: the name of the weight cache
  */
-export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
+export async function openStore(
+  kind: CacheKind | 'folder',
+  root: string = NAME,
+): Promise<CacheStore | string> {
   if (kind === 'none') return 'switched off';
+  if (host.openStore && root === NAME) return host.openStore() as CacheStore;
   const problems: string[] = [];
   const { crypto } = globalThis;
   const storage = (globalThis.navigator as Navigator | undefined)?.storage as StorageManager | undefined;

@@ -1,7 +1,7 @@
 /** Linear classifiers on DINOv2's features. */
 import type { LinearHead } from '../weights/head.js';
 import type { ByteSource } from '../io/sources.js';
-import { CheckpointError, OptionError } from '../errors.js';
+import { CheckpointError, DeviceError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
@@ -10,6 +10,7 @@ import { isBatch } from '../optionObject.js';
 import { loadPart } from '../platform/part.js';
 import type { PatchFeatures } from './patchMatrix.js';
 import { labelList, labelsOfMeta, type ClassLabels, isProblemType, type ProblemType } from './classLabels.js';
+import { show } from '../platform/json.js';
 
 export { type ClassLabels };
 
@@ -198,20 +199,25 @@ export class ImageClassifier {
   ): Promise<Classification[] | Classification[][]> {
     const { topK = 5, ...others } = checkOptions('classify', options);
     if (!Number.isInteger(topK) || topK < 1)
-      throw new OptionError('OPTION_VALUE', `topK: expected a whole number from 1, found ${String(topK)}.`);
-    const groups = await this.#model.featuresBySize(isBatch(image) ? image : [image], {
-      ...others,
-      layers: this.layers,
-    });
-    try {
-      const results: Classification[][] = [];
-      for (const { indices, features } of groups) {
-        for (const [i, logits] of (await this.logits(features)).entries())
-          results[indices[i]!] = this.#highest(logits, topK);
+      throw new OptionError('OPTION_VALUE', `topK: expected a whole number from 1, found ${show(topK)}.`);
+    for (let repeated = false; ; repeated = true) {
+      const groups = await this.#model.featuresBySize(isBatch(image) ? image : [image], {
+        ...others,
+        layers: this.layers,
+      });
+      try {
+        const results: Classification[][] = [];
+        for (const { indices, features } of groups) {
+          for (const [i, logits] of (await this.logits(features)).entries())
+            results[indices[i]!] = this.#highest(logits, topK);
+        }
+        return isBatch(image) ? results : results[0]!;
+      } catch (error) {
+        // The device was lost after the features were computed.
+        if (repeated || !(error instanceof DeviceError && error.code === 'DEVICE_LOST')) throw error;
+      } finally {
+        for (const { features } of groups) features.dispose();
       }
-      return isBatch(image) ? results : results[0]!;
-    } finally {
-      for (const { features } of groups) features.dispose();
     }
   }
 

@@ -73,7 +73,7 @@ export async function correspondenceData(
       'features from one model',
       `${a.embedDim} and ${b.embedDim} channels. Compute all features with one model`,
     );
-  if (a.gpu !== b.gpu)
+  if (a.gpu.device !== b.gpu.device)
     throw wrong(
       WHERE,
       'features on one device',

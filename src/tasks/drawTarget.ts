@@ -63,7 +63,7 @@ export async function prepareDraw(
   smooth: boolean,
 ): Promise<DrawPicture> {
   const { texture, format } = openTarget(where, gpu.device, target);
-  const kernel = await compileRender(gpu.device, gpu.pipelines.adapter, drawPatches, format);
+  const kernel = await compileRender(gpu.device, gpu.pipelines, drawPatches, format);
   return (burst, colors, rows, cols) => {
     const drawn = texture();
     const linear = format.endsWith('-srgb');
@@ -71,7 +71,12 @@ export async function prepareDraw(
     const picture = burst.uniformOf('drawn picture', words);
     burst.free(picture);
     // The default view of an array or of a texture with several levels cannot be drawn on.
-    const view = drawn.createView({ dimension: '2d', mipLevelCount: 1, arrayLayerCount: 1 });
+    const view = drawn.createView({
+      label: 'drawn picture',
+      dimension: '2d',
+      mipLevelCount: 1,
+      arrayLayerCount: 1,
+    });
     burst.render(kernel, [picture, colors], view);
   };
 }

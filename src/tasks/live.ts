@@ -3,9 +3,10 @@
  * newest frame waits for its turn. Older frames that have not begun are dropped. The loop waits for the GPU
  * by `onSubmittedWorkDone` only: nothing is read back.
  */
-import { OptionError } from '../errors.js';
+import { DeviceError, OptionError } from '../errors.js';
 import { wrongKind } from '../optionObject.js';
 import { openSource, type LiveImage, type LiveSource, type RunSource } from './liveSource.js';
+import { show } from '../platform/json.js';
 
 /** The frame whose features are passed to `onFrame`. */
 export interface LiveFrame {
@@ -36,7 +37,10 @@ export interface LiveVideo {
   readonly fps: number;
   /** Number of frames that the source has delivered. */
   readonly framesIn: number;
-  /** Number of frames that were closed without being computed, because a newer frame arrived. */
+  /**
+   * Number of frames that were closed without being computed, because a newer frame arrived, and of frames that
+   * were lost with the GPU's device.
+   */
   readonly framesDropped: number;
   /**
    * Ends the live video. `onFrame` is not called again. Frames in flight are dropped. Further calls do
@@ -71,6 +75,11 @@ interface Numbered {
 
 /** Number of frames in flight by default, and the largest number. */
 const MOST_IN_FLIGHT = 2;
+/**
+ * Number of consecutive frames that losses of the device may cost. A loss costs the frames in flight, and the
+ * model recovers when it computes the next frame. More lost frames mean that it cannot recover.
+ */
+const MOST_LOST = 3;
 /** Time in ms over which `fps` is measured. */
 const RATE_MS = 2000;
 
@@ -89,7 +98,7 @@ export function startLive<FrameFeatures extends { dispose(): void }>(
   if (maxInFlight !== 1 && maxInFlight !== 2)
     throw new OptionError(
       'OPTION_VALUE',
-      `live: expected maxInFlight 1 or ${MOST_IN_FLIGHT}, found ${String(maxInFlight)}.`,
+      `live: expected maxInFlight 1 or ${MOST_IN_FLIGHT}, found ${show(maxInFlight)}.`,
     );
   const run = openSource(source);
   signal?.throwIfAborted();
@@ -109,6 +118,8 @@ class LiveLoop<FrameFeatures extends { dispose(): void }> implements LiveVideo {
   /** The newest frame, while all places in flight are taken. */
   #waiting: Numbered | undefined;
   #inFlight = 0;
+  /** Number of frames that were lost with the device since the last frame that was computed. */
+  #lost = 0;
   #sourceEnded = false;
   #failure: { readonly error: unknown } | undefined;
   /** Resolves when `onFrame` of the frame that began last has ended. Calls of `onFrame` do not overlap. */
@@ -193,8 +204,11 @@ class LiveLoop<FrameFeatures extends { dispose(): void }> implements LiveVideo {
       }
       // Features and pictures are only submitted. Without this wait, submitted work would pile up.
       if (!this.#ended) await this.#steps.computed(signal);
+      this.#lost = 0;
     } catch (error) {
-      this.#end({ error });
+      const isLoss = error instanceof DeviceError && error.code === 'DEVICE_LOST';
+      if (isLoss && ++this.#lost <= MOST_LOST) this.framesDropped += 1;
+      else this.#end({ error });
     } finally {
       if (!kept) features?.dispose();
       this.#inFlight -= 1;

@@ -3,6 +3,7 @@ import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { context2dOf, putPixels } from './canvas.js';
 import { pictureSize, type PictureSize } from './resizedPicture.js';
+import { show } from '../platform/json.js';
 
 /** A patch of an image, counted from the top left. */
 export interface PatchPosition {
@@ -189,9 +190,12 @@ export function checkRange(
 const isIndex = (value: number, count: number): boolean =>
   Number.isInteger(value) && value >= 0 && value < count;
 
-/** The error for an argument with a value that a call cannot use. */
+/** The error for an argument with a value that a call cannot use. @param found the value, or a text about it */
 export const wrong = (where: string, expected: string, found: unknown): OptionError =>
-  new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${String(found)}.`);
+  new OptionError(
+    'OPTION_VALUE',
+    `${where}: expected ${expected}, found ${typeof found === 'string' ? found : show(found)}.`,
+  );
 
 const mix = (a: number, b: number, weight: number): number => a + (b - a) * weight;
 

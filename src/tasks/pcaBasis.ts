@@ -97,31 +97,19 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
  * @throws OptionError OPTION_VALUE, if the data are invalid
  */
 export function basisFromJSON(json: PcaJSON): PcaBasis {
-  const { format, version, embedDim, foreground, colorRule = 'linear' } = json;
+  const { format, version, embedDim, foreground, colorRule = 'linear' } = json ?? {};
   if (format !== 'dinov2-webgpu/pca' || (version !== 1 && version !== 2)) {
-    throw new OptionError(
-      'OPTION_VALUE',
-      `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1 or 2, found ${String(format)}, version ${String(version)}. Fit the basis again.`,
-    );
+    throw invalid(`expected dinov2-webgpu/pca, version 1 or 2, found ${word(format)} ${word(version)}.`);
   }
   if (!Number.isInteger(embedDim) || embedDim < 4 || embedDim % 4 !== 0) {
-    throw new OptionError(
-      'OPTION_VALUE',
-      `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`,
-    );
+    throw invalid(`embedDim must be a multiple of 4, found ${word(embedDim)}.`);
   }
   if (colorRule !== 'linear' && colorRule !== 'sigmoid') {
-    throw new OptionError(
-      'OPTION_VALUE',
-      `PCA.fromJSON: expected colorRule to be 'linear' or 'sigmoid', found ${JSON.stringify(colorRule)}. Fit the basis again.`,
-    );
+    throw invalid(`colorRule must be linear or sigmoid, found ${word(colorRule)}.`);
   }
   const numbers = (name: string, values: readonly number[], length: number): Float32Array<ArrayBuffer> => {
-    if (!Array.isArray(values) || values.length !== length || !values.every(Number.isFinite)) {
-      throw new OptionError(
-        'OPTION_VALUE',
-        `PCA.fromJSON: ${name} must be an array of ${length} finite numbers. The file may be damaged: fit the basis again.`,
-      );
+    if (!Array.isArray(values) || values.length !== length || !values.every(isF32)) {
+      throw invalid(`${name} must be ${length} finite numbers.`);
     }
     return Float32Array.from(values);
   };
@@ -142,6 +130,15 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
       : undefined,
   };
 }
+
+/** True for a number that is finite as a 32-bit float, too. */
+const isF32 = (value: unknown): boolean => typeof value === 'number' && isFinite(Math.fround(value));
+
+const invalid = (problem: string): OptionError =>
+  new OptionError('OPTION_VALUE', `PCA.fromJSON: ${problem} Fit the basis again.`);
+
+/** A value for a message. An object of a hostile file may not be convertible to text. */
+const word = (value: unknown): unknown => (typeof value === 'object' ? 'an object' : value);
 
 /** Rounds to nine significant digits, which identify every f32. */
 const shortest = (values: Float32Array): number[] =>

@@ -109,7 +109,7 @@ function checkImages(images: readonly PatchFeatures[]): void {
         `PCA.fit: expected features from one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis per model.`,
       );
     }
-    if (gpu !== first.gpu)
+    if (gpu.device !== first.gpu.device)
       throw new OptionError(
         'OPTION_VALUE',
         'PCA.fit: the features are on different devices. Compute all features with one model.',

@@ -213,7 +213,8 @@ function checkImages(where: string, images: readonly PatchFeatures[]): Gpu {
   for (const { gpu, embedDim } of images) {
     if (embedDim !== first.embedDim)
       throw wrong(where, 'features of one model', `${first.embedDim} and ${embedDim} channels`);
-    if (gpu !== first.gpu) throw wrong(where, 'features on one device', 'features on several devices');
+    if (gpu.device !== first.gpu.device)
+      throw wrong(where, 'features on one device', 'features on several devices');
   }
   return first.gpu;
 }

@@ -3,6 +3,7 @@
  * are in a worker can use it.
  */
 import { OptionError } from '../errors.js';
+import { show } from '../platform/json.js';
 
 /** The plain data of a fitted segmenter. */
 export interface SegmenterModel {
@@ -49,10 +50,10 @@ export function segmenterFromJSON(json: SegmenterJSON): SegmenterModel {
   const { format, version, embedDim, weights, bias } = (json ?? {}) as Partial<SegmenterJSON>;
   if (format !== 'dinov2-webgpu/segmenter' || version !== 1)
     throw invalid(
-      `expected the format dinov2-webgpu/segmenter, version 1, found ${String(format)}, version ${String(version)}. Fit the segmenter again`,
+      `expected the format dinov2-webgpu/segmenter, version 1, found ${show(format)}, version ${show(version)}. Fit the segmenter again`,
     );
   if (!isDim(embedDim))
-    throw invalid(`expected embedDim to be a positive multiple of 4, found ${String(embedDim)}`);
+    throw invalid(`expected embedDim to be a positive multiple of 4, found ${show(embedDim)}`);
   if (!Array.isArray(weights) || weights.length !== embedDim || !weights.every(isF32))
     throw invalid(
       `weights must be an array of ${embedDim} finite numbers. The file may be damaged: fit the segmenter again`,

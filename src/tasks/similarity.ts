@@ -1,5 +1,4 @@
 /** Similarity maps on the GPU: nothing is read back. */
-import type { Gpu } from '../gpu/device.js';
 import { similarityMap, similarityQuery, similaritySums } from '../gpu/kernels/similarityKernels.js';
 import type { Kernel } from '../gpu/kernels/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -146,7 +145,7 @@ function checkTarget(features: SimilarityFeatures, target: SimilarityFeatures, b
       `features with ${features.embedDim} channels, as those of the query`,
       `${target.embedDim}`,
     );
-  if (target.gpu !== (features.gpu as Gpu | undefined))
+  if (target.gpu.device !== features.gpu.device)
     throw wrong(where, 'features on the device of the query', 'features on another device');
   placementAt('similarity: against', target.placements, batchIndex);
 }

@@ -124,7 +124,7 @@ export class PatchTracker {
     const firstToken = firstTokenOf(where, features, batchIndex);
     const onGpu = mask instanceof GpuPatchMap ? mask : undefined;
     if (onGpu) checkSize(onGpu, rows, cols);
-    if (onGpu && onGpu.gpu !== gpu)
+    if (onGpu && onGpu.gpu.device !== gpu.device)
       throw wrong(`${where}: mask`, 'a map on the device of the features', 'another device');
     const labels = mask instanceof GpuPatchMap ? undefined : labelsOf(features, batchIndex, mask);
     const settings = settingsOf(given, labels);
@@ -185,7 +185,8 @@ export class PatchTracker {
         `${rows} × ${cols} patches (rows × columns) with ${embedDim} channels, as in the first frame`,
         `${features.rows} × ${features.cols} patches with ${features.embedDim} channels. Start a new tracker for another size or model`,
       );
-    if (features.gpu !== gpu)
+    gpu.check(); // after a loss, the features of later frames are on another device
+    if (features.gpu.device !== gpu.device)
       throw wrong(where, 'features on the device of the first frame', 'another device');
     const firstToken = firstTokenOf(where, features, batchIndex);
     const before = this.#turn;

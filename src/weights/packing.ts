@@ -38,6 +38,12 @@ export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
 export const weightLimit = (storage: WeightStorage): number =>
   bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity;
 
+/**
+ * The magnitude below which all weights must be for f16 arithmetic, so that no sum overflows; see
+ * shaders/linear_f16.wgsl.
+ */
+export const F16_ARITHMETIC_LIMIT = 16;
+
 const SCALE_BYTES = 4;
 
 /**
@@ -65,6 +71,8 @@ interface OpenPanel {
 
 /** Packs one matrix, whose values arrive in portions. */
 export class PanelPacker {
+  /** True if a weight was too large for f16 arithmetic. */
+  large = false;
   readonly #rows: number;
   readonly #columns: number;
   readonly #storage: WeightStorage;
@@ -106,7 +114,9 @@ export class PanelPacker {
         values.subarray(taken, taken + Math.min(values.length - taken, rowsHere * columns - first)),
       );
       const panel = this.#open.get(index) ?? this.#begin(index, rowsHere);
-      within = allBelow(limit, bits, this.#memory.turn(bits, first, columns, panel.place)) && within;
+      const together = this.#memory.turn(bits, first, columns, panel.place);
+      within = allBelow(limit, bits, together) && within;
+      this.large ||= limit === F16_LIMIT && !allBelow(F16_ARITHMETIC_LIMIT, bits, together);
       taken += bits.length;
       panel.missing -= bits.length;
       if (panel.missing === 0) {

@@ -5,13 +5,15 @@
 import { DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
-import { targetOf } from '../gpu/lowering.js';
+import { targetOf, type Target } from '../gpu/lowering.js';
 import { Program } from '../gpu/program.js';
 import type { Node } from '../graph/graph.js';
+import { loadPart } from '../platform/part.js';
 
 /**
- * Element type of a model's matrices. With every type, sums, norms, the softmax and everything between
- * layers are f32.
+ * Element type of a model's matrices. With every type, norms, the softmax and everything between layers are
+ * f32, and so are the sums of products. Exception: on some GPUs, linear layers of `fp16` models add products
+ * in f16 in runs of 16, and add the runs in f32 (`DINOv2.dtypeReason` says so).
  */
 export type Dtype = 'fp32' | 'fp16' | 'int8';
 
@@ -24,6 +26,14 @@ export interface Candidate {
 /** The chosen element type, with the reason for the choice. */
 export interface Precision extends Candidate {
   readonly reason: string;
+  /** Duration of the self-test in milliseconds. Undefined if the self-test was switched off. */
+  readonly selfTestMs?: number;
+  /** The errors of the storage layouts that were tried before, in order. */
+  readonly failures?: readonly DeviceError[];
+  /** More properties of the target: f16 arithmetic. */
+  readonly more?: Partial<Target>;
+  /** Decides again if a weight is too large for f16 arithmetic (`PanelPacker.large`). */
+  readonly withLargeWeights?: () => Promise<Precision>;
 }
 
 /** The element type of a model, available as soon as it is known, and the result of the self-test. */
@@ -53,6 +63,12 @@ export interface PrecisionChoice {
   /** Resolves when every call of `decide` has ended. Until then the device is in use. */
   settled(): Promise<void>;
 }
+
+/**
+ * GPUs on which linear layers compute with f16, if the self-test agrees: those for which compilers need the
+ * fewest instructions with f16 (bench/RESULTS.md).
+ */
+const FAST_F16 = /^(gcn-5|rdna-[12])$/;
 
 /**
  * Returns the element types to try, in order of preference. The first whose kernels pass the self-test is
@@ -113,6 +129,12 @@ async function firstThatPasses(
 ): Promise<Precision> {
   const why = wanted === 'auto' ? "chosen by 'auto'" : 'as requested';
   const failures: DeviceError[] = [];
+  if (loading && all[0]!.storage === 'f16' && FAST_F16.test(gpu.info.architecture)) {
+    const { tryF16 } = await loadPart(import('./f16Arithmetic.js'));
+    const tried = await tryF16(gpu, nodes, why);
+    if ('reason' in tried) return tried;
+    failures.push(tried);
+  }
   for (const { dtype, storage } of all) {
     const chosen = `${dtype}, stored as ${storage}, ${why}`;
     const target = targetOf(gpu, storage);
@@ -122,12 +144,14 @@ async function firstThatPasses(
     }
     const { selfTest } = await loading;
     try {
-      const ms = await selfTest(gpu, nodes, target);
-      const passedOver = failures.map(({ message }) => ` A preferred storage was rejected: ${message}`);
+      const selfTestMs = await selfTest(gpu, nodes, target);
+      const passedOver = failures.map(({ message }) => ` A preferred form was rejected: ${message}`);
       return {
         dtype,
         storage,
-        reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}`,
+        reason: `${chosen}: passed the self-test in ${selfTestMs.toFixed(0)} ms.${passedOver.join('')}`,
+        selfTestMs,
+        failures,
       };
     } catch (error) {
       if (!(
@@ -138,6 +162,9 @@ async function firstThatPasses(
       failures.push(error);
     }
   }
+  const { tryOtherKernels } = await loadPart(import('./otherKernels.js'));
+  const other = await tryOtherKernels(gpu, nodes, all, why, failures);
+  if (other) return other;
   const last = failures.at(-1)!;
   const advice = wanted === 'fp16' || wanted === 'int8' ? " Or load the model with dtype: 'auto'." : '';
   throw new DeviceError(last.code, last.message + advice, { cause: last });

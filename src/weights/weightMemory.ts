@@ -17,6 +17,8 @@ export interface Weights {
    * for every image size.
    */
   readonly posEmbed: Float32Array<ArrayBuffer>;
+  /** True if a matrix that is stored as f16 has a weight that is too large for f16 arithmetic. */
+  readonly large: boolean;
   /** Digest of the checkpoint's matrices, independent of their element type (matrixSample.ts). */
   readonly matrices: string;
 }
@@ -38,6 +40,7 @@ export function parameterBytes(parameter: Parameter, storage: WeightStorage): nu
 export class WeightMemory implements Weights {
   readonly buffers: Map<string, GPUBuffer> = new Map();
   readonly posEmbed: Float32Array<ArrayBuffer>;
+  large = false;
   /** Digest of the checkpoint's matrices; empty until all weights are loaded. */
   matrices = '';
   readonly #gpu: Gpu;
@@ -58,14 +61,18 @@ export class WeightMemory implements Weights {
   ): Promise<WeightMemory> {
     const posEmbed = parameters.find(({ name }) => name === 'pos_embed');
     const memory = new WeightMemory(gpu, new Float32Array(posEmbed ? elementsOf(posEmbed) : 0));
-    const buffers = await gpu.make('weights', (burst) =>
-      parameters
-        .filter((parameter) => parameter !== posEmbed)
-        .map((parameter) => {
+    const onGpu = parameters.filter((parameter) => parameter !== posEmbed);
+    const buffers = await gpu
+      .make('weights', (burst) =>
+        onGpu.map((parameter) => {
           const bytes = parameterBytes(parameter, storage);
           return [parameter.name, burst.storage(parameter.name, bytes)] as const;
         }),
-    );
+      )
+      .catch(async (error: unknown) => {
+        const part = await import('./storageAdvice.js').catch(() => undefined);
+        throw part?.withStorageAdvice(error, onGpu, storage, parameterBytes) ?? error;
+      });
     for (const [name, buffer] of buffers) memory.buffers.set(name, buffer);
     return memory;
   }

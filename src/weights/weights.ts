@@ -72,17 +72,17 @@ async function loadInto(
 ): Promise<WeightMemory> {
   const { storage, signal, onTensor } = options;
   const sample = new MatrixSample();
-  let weights: WeightMemory | undefined;
   try {
     const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // only the mask token may be missing
-    const target = (weights = await WeightMemory.create(
+    const weights = await WeightMemory.create(
       gpu,
       parameters.filter(({ name }) => present.has(name)),
       storage,
-    ));
+    );
+    for (const buffer of weights.buffers.values()) task.keep(buffer); // if the task fails, it destroys them
     let unsettledBytes = 0;
     const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-      target.write(task, name, offset, bytes);
+      weights.write(task, name, offset, bytes);
       unsettledBytes += bytes.length;
     };
     const sinks = new Map<string, Sink>();
@@ -100,6 +100,7 @@ async function loadInto(
         );
         const add = (values: Float32Array, begin: number): boolean => {
           const within = packer.add(values, begin);
+          weights.large ||= packer.large;
           sample.add(name, elementsOf(parameter), values, begin);
           return within;
         };
@@ -145,7 +146,6 @@ async function loadInto(
     weights.matrices = originalOf(sample.digest, stream.header.metadata);
     return weights;
   } catch (error) {
-    weights?.destroy();
     await stream.cancel(error).catch(() => undefined); // a second error must not hide the first
     throw error;
   }

@@ -31,12 +31,18 @@ import { ask, classes, classOf, remote, type PublicClass } from './remote.js';
 import type { WorkerOptions } from './start.js';
 
 /**
- * Options for loading a model in a worker: `LoadOptions` without a device, which cannot be sent to a worker.
+ * Options for loading a model in a worker: `LoadOptions` without a device and `onTrace`, which cannot be sent
+ * to a worker.
  */
-export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> &
+export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<
+  Options,
+  'device' | 'onTrace'
+> &
   WorkerOptions & {
     /** Not available, because a worker creates its own device. */
     readonly device?: undefined;
+    /** Not available. With `debug: 'trace'`, the worker reports each task by `console.debug`. */
+    readonly onTrace?: undefined;
   };
 
 /** A group of images of a list that have the same size in pixels, and their features as one batch. */
@@ -165,7 +171,7 @@ export interface DINOv2
     Handle,
     Omit<
       PageDINOv2,
-      'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward' | 'live'
+      'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward' | 'live' | 'recover'
     >,
     Moved<PageDINOv2, 'classifier' | 'features' | 'featuresBySize' | 'forward'> {
   /**
@@ -180,6 +186,11 @@ export interface DINOv2
    * @throws the errors of `live` of 'dinov2-webgpu'; DeviceError WORKER_LOST
    */
   live(source: LiveSource, options: LiveOptions<Features>): Promise<LiveVideo>;
+  /**
+   * Recovers the model from the loss of its device, as `recover` of 'dinov2-webgpu' without an argument.
+   * @throws the errors of `recover` of 'dinov2-webgpu'; DeviceError WORKER_LOST
+   */
+  recover(): Promise<void>;
 }
 class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll' | 'live'>>(OwnedHandle, {
   features: [images, options],
@@ -189,8 +200,12 @@ class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll' | 'live'>>
   profile: [images, options],
   forward: [pixels, value, options],
   fingerprint: [],
+  memory: [value],
+  health: [],
+  report: [],
   describe: [value],
   tune: [options],
+  recover: [],
 }) {
   get gpuBytes(): Promise<number> {
     return ask(this, 'gpuBytes') as Promise<number>;

@@ -14,10 +14,11 @@ import { notStarted, start, type WorkerOptions } from './start.js';
 /** Time in ms after which an unused worker is ended. Starting a new worker takes about 0.1 s. */
 const IDLE_MS = 1000;
 /**
- * Time in ms in which a worker must send its first message. A worker that sends no message is assumed to run
- * a different script.
+ * A worker must send its first message within twice this time. A worker that sends no message is assumed to run a
+ * different script. There are two timers, because a page that is frozen receives no message: if the time passes
+ * meanwhile, one timer ends when the page runs again.
  */
-const START_MS = 60_000;
+const START_MS = 30_000;
 
 /** The connections that several models can share, by `workerUrl`. */
 const shared = new Map<string, Connection>();
@@ -32,29 +33,28 @@ export class Connection implements WorkerConnection {
   readonly #closing = new AbortController();
   /** Tasks that wait until the worker is ready. Undefined once the worker is ready. */
   #waiting: (() => void)[] | undefined = [];
-  readonly #starting: ReturnType<typeof setTimeout>;
+  #starting: ReturnType<typeof setTimeout>;
   #lastCall = 0;
   #lastAsk = 0;
   #objects = 0;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #ended: DeviceError | undefined;
 
-  private constructor(workerUrl: string | URL | undefined, key?: string) {
+  private constructor(workerUrl: WorkerOptions['workerUrl'], key?: string) {
     this.#worker = start(workerUrl);
     this.#key = key;
     if (key !== undefined) shared.set(key, this);
-    this.#starting = setTimeout(
-      () => this.#fail(notStarted('a script that sent no message in 60 s')),
-      START_MS,
-    );
+    this.#starting = setTimeout(() => {
+      this.#starting = setTimeout(
+        () => this.#fail(notStarted('a script that sent no message in 60 s')),
+        START_MS,
+      );
+    }, START_MS);
     this.#worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
-    this.#worker.addEventListener('messageerror', () =>
-      this.#lose('A message of the worker could not be read.'),
-    );
+    this.#worker.addEventListener('messageerror', () => this.#lose('The worker sent an unreadable message.'));
     this.#worker.addEventListener('error', ({ message, error }) => {
-      if (this.#waiting)
-        this.#fail(notStarted(message || 'a file that is missing, is no module, or is forbidden'));
-      else this.#lose(`The worker failed: ${message || 'without a message'}.`, error);
+      if (this.#waiting) this.#fail(notStarted(message || 'a file that is missing, no module, or forbidden'));
+      else this.#lose(`The worker failed: ${message || 'no message'}.`, error);
     });
     this.#settle();
   }

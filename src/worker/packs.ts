@@ -50,7 +50,7 @@ function special(given: object, call: Call): unknown {
 }
 
 /** Options that the worker does not need and that cannot be sent. Calls may share one options object. */
-const NOT_SENT = /^(signal|device|filter|metadata)$/;
+const NOT_SENT = /^(signal|device|filter|metadata|workerUrl)$/;
 
 /** Converts options for sending. The worker checks the names of the options. */
 export function options(given: Readonly<Record<string, unknown>> | undefined, call: Call): unknown {

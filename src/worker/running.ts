@@ -2,7 +2,7 @@
  * Provides the worker's side of a call: the received arguments, and the functions of the page that the call
  * may run.
  */
-import { PatchSegmenter, PCA, type ImageSource } from '../index.js';
+import { DeviceError, PatchSegmenter, PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
 import { arrive, close } from './arrivals.js';
 import { classes, objectOf } from './objects.js';
@@ -33,6 +33,7 @@ let lastAsk = 0;
 export class RunningCall {
   readonly id: number;
   readonly #abort = new AbortController();
+  #ended = false;
   /** Bitmaps and frames that were made for the call. */
   readonly #images = new Set<unknown>();
 
@@ -44,8 +45,9 @@ export class RunningCall {
     this.#abort.abort(reason);
   }
 
-  /** Closes the images that were made for the call. */
+  /** Closes the images that were made for the call. Later calls of `ask` throw. */
   end(): void {
+    this.#ended = true;
     this.#images.forEach(close);
   }
 
@@ -59,6 +61,12 @@ export class RunningCall {
     args: readonly unknown[],
     { transfer, signal }: { transfer?: Iterable<Transferable>; signal?: AbortSignal } = {},
   ): Promise<unknown> {
+    // The page would not answer. A model that recovers from the loss of its device may use functions of its load.
+    if (this.#ended)
+      throw new DeviceError(
+        'WORKER_OPTION',
+        'A function or stream of the page was used after the call that it was passed to had ended. Load the model again, or from a URL without the option `fetch`.',
+      );
     const id = ++lastAsk;
     const answer = new Promise<unknown>((resolve, reject) => asks.set(id, { resolve, reject }));
     post({ kind: 'ask', id, call: this.id, run, args }, transfer);

@@ -1,6 +1,14 @@
 /** Starts the library's worker. */
 import { DeviceError } from '../errors.js';
 
+/** A `TrustedScriptURL`, which a Trusted Types policy of the page creates. */
+export interface TrustedWorkerUrl {
+  /** Returns the URL. */
+  toString(): string;
+  /** Returns the URL. */
+  toJSON(): string;
+}
+
 /** Options that choose the worker for a call. */
 export interface WorkerOptions {
   /**
@@ -16,12 +24,12 @@ export interface WorkerOptions {
 }
 
 /** Starts a worker. @throws DeviceError WORKER_LOST */
-export function start(workerUrl: string | URL | undefined): Worker {
+export function start(workerUrl: WorkerOptions['workerUrl']): Worker {
   try {
     // Vite, webpack and browsers recognise this form of the URL; see vite.config.ts.
     return workerUrl === undefined
       ? new Worker(new URL('./thread.ts', import.meta.url), { type: 'module', name: 'dinov2-webgpu' })
-      : new Worker(workerUrl, { type: 'module', name: 'dinov2-webgpu' });
+      : new Worker(workerUrl as URL, { type: 'module', name: 'dinov2-webgpu' });
   } catch (cause) {
     throw notStarted(String(cause), cause);
   }
@@ -31,7 +39,7 @@ export function notStarted(found: string, cause?: unknown): DeviceError {
   return new DeviceError(
     'WORKER_LOST',
     `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. ` +
-      "Likely causes: the bundler did not write the file (esbuild, Rollup: bundle worker-thread.js as its own entry; Vite 5 to 7: optimizeDeps: { exclude: ['dinov2-webgpu'] }), the server lacks it, or the Content-Security-Policy forbids it (worker-src). See docs/guide/worker.md, or set workerUrl. The entry dinov2-webgpu needs no worker.",
+      "Likely: the bundler or server lacks it (esbuild, Rollup: add an entry; Vite 5 to 7: optimizeDeps: { exclude: ['dinov2-webgpu'] }, worker: { format: 'es' }), or a policy forbids it (worker-src; Trusted Types: workerUrl). See docs/guide/worker.md.",
     { cause },
   );
 }

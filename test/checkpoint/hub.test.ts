@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { locate } from '../../src/io/hub.js';
 import { SourceError } from '../../src/errors.js';
 
-const refused = (run: () => unknown): string => {
+const refused = async (run: () => Promise<unknown>): Promise<string> => {
   try {
-    run();
+    await run();
   } catch (error) {
     expect(error).toBeInstanceOf(SourceError);
     expect((error as SourceError).code).toBe('SOURCE_URL');
@@ -56,47 +56,47 @@ describe('locate', () => {
     ['./models/small', './models/small/'],
     ['/models/small/', '/models/small/'],
     ['../huggingface.co/a/b', '../huggingface.co/a/b/'],
-  ])('%s → %s', (id, folder) => expect(locate(id)).toBe(folder));
+  ])('%s → %s', async (id, folder) => expect(await locate(id)).toBe(folder));
 
-  it('reads a revision from the address or the option, and rejects two different ones', () => {
+  it('reads a revision from the address or the option, and rejects two different ones', async () => {
     const page = 'https://huggingface.co/facebook/dinov2-small';
     const folder = 'https://huggingface.co/facebook/dinov2-small/resolve/abc/';
-    expect(locate(page, { revision: 'abc' })).toBe(folder);
-    expect(locate(`${page}/tree/abc`)).toBe(folder);
-    expect(locate(`${page}/tree/abc`, { revision: 'abc' })).toBe(folder);
-    expect(refused(() => locate(`${page}/tree/abc`, { revision: 'main' }))).toContain(
+    expect(await locate(page, { revision: 'abc' })).toBe(folder);
+    expect(await locate(`${page}/tree/abc`)).toBe(folder);
+    expect(await locate(`${page}/tree/abc`, { revision: 'abc' })).toBe(folder);
+    expect(await refused(() => locate(`${page}/tree/abc`, { revision: 'main' }))).toContain(
       'the option revision is main',
     );
-    expect(refused(() => locate('https://example.com/a/', { revision: 'abc' }))).toContain(
+    expect(await refused(() => locate('https://example.com/a/', { revision: 'abc' }))).toContain(
       'works with a hub id only',
     );
   });
 
-  it('uses the mirror for every address', () => {
-    expect(locate('https://huggingface.co/a/b/tree/v1', { baseUrl: 'https://mirror.example/' })).toBe(
+  it('uses the mirror for every address', async () => {
+    expect(await locate('https://huggingface.co/a/b/tree/v1', { baseUrl: 'https://mirror.example/' })).toBe(
       'https://mirror.example/a/b/resolve/v1/',
     );
   });
 
-  it('explains how to load a file with another name', () => {
+  it('explains how to load a file with another name', async () => {
     expect(
-      refused(() =>
+      await refused(() =>
         locate('https://huggingface.co/microsoft/rad-dino/blob/main/backbone_compatible.safetensors'),
       ),
     ).toContain(
       "fromFiles({ weights: 'https://huggingface.co/microsoft/rad-dino/resolve/main/backbone_compatible.safetensors' })",
     );
-    expect(refused(() => locate('https://huggingface.co/a/b/blob/main/pytorch_model.bin'))).toContain(
+    expect(await refused(() => locate('https://huggingface.co/a/b/blob/main/pytorch_model.bin'))).toContain(
       'pytorch_model.bin',
     );
   });
 
-  it('rejects a name without its owner, and a query', () => {
-    expect(refused(() => locate('dinov2-small'))).toContain('with its owner');
-    expect(refused(() => locate('https://example.com/a?b=c'))).toContain('a query or a fragment');
+  it('rejects a name without its owner, and a query', async () => {
+    expect(await refused(() => locate('dinov2-small'))).toContain('with its owner');
+    expect(await refused(() => locate('https://example.com/a?b=c'))).toContain('a query or a fragment');
   });
 
-  it('repeats no query, user name or password in an error message', () => {
+  it('repeats no query, user name or password in an error message', async () => {
     for (const address of [
       'https://someone:secret@example.com/a?token=secret',
       'https://example.com/a#secret',
@@ -104,10 +104,12 @@ describe('locate', () => {
       'https://huggingface.co/a/b/blob/main/pytorch_model.bin?token=secret',
       'https://huggingface.co/a/b/tree/v1?token=secret',
     ])
-      expect(refused(() => locate(address, { revision: 'v2' }))).not.toContain('secret');
+      expect(await refused(() => locate(address, { revision: 'v2' }))).not.toContain('secret');
   });
 
-  it('accepts a revision in the address that is no valid encoding', () => {
-    expect(locate('https://huggingface.co/a/b/tree/100%')).toBe('https://huggingface.co/a/b/resolve/100%25/');
+  it('accepts a revision in the address that is no valid encoding', async () => {
+    expect(await locate('https://huggingface.co/a/b/tree/100%')).toBe(
+      'https://huggingface.co/a/b/resolve/100%25/',
+    );
   });
 });

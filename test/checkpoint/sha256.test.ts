@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { parseSha256 } from '../../src/io/integrity.ts';
+import { parseSha256 } from '../../src/load/integrityOption.ts';
 import { Sha256 } from '../../src/io/sha256.ts';
 import { Random } from '../random.ts';
 

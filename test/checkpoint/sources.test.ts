@@ -113,7 +113,7 @@ describe('bytes, Blobs and streams', () => {
   });
 
   test.each([[undefined], [null], [42], [{}], [[1, 2]]])('%j is not a source', async (source) => {
-    await expect(openSource(source as unknown as ByteSource)).rejects.toThrow(TypeError);
+    await expect(openSource(source as unknown as ByteSource)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 });
 

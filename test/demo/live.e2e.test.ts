@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromiumArgs, fontsFile } from '../../scripts/software-gpu.mjs';
+import { correctEvaluate } from '../evaluate.ts';
 import {
   done,
   downloaded,
@@ -34,6 +35,7 @@ beforeAll(async () => {
     args: [...chromiumArgs, '--use-fake-device-for-media-stream'],
     env: { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fontsFile(folder, executablePath) },
   });
+  browser.on('context', correctEvaluate);
   site = { ...opened, browser };
 });
 afterAll(async () => {

@@ -94,11 +94,15 @@ describe('the page What runs', () => {
 
     await page.locator('#bench').click();
     await page.locator('#bench-status', { hasText: 'median of 10' }).waitFor();
+    await page.locator('#copy:not([disabled])').waitFor();
     const report = await text(page, 'report');
-    expect(report).toMatch(/^- Adapter: /);
+    expect(report).toMatch(/^- Library: dinov2-webgpu \d+\.\d+\.\d+, in a page\n/);
+    expect(report).toMatch(/\n- Adapter: .*\(emulated on the processor\)\n/);
+    expect(report).toMatch(/\n- Model: \d+ blocks, .*\n/);
+    expect(report).toMatch(/\n- Forward: \d+ × \d+: [\d.]+(, [\d.]+)* ms(; ended after 5 s)?\n/);
+    expect(report).not.toContain('safetensors');
     expect(report).toMatch(/\n\| 112 × 112 \| [\d.]+ \| [\d.]+ \| 10 \|\n/);
     expect(report).toMatch(/\| sum \| \d+ \| [\d.]+ \| 100\.0 % \|/);
-    expect(report).toMatch(/- Library: dinov2-webgpu \d+\.\d+\.\d+\n/);
     expect(report).not.toMatch(/https?:/);
 
     // In a page without focus the clipboard is refused. The page then selects the text.

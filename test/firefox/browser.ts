@@ -1,13 +1,15 @@
 // Starts Firefox through WebDriver BiDi and opens the page with the test actions (page.ts).
-import { existsSync } from 'node:fs';
-import puppeteer, { type Page } from 'puppeteer-core';
+import type { Browser, Page } from 'puppeteer-core';
 import { createServer } from 'vite';
+import { launchFirefox } from './launch.ts';
 import type {} from './page.ts';
 
-const executablePath =
-  process.env['FIREFOX_PATH'] ??
-  ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
-const icd = process.env['TEST_ADAPTER'];
+/** A new page, whose messages on the console are printed. */
+export async function newPage(browser: Browser): Promise<Page> {
+  const page = await browser.newPage();
+  page.on('console', (message) => console.log(`Firefox: ${message.text()}`));
+  return page;
+}
 
 export interface Firefox {
   readonly page: Page;
@@ -19,23 +21,14 @@ export interface Firefox {
 
 /** @param path the page to open. Default: the page with the test actions */
 export async function openFirefox(path = '/test/firefox/page.html'): Promise<Firefox> {
-  if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests fail without Firefox.');
   const server = await createServer({
     configFile: 'vite.config.ts',
     server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },
     logLevel: 'warn',
   });
   await server.listen();
-  const browser = await puppeteer.launch({
-    browser: 'firefox',
-    executablePath,
-    headless: true,
-    extraPrefsFirefox: { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true },
-    env: { ...process.env, ...(icd && icd !== 'any' ? { VK_ICD_FILENAMES: icd, VK_DRIVER_FILES: icd } : {}) },
-    protocolTimeout: 600_000,
-  });
-  const page = await browser.newPage();
-  page.on('console', (message) => console.log(`Firefox: ${message.text()}`));
+  const browser = await launchFirefox();
+  const page = await newPage(browser);
   const origin = server.resolvedUrls!.local[0]!;
   await page.goto(new URL(path, origin).href);
   if (path.startsWith('/test/')) await page.waitForFunction(() => 'actions' in globalThis);

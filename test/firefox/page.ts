@@ -2,7 +2,8 @@
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import type { OperandType, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
-import { EVERY_TILE, targetOf } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE } from '../../src/gpu/kernels/tunedKernels.ts';
+import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/checks/selfTest.ts';
 import {
   checkSupport,

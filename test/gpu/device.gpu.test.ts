@@ -97,7 +97,7 @@ describe("the library's own device", () => {
   });
 });
 
-describe('after a device loss, every pending and later call rejects with DEVICE_LOST', () => {
+describe("after the loss of the caller's device, every pending and later call rejects with DEVICE_LOST", () => {
   const DEVICE_LOST = { name: 'DeviceError', code: 'DEVICE_LOST' };
 
   // One loss hits several models and features, each in a different phase.
@@ -121,7 +121,7 @@ describe('after a device loss, every pending and later call rejects with DEVICE_
     await expect(features.hiddenState(0)).rejects.toMatchObject(DEVICE_LOST);
     await expect(model.forward(pixelsOf(28, 28), small)).rejects.toMatchObject(DEVICE_LOST);
     await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(
-      /lost \(destroyed\).*Load the model again/,
+      /lost \(destroyed\).*your own.*model\.recover\(device\)/,
     );
     for (const each of [features, read, model, other]) each.dispose();
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
-import { alternatives, EVERY_TILE, lower, type Target } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE } from '../../src/gpu/kernels/tunedKernels.ts';
+import { alternatives, lower, type Target } from '../../src/gpu/lowering.ts';
 import { flopsOf } from '../../src/gpu/program.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { configOf } from '../../src/model/config.ts';
@@ -80,7 +81,7 @@ describe('lower', () => {
     ]);
     const every = { ...target, ...EVERY_TILE };
     expect([linear, attention].map((node) => namesOf(alternatives(node, every)))).toEqual([
-      ['linear 16', 'linear 8', 'linear_narrow', 'linear_small'],
+      ['linear_tall', 'linear 16', 'linear 8', 'linear_narrow', 'linear_small'],
       ['attention 8', 'attention 4'],
     ]);
     const size = { batch: 1, rows: 8, cols: 8, numTokens: 69 };
@@ -89,10 +90,12 @@ describe('lower', () => {
       expect(alternatives(node, every).map(({ variant }) => variant)).toContainEqual(variant);
       return workgroups(size).reduce((product, count) => product * count);
     };
-    const [widest, wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) =>
+    const [tall, widest, wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) =>
       workgroups(size).reduce((product, count) => product * count),
     );
     expect([wide! / widest!, narrow! / wide!, small! / narrow!]).toEqual([2, 1.5, 2]); // ratios for 69 rows
+    expect(tall).toBe(widest); // 69 rows are one tile of 128 rows, or two of 64
+    expect(chosen(linear, { wantedLanesTall: 256 * tall! })).toBe(tall);
     expect(chosen(linear, { wantedLanesWidest: 128 * widest! })).toBe(widest);
     expect(chosen(linear, { wantedLanesWidest: 128 * widest! + 1 })).toBe(wide);
     expect(chosen(linear, { wantedLanes: 64 * wide! })).toBe(wide);

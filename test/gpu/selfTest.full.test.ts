@@ -1,9 +1,10 @@
 // The self-test of the tiled kernels on every adapter. A software adapter takes a minute to compile them.
 import { expect, test } from 'vitest';
+import { DINOv2 } from '../../src/dinov2.ts';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/checks/selfTest.ts';
-import { everyNode, tiny } from './tiny.ts';
+import { asGpu, everyNode, pixelsOf, requestDevice, tiny } from './tiny.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 
 const TIMEOUT = { timeout: 300_000 };
@@ -66,5 +67,62 @@ test(
     expect(gpu.alternativesAgree).toBe(false);
     expect(targetOf(gpu, 'f32').wantedLanes).toBe(0);
     device.destroy();
+  },
+);
+
+/** The last hidden state of the tiny model on a device, for an image of 56 × 56 pixels. */
+async function tokensOn(model: DINOv2): Promise<Float32Array> {
+  using features = await model.forward(pixelsOf(56, 56), { height: 56, width: 56 });
+  return features.lastHiddenState();
+}
+
+// For each case: the kernels that the driver fails to compile, and the kernels that replace them.
+test.each<[string, boolean, Mistake[], RegExp, RegExp]>([
+  [
+    'the lane kernels, one of which does not compile',
+    false,
+    [
+      ['subgroupBroadcast(mine0, 1u)', 'nothing(mine0, 1u)'],
+      ['subgroupShuffle(mine.x, 1u)', 'nothing(mine.x, 1u)'],
+    ],
+    /^KERNEL_COMPILE: Kernel linear_lanes/,
+    /(?!.*lanes).*\blinear, attention\b/,
+  ],
+  [
+    'the wide tile, and attention with 32 queries a workgroup',
+    true,
+    [
+      ['const LANES_X = 8u;', 'const LANES_X = nothing;'],
+      ['const QUERY_GROUPS = 8u;', 'const QUERY_GROUPS = nothing;'],
+    ],
+    /^KERNEL_COMPILE: Kernel (linear|attention)/,
+    /.*\blinear_narrow\.linear, /,
+  ],
+])(
+  'a fixed dtype on a GPU whose driver cannot build %s: other kernels of the same dtype',
+  TIMEOUT,
+  async (_, tiles, mistakes, rejected, used) => {
+    const { device, changed } = await wrongDevice(mistakes);
+    if (tiles) asGpu(device);
+    using model = await DINOv2.synthetic(tiny, { device, dtype: 'fp32' });
+    expect(model.dtype).toBe('fp32');
+    const health = await model.health();
+    if (changed() > 0) {
+      expect(model.dtypeReason).toMatch(
+        /^fp32, stored as f32, as requested, with other kernels than usual: passed the self-test in \d+ ms\. The usual kernels were rejected: Kernel/,
+      );
+      expect(health.rejected.map(({ code, message }) => `${code}: ${message}`)).toEqual([
+        expect.stringMatching(rejected),
+      ]);
+      expect(await model.report()).toMatch(new RegExp(`- Kernels: ${used.source}`));
+    } else expect(health.rejected).toEqual([]); // an adapter without lane kernels
+    const right = await requestDevice();
+    using usual = await DINOv2.synthetic(tiny, { device: right, dtype: 'fp32' });
+    const [found, expected] = [await tokensOn(model), await tokensOn(usual)];
+    const worst = Math.max(...found.map((value, i) => Math.abs(value - expected[i]!)));
+    expect(worst).toBeLessThan(1e-4); // both are within the tolerance of the parity tests
+    if (tiles) expect((await model.tune({ sizesPx: [28], store: false })).source).toBe('nothing to choose');
+    device.destroy();
+    right.destroy();
   },
 );

@@ -210,7 +210,7 @@ describe('a model on a device that computes wrongly', () => {
     using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
     expect(model.dtype).toBe('fp32');
     expect(model.dtypeReason).toMatch(
-      /^fp32, stored as f32, chosen by 'auto': passed the self-test in \d+ ms\. A preferred storage was rejected: Self-test of kernel [\w.]+ with f16.* weights, run 1 of 3: expected/,
+      /^fp32, stored as f32, chosen by 'auto': passed the self-test in \d+ ms\. A preferred form was rejected: Self-test of kernel [\w.]+ with f16.* weights, run 1 of 3: expected/,
     );
     await expect(DINOv2.synthetic(tiny, { device, dtype: 'fp16' })).rejects.toMatchObject({
       code: 'KERNEL_WRONG',

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
-import { EVERY_TILE, lower, type Target } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE } from '../../src/gpu/kernels/tunedKernels.ts';
+import { lower, type Target } from '../../src/gpu/lowering.ts';
 import { flopsOf } from '../../src/gpu/program.ts';
 import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from '../../src/gpu/submits.ts';
 import { configOf } from '../../src/model/config.ts';

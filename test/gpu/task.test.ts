@@ -236,6 +236,24 @@ describe('tasks that run at the same time', () => {
     expect(device.buffers.size).toBe(0);
     expect(await codeOf(gpu.task('later', undefined, () => 1))).toBe('DEVICE_LOST');
   });
+
+  it('fail by a loss that the browser reports only when the work on the GPU has ended, as Firefox does', async () => {
+    const { device, gpu } = played();
+    const outcome = codeOf(
+      gpu.task('t', undefined, async (task) => {
+        task.burst((burst) => {
+          burst.storage('made', 16);
+          device.fail('validation', 'of a lost device');
+        });
+        await task.settled();
+      }),
+    );
+    for (const answer of device.waiting.splice(0)) answer(); // the error scopes
+    await new Promise((resolve) => setTimeout(resolve, 200)); // the work goes on
+    device.lose();
+    expect(await outcome).toBe('DEVICE_LOST');
+    expect(device.buffers.size).toBe(0);
+  });
 });
 
 describe('a burst', () => {

@@ -13,10 +13,11 @@ class MemoryStore implements TuningStore {
 /** Shared by all tests except the last, so that kernels are compiled once. */
 const device = asGpu(await requestDevice());
 /** Whether the tiles that only a tuning can select were compiled on `device`. */
-const compiled = { widest: false, small: false, fewQueries: false };
+const compiled = { tall: false, widest: false, small: false, fewQueries: false };
 const create = device.createShaderModule.bind(device);
 device.createShaderModule = (descriptor) => {
   if (descriptor.code.includes('const LANES_X = 16u;')) compiled.widest = true;
+  if (descriptor.label?.startsWith('linear_tall')) compiled.tall = true;
   if (descriptor.label?.startsWith('linear_small')) compiled.small = true;
   if (descriptor.code.includes('const QUERY_GROUPS = 4u;')) compiled.fewQueries = true;
   return create(descriptor);
@@ -32,13 +33,13 @@ test(
     using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
     const before = await bitsOfForward(model, 84, 84);
     const bytes = model.gpuBytes;
-    expect(compiled).toEqual({ widest: false, small: false, fewQueries: false });
+    expect(compiled).toEqual({ tall: false, widest: false, small: false, fewQueries: false });
     const { source, tuning, samples, leftOut } = await model.tune({ sizesPx, store });
     expect(source).toBe('measured');
     expect(leftOut).toEqual([]);
-    expect(compiled).toEqual({ widest: true, small: true, fewQueries: true });
-    // Two sizes, each with four linear layers of a block on four tiles, and its attention on two tiles.
-    expect(samples.length).toBe(36);
+    expect(compiled).toEqual({ tall: true, widest: true, small: true, fewQueries: true });
+    // Two sizes, each with four linear layers of a block on five tiles, and its attention on two tiles.
+    expect(samples.length).toBe(44);
     expect(
       samples
         .filter(({ kernel, rows }) => kernel === 'attention' && rows === 37)
@@ -102,6 +103,9 @@ test('tiles that only a tuning can select run after a stored tuning selects them
   expect(largest.filter((line) => /^linear_(narrow|small)|^attention .* 3×/.test(line))).toEqual([]);
   expect(largest.find((line) => line.includes('attn.qkv'))).toMatch(/^linear +2×1×1 /); // 192 columns, 128 per workgroup
   expect(await bitsOfForward(model, 84, 84)).toEqual(before);
+  await keeping({ wantedLanes: 1e6, operands: 'f32', wantedLanesTall: 1 });
+  expect((await linesOf()).filter((line) => line.startsWith('linear_tall.')).length).toBe(4);
+  expect(await bitsOfForward(model, 84, 84)).toEqual(before);
   await keeping({ wantedLanes: 1e6, operands: 'f32' });
   expect(await linesOf()).toEqual(usual);
 });
@@ -126,14 +130,19 @@ test(
       const doubledToo = masked.includes('const LANES_X = 16u;')
         ? masked.replace('tile.left5 + bias_left', '2.0 * tile.left5 + bias_left')
         : masked;
-      // Changes the order of the sum in a lane's second row of the small tile only: correct, but rounded
-      // differently. In every fourth row of the test data only one term is not zero, so the order does not matter.
+      // Changes the order of the sum in a lane's second row of the small tile and of the tall tile only: correct,
+      // but rounded differently. In every fourth row of the test data only one term is not zero, so the order does not matter.
       return create({
         ...rest,
-        code: doubledToo.replace(
-          'fma(vec4f(x3.y), weight3, fma(vec4f(x2.y), weight2, ',
-          'fma(vec4f(x2.y), weight2, fma(vec4f(x3.y), weight3, ',
-        ),
+        code: doubledToo
+          .replace(
+            'fma(vec4f(x3.y), weight3, fma(vec4f(x2.y), weight2, ',
+            'fma(vec4f(x2.y), weight2, fma(vec4f(x3.y), weight3, ',
+          )
+          .replace(
+            'fma(vec4f(odd.y), odd_right, fma(vec4f(even.y), even_right, ',
+            'fma(vec4f(even.y), even_right, fma(vec4f(odd.y), odd_right, ',
+          ),
       });
     };
     asGpu(device);
@@ -141,6 +150,7 @@ test(
     const kept = {
       wantedLanes: 0,
       operands: 'f32',
+      wantedLanesTall: 0,
       wantedLanesWidest: 0,
       wantedLanesNarrow: 1e6,
       wantedLanesAttention: 1e6,
@@ -152,6 +162,7 @@ test(
     expect(source).toBe('measured');
     expect(tuning).toMatchObject({
       operands: 'f32',
+      wantedLanesTall: undefined,
       wantedLanesWidest: undefined,
       wantedLanesNarrow: undefined,
       wantedLanesAttention: undefined,
@@ -166,12 +177,15 @@ test(
       ]),
     ]);
     expect(samples.every(({ operands }) => operands === 'f32')).toBe(true);
-    expect(leftOut[0]).toMatch(/^wantedLanesWidest: Self-test of kernel linear(\.\w+)? with/);
-    expect(leftOut[1]).toMatch(
+    expect(leftOut[0]).toMatch(
+      /^wantedLanesTall: Self-test of kernel linear_tall\.\w+: expected the same bits as the other kernels/,
+    );
+    expect(leftOut[1]).toMatch(/^wantedLanesWidest: Self-test of kernel linear(\.\w+)? with/);
+    expect(leftOut[2]).toMatch(
       /^wantedLanesNarrow: Self-test of kernel linear_small\.\w+: expected the same bits as the other kernels/,
     );
-    expect(leftOut[2]).toMatch(/^wantedLanesAttention: Self-test of kernel attention/);
-    expect(leftOut.slice(3).join()).toMatch(
+    expect(leftOut[3]).toMatch(/^wantedLanesAttention: Self-test of kernel attention/);
+    expect(leftOut.slice(4).join()).toMatch(
       half ? /^f16 weights in workgroup memory: Self-test of kernel linear/ : /^$/,
     );
     device.destroy();

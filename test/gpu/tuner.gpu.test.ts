@@ -26,6 +26,7 @@ test('parseTuning accepts only complete, valid tunings', () => {
   const tuning = {
     wantedLanes: 1,
     operands: 'f32',
+    wantedLanesTall: undefined,
     wantedLanesWidest: 2,
     wantedLanesNarrow: undefined,
     wantedLanesAttention: 3,
@@ -35,6 +36,7 @@ test('parseTuning accepts only complete, valid tunings', () => {
   expect(parseTuning({ wantedLanes: 1, operands: 'f16' })).toEqual({
     wantedLanes: 1,
     operands: 'f16',
+    wantedLanesTall: undefined,
     wantedLanesWidest: undefined,
     wantedLanesNarrow: undefined,
     wantedLanesAttention: undefined,

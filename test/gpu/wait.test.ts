@@ -204,6 +204,22 @@ test('the calls to the browser end if the device is lost or a promise never sett
   }
 });
 
+test('the buffer of the measurement is destroyed at its end, and when the device is lost before', async () => {
+  expect((await measured(chrome, 'errorScopes')).world.buffers.size).toBe(0);
+  // Lost while a round runs, and while a wait has interrupted the measurement.
+  for (const waiting of [false, true]) {
+    const { world, delay } = start(withoutDelay, 'errorScopes');
+    await world.until(delay.waitFor(world.work(1), false));
+    while (world.buffers.size === 0) await world.until(1);
+    if (waiting) void delay.waitFor(new Promise(() => undefined), false);
+    await world.until(waiting ? 100 : 0);
+    expect(delay.hasDelay).toBeUndefined();
+    world.lose();
+    await world.until(100);
+    expect(world.buffers.size).toBe(0);
+  }
+});
+
 test('a wait settles as its promise does', async () => {
   const { world, delay } = await measured(firefox, 'emptySubmits');
   const value = {};

@@ -30,6 +30,8 @@ export class World {
   readonly emptySubmitsMs: number[] = [];
   readonly kernelsMs: number[] = [];
   scopes = 0;
+  /** Buffers that were created and not destroyed. */
+  readonly buffers = new Set<object>();
   openScopes = 0;
   readonly #browser: Browser;
   #events: { atMs: number; run: () => void }[] = [];
@@ -76,7 +78,11 @@ export class World {
     },
     createShaderModule: () => ({}),
     createComputePipelineAsync: async () => ({ getBindGroupLayout: () => ({}) }),
-    createBuffer: () => ({ destroy: () => undefined }),
+    createBuffer: () => {
+      const buffer = { destroy: () => void this.buffers.delete(buffer) };
+      this.buffers.add(buffer);
+      return buffer;
+    },
     createBindGroup: () => ({}),
     createCommandEncoder: () => ({
       beginComputePass: () => ({

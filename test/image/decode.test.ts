@@ -160,7 +160,7 @@ describe('files that a browser decodes', () => {
   });
 
   it('the orientation of an AVIF is read', () => {
-    expect(plainAvif(fixture('444.avif')).orientation).toBe(1);
+    expect(plainAvif(fixture('444.avif'), 'file').orientation).toBe(1);
   });
 });
 

@@ -47,7 +47,7 @@ test('fp16 is loaded where f16 is right, then read from the cache; where f16 is 
   expect(await loadAuto(true)).toMatchObject({
     dtype: 'fp32',
     fetchedBytes: 0,
-    reason: expect.stringContaining('A preferred storage was rejected') as string,
+    reason: expect.stringContaining('A preferred form was rejected') as string,
   });
   expect(await cached(page)).toHaveLength(1);
 });

@@ -13,6 +13,7 @@ import { expect } from 'vitest';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
 import { putBuild } from '../builds.ts';
 import { openChromium } from '../chromium.ts';
+import { correctEvaluate } from '../evaluate.ts';
 import { answer, largeFiles } from './server.ts';
 
 /**
@@ -147,10 +148,12 @@ export function makeProfile(): Profile {
 export async function launch({ folder }: Profile, args: readonly string[]): Promise<BrowserContext> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await chromium.launchPersistentContext(folder, {
+      const context = await chromium.launchPersistentContext(folder, {
         executablePath: process.env['CHROMIUM_PATH']!,
         args: [...args],
       });
+      correctEvaluate(context);
+      return context;
     } catch (error) {
       if (attempt === 3 || !/signal=SIGSEGV/.test(String(error))) throw error;
       console.log(`Chromium crashed at its start: ${String(error).split('\n')[0]}`);

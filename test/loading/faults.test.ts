@@ -33,8 +33,13 @@ const expected = new Map(
 
 /** Reads a checkpoint to its end and returns the hash of each tensor. */
 async function read(options: Parameters<typeof pretrained>[1] = {}): Promise<Map<string, string>> {
-  const source = pretrained(server.url, { retry: { attempts: 4, delayMs: 5 }, ...options });
-  const { stream } = await source.open({ onProgress: () => undefined, reload: false, whole: false });
+  const source = await pretrained(server.url, { retry: { attempts: 4, delayMs: 5 }, ...options });
+  const { stream } = await source.open({
+    signal: options.signal,
+    onProgress: () => undefined,
+    reload: false,
+    whole: false,
+  });
   const parts = new Map<string, Buffer[]>();
   for await (const { name, bytes } of stream.pieces as AsyncIterable<TensorPiece>)
     parts.set(name, [...(parts.get(name) ?? []), Buffer.from(bytes)]);

@@ -67,7 +67,10 @@ export async function readThrough(
   const parts = new Map<string, Uint8Array[]>();
   let error: unknown;
   try {
-    const { stream } = await pretrained(url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({
+    const { stream } = await (
+      await pretrained(url, { retry: { attempts: 2, delayMs: 5 }, ...options })
+    ).open({
+      signal: options.signal,
       onProgress: () => undefined,
       reload: false,
       whole: false,

@@ -15,8 +15,9 @@ beforeAll(async () => void (server = await openServer()));
 afterAll(() => server.close());
 afterEach(() => server.reset());
 
-const open = (folder: string, options: PretrainedOptions = {}): Promise<Checkpoint> =>
-  pretrained(folder, { retry: { attempts: 1 }, ...options }).open({
+const open = async (folder: string, options: PretrainedOptions = {}): Promise<Checkpoint> =>
+  (await pretrained(folder, { retry: { attempts: 1 }, ...options })).open({
+    signal: options.signal,
     onProgress: () => undefined,
     reload: false,
     whole: false,
@@ -113,7 +114,9 @@ test('a successful load requests no files of other formats', async () => {
     answer(asked);
     return true;
   };
-  const { stream } = await pretrained(server.url, {}).open({
+  const { stream } = await (
+    await pretrained(server.url, {})
+  ).open({
     onProgress: () => undefined,
     reload: false,
     whole: false,

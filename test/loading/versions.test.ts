@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { parseSafetensors } from '../../src/safetensors.ts';
 import type { TensorPiece, TensorStream } from '../../src/safetensors/tensorStream.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
-import type { OpenOptions } from '../../src/load/source.ts';
+import type { Checkpoint, OpenOptions } from '../../src/load/source.ts';
 
 import { memoryStore, readThrough } from './memoryStore.ts';
 import {
@@ -29,11 +29,12 @@ afterEach(() => server.reset());
 const otherFile = Buffer.from(weightsFile);
 otherFile[1_800_000]! ^= 1;
 
-const open = (
+const open = async (
   options: Parameters<typeof pretrained>[1] = {},
   more: Partial<OpenOptions> = {},
-): ReturnType<ReturnType<typeof pretrained>['open']> =>
-  pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({
+): Promise<Checkpoint> =>
+  (await pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options })).open({
+    signal: options.signal,
     onProgress: () => undefined,
     reload: false,
     whole: false,
@@ -160,13 +161,15 @@ test('a local folder may contain a checkpoint in several files', async () => {
   try {
     writeFileSync(join(folder, 'config.json'), configFile);
     await expect(
-      pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false }),
+      (await pretrained(folder, {})).open({ onProgress: () => undefined, reload: false, whole: false }),
     ).rejects.toMatchObject({
       code: 'SOURCE_READ',
       message: expect.stringMatching(/model\.safetensors: the file cannot be read: .*ENOENT/) as string,
     });
     for (const [name, bytes] of shardsOf(3)) writeFileSync(join(folder, name), bytes);
-    const { stream } = await pretrained(folder, {}).open({
+    const { stream } = await (
+      await pretrained(folder, {})
+    ).open({
       onProgress: () => undefined,
       reload: false,
       whole: false,
@@ -178,14 +181,14 @@ test('a local folder may contain a checkpoint in several files', async () => {
   }
 });
 
-test('a revision for a folder URL is an error', () => {
-  expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(
+test('a revision for a folder URL is an error', async () => {
+  await expect(pretrained('https://example.org/models/small/', { revision: 'v2' })).rejects.toThrow(
     expect.objectContaining({
       code: 'SOURCE_URL',
       message: expect.stringMatching(/the option revision \(v2\) works with a hub id only/) as string,
     }),
   );
-  expect(pretrained('a/b', { revision: 'refs/pr/2' }).cache?.folder).toBe(
+  expect((await pretrained('a/b', { revision: 'refs/pr/2' })).cache?.folder).toBe(
     'https://huggingface.co/a/b/resolve/refs%2Fpr%2F2/',
   );
 });

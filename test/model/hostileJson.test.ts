@@ -10,7 +10,12 @@ import { describe as describeConfig, parseJson } from '../../src/load/configFile
 import { preprocessingOfText } from '../../src/load/preprocessorFile.ts';
 import { parseJsonText, show } from '../../src/platform/json.ts';
 import { parseShardIndex } from '../../src/safetensors/shards.ts';
+import { EmbeddingIndex } from '../../src/search.ts';
 import { labelsOfConfig } from '../../src/tasks/classLabels.ts';
+import { basisFromJSON, type PcaJSON } from '../../src/tasks/pcaBasis.ts';
+import { segmenterFromJSON, type SegmenterJSON } from '../../src/tasks/segmenterModel.ts';
+
+const modelConfig = readFileSync('test/fixtures/reference/tiny-registers/config.json', 'utf8');
 
 const hostile = [
   '['.repeat(100_000) + ']'.repeat(100_000),
@@ -82,10 +87,7 @@ describe('a hostile value in', () => {
   };
 
   test.each([
-    [
-      "transformers' config.json",
-      JSON.parse(readFileSync('test/fixtures/reference/tiny-registers/config.json', 'utf8')) as unknown,
-    ],
+    ["transformers' config.json", JSON.parse(modelConfig) as unknown],
     [
       "timm's config.json",
       {
@@ -141,6 +143,73 @@ describe('a hostile value in', () => {
     const json = { metadata: { total_size: 4 }, weight_map: { a: 'model.safetensors' } };
     const read = (text: string): unknown => parseShardIndex(new TextEncoder().encode(text));
     expect(await rejected(json, read)).toBeGreaterThan(20);
+  });
+
+  test("the JSON of a PCA: fits the basis' dimensions, or is refused", async () => {
+    const numbers = (length: number): number[] => Array.from({ length }, (_, i) => Math.sin(i));
+    const json = {
+      format: 'dinov2-webgpu/pca',
+      version: 2,
+      embedDim: 4,
+      mean: numbers(4),
+      components: numbers(12),
+      explainedVariance: numbers(3),
+      explainedVarianceRatio: numbers(3),
+      low: numbers(3),
+      high: numbers(3),
+      colorRule: 'sigmoid',
+      foreground: { direction: numbers(4), threshold: 0.5 },
+    };
+    const read = (text: string): void => {
+      const basis = basisFromJSON(JSON.parse(text) as PcaJSON);
+      for (const values of [basis.mean, basis.components, basis.low, basis.high, basis.foreground?.direction])
+        expect(values?.every(Number.isFinite) ?? true).toBe(true);
+    };
+    expect(await rejected(json, read)).toBeGreaterThan(500);
+    const tooLarge = { ...json, mean: [1e300, 0, 0, 0] } as unknown as PcaJSON; // infinite as f32
+    expect(() => basisFromJSON(tooLarge)).toThrow(expect.objectContaining({ code: 'OPTION_VALUE' }));
+  });
+
+  test('the JSON of a segmenter', async () => {
+    const json = {
+      format: 'dinov2-webgpu/segmenter',
+      version: 1,
+      embedDim: 4,
+      weights: [0.25, -1, 0, 3],
+      bias: 0.5,
+    };
+    const read = (text: string): unknown => segmenterFromJSON(JSON.parse(text) as SegmenterJSON);
+    expect(await rejected(json, read)).toBeGreaterThan(100);
+  });
+
+  test('the labels of a classifier', async () => {
+    const id2label = { 0: 'cat', 1: 'dog' };
+    const read = async (text: string): Promise<void> => {
+      const { labels } = await describeConfig({
+        ...(parseJson(modelConfig) as object),
+        id2label: parseJson(text),
+      });
+      for (const label of labelsOfConfig(labels, 2) ?? []) expect(label).toBeTypeOf('string');
+    };
+    await rejected(id2label, read);
+    await rejected({ 0: 'cat', 1: 'dog', __proto__: null, constructor: 'x', length: 3 }, read);
+  });
+
+  test('an exported index: keys such as __proto__ in metadata and in the header stay ordinary keys', async () => {
+    const metadata = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":2}},"toString":1}';
+    const index = new EmbeddingIndex({ dim: 4, device: 'cpu' });
+    for (const id of ['__proto__', 'constructor', 'toString', 'a'])
+      await index.add(id, Float32Array.of(1, 2, 3, id.length), JSON.parse(metadata));
+    const again = await EmbeddingIndex.import(await index.export(), { device: 'cpu' });
+    expect(again.ids()).toEqual(['__proto__', 'constructor', 'toString', 'a']);
+    for (const id of again.ids()) {
+      expect(JSON.stringify(again.metadata(id))).toBe(metadata);
+      expect(Object.getPrototypeOf(again.metadata(id))).toBe(Object.prototype);
+      expect(again.vector(id)).toEqual(index.vector(id));
+    }
+    const [best] = await again.search(again.vector('toString')!, { topK: 1 });
+    expect(best!.id).toBe('toString');
+    expect([({} as Record<string, unknown>)['polluted'], 'polluted' in Object]).toEqual([undefined, false]);
   });
 });
 

@@ -112,6 +112,11 @@ describe('refused calls leave the index unchanged', () => {
   const index = new EmbeddingIndex({ dim: 3, device: 'cpu' });
   const cyclic: Record<string, unknown> = {};
   cyclic['self'] = cyclic;
+  const nested = (levels: number): unknown => {
+    let value: unknown = 1;
+    for (let level = 0; level < levels; level++) value = level % 2 ? [value] : { value };
+    return value;
+  };
   test.each([
     ['INDEX_VECTOR', 'another length', () => index.add('a', [1, 2])],
     ['INDEX_VECTOR', 'zeros', () => index.add('a', [0, 0, 0])],
@@ -120,6 +125,9 @@ describe('refused calls leave the index unchanged', () => {
     ['INDEX_ID', 'an empty id', () => index.add('', [1, 2, 3])],
     ['INDEX_ID', 'a long id', () => index.add('x'.repeat(1025), [1, 2, 3])],
     ['INDEX_METADATA', 'a cyclic object', () => index.add('a', [1, 2, 3], cyclic)],
+    ['INDEX_METADATA', 'an object of 63 levels', () => index.add('a', [1, 2, 3], nested(63))],
+    ['INDEX_METADATA', 'an object of 3,000 levels', () => index.add('a', [1, 2, 3], nested(3000))],
+    ['INDEX_METADATA', 'an object of 100,000 levels', () => index.add('a', [1, 2, 3], nested(100_000))],
     ['INDEX_METADATA', 'a function', () => index.add('a', [1, 2, 3], () => 1)],
     ['INDEX_METADATA', 'a bigint', () => index.add('a', [1, 2, 3], { n: 1n })],
     [

@@ -5,7 +5,9 @@
 import { expect, test } from 'vitest';
 import { SafetensorsError, encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 import { EmbeddingIndex, IndexError } from '../../src/search.ts';
+import { codeOf, Corpus } from '../corpus.ts';
 import { full, long } from '../full.ts';
+import { mutatedJson, VALUES } from '../mutatedJson.ts';
 import { Random } from '../random.ts';
 
 const RUNS = long ? 200_000 : full ? 10_000 : 500;
@@ -33,51 +35,6 @@ async function seed(storage: 'f32' | 'f16' | 'int8', patches: 'f16' | 'int8'): P
   return new Uint8Array(await (await index.export()).arrayBuffer());
 }
 
-const VALUES: readonly unknown[] = [
-  null,
-  true,
-  -1,
-  0,
-  1.5,
-  5,
-  1e9,
-  '',
-  '__proto__',
-  'f16',
-  [],
-  [[]],
-  {},
-  { toString: 1 },
-  'x'.repeat(2000),
-];
-
-/** Replaces, removes or repeats a random value of a JSON text. */
-function mutatedJson(text: string, random: Random): string {
-  if (text.startsWith('[[[[')) return text; // an earlier mutation nested it too deeply for JSON.stringify
-  if (random.next() < 0.1) return text.slice(0, random.integer(0, text.length));
-  if (random.next() < 0.05) return '['.repeat(20_000) + ']'.repeat(20_000);
-  const holder: { json?: unknown } = {};
-  try {
-    holder.json = JSON.parse(text);
-  } catch {
-    return text; // an earlier mutation broke it
-  }
-  let [parent, key]: [Record<string, unknown>, string] = [holder as Record<string, unknown>, 'json'];
-  while (random.next() < 0.8) {
-    const value = parent[key];
-    if (typeof value !== 'object' || value === null) break;
-    const keys = Object.keys(value);
-    if (keys.length === 0) break;
-    [parent, key] = [value as Record<string, unknown>, random.pick(keys)];
-  }
-  const kind = random.integer(0, 3);
-  if (kind === 0 && Array.isArray(parent)) parent.splice(Number(key), 1);
-  else if (kind === 1 && Array.isArray(parent)) parent.push(parent[Number(key)]);
-  else if (kind === 2 && parent !== holder) delete parent[key];
-  else parent[key] = random.pick(VALUES);
-  return JSON.stringify(holder.json) ?? 'null';
-}
-
 const isText = (name: string): boolean => name === 'items' || name === 'thumbnail_types';
 
 function mutate(tensors: Map<string, Tensor>, metadata: Map<string, string>, random: Random): void {
@@ -103,8 +60,26 @@ function mutate(tensors: Map<string, Tensor>, metadata: Map<string, string>, ran
   else tensors.set(random.pick(['more', 'scales', 'patches', '__proto__']), tensor);
 }
 
+/** Imports a file. Returns 'imported', or the code and the message of the error. */
+async function judge(file: Uint8Array<ArrayBuffer>): Promise<string> {
+  try {
+    const index = await EmbeddingIndex.import(new Blob([file]), { device: 'cpu' });
+    const hits = await index.search(Float32Array.of(1, 2, 3, 4), { topK: 10 });
+    expect(hits).toHaveLength(index.size);
+    for (const { score } of hits) expect(score).toBeTypeOf('number');
+    expect(index.ids().every((id) => typeof id === 'string')).toBe(true);
+    await index.export();
+    return 'imported';
+  } catch (error) {
+    if (error instanceof IndexError) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+}
+
 test(`${RUNS} files`, { timeout: 60_000 + 20 * RUNS }, async () => {
   const random = new Random(4);
+  const corpus = new Corpus('index-export');
+  await corpus.replay(judge);
   const files = [await seed('f32', 'f16'), await seed('f16', 'int8'), await seed('int8', 'int8')].map(
     (bytes) => ({ bytes, header: parseSafetensors(bytes) }),
   );
@@ -126,21 +101,17 @@ test(`${RUNS} files`, { timeout: 60_000 + 20 * RUNS }, async () => {
       expect(error).toBeInstanceOf(SafetensorsError);
       continue; // the writer refuses a shape that does not fit its bytes
     }
-    let code = 'imported';
+    let outcome: string;
     try {
-      const index = await EmbeddingIndex.import(new Blob([file]), { device: 'cpu' });
-      const hits = await index.search(Float32Array.of(1, 2, 3, 4), { topK: 10 });
-      expect(hits).toHaveLength(index.size);
-      for (const { score } of hits) expect(score).toBeTypeOf('number');
-      expect(index.ids().every((id) => typeof id === 'string')).toBe(true);
-      await index.export();
+      outcome = await judge(file);
     } catch (error) {
-      if (!(error instanceof IndexError))
-        throw new Error(`${String(error)}, from ${Buffer.from(file).toString('base64')}`, { cause: error });
-      code = error.code;
+      throw new Error(`${String(error)}, from ${corpus.keepFailed(file)}`, { cause: error });
     }
+    corpus.note(file, outcome);
+    const code = codeOf(outcome);
     codes.set(code, (codes.get(code) ?? 0) + 1);
   }
+  corpus.write();
   expect(({} as Record<string, unknown>)['shape']).toBeUndefined();
   expect(codes.get('imported') ?? 0).toBeGreaterThan(RUNS / 100);
   expect(codes.get('INDEX_FILE') ?? 0).toBeGreaterThan(RUNS / 5);

@@ -46,6 +46,30 @@ async function changed(
   return new Blob([encodeSafetensors(tensors, metadata)]);
 }
 
+test('metadata of 62 levels are exported and imported; a file with more is INDEX_FILE', async () => {
+  const list = (levels: number): string => `${'['.repeat(levels)}1${']'.repeat(levels)}`;
+  const index = new EmbeddingIndex({ dim: 2, device: 'cpu' });
+  await index.add('a', [1, 2], JSON.parse(list(62)) as unknown);
+  const file = await index.export();
+  const imported = await EmbeddingIndex.import(file);
+  expect(JSON.stringify(imported.metadata('a'))).toBe(list(62));
+  for (const levels of [63, 3000, 100_000]) {
+    const deep = await changed(file, (tensors) => {
+      const data = new TextEncoder().encode(`[["a",${list(levels)}]]`);
+      tensors.set('items', { dtype: 'U8', shape: [data.length], data });
+    });
+    await expect(EmbeddingIndex.import(deep)).rejects.toMatchObject({
+      name: 'IndexError',
+      code: 'INDEX_FILE',
+    });
+    const header = await changed(file, (_, metadata) => void metadata.set('index', list(levels)));
+    await expect(EmbeddingIndex.import(header)).rejects.toMatchObject({
+      name: 'IndexError',
+      code: 'INDEX_FILE',
+    });
+  }
+});
+
 test('an export in several chunks holds the index as it was at the start', async () => {
   const [width, count, rows, cols] = [400, 300, 5, 8]; // 4.8 MB of patches
   const random = new Random(2);

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import { EVERY_TILE, type Target } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE } from '../../src/gpu/kernels/tunedKernels.ts';
+import type { Target } from '../../src/gpu/lowering.ts';
 import { full } from '../full.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attention } from '../reference/attention.ts';

@@ -2,8 +2,10 @@
 // Lists all kernels of src/gpu/kernels/, with the constants of the published models.
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
+import { f16Kernels } from '../../src/gpu/kernels/f16Kernels.ts';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
-import { alternatives, EVERY_TILE } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE } from '../../src/gpu/kernels/tunedKernels.ts';
+import { alternatives, type Target } from '../../src/gpu/lowering.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
 
@@ -59,13 +61,15 @@ export function variants(): KernelVariant[] {
   const found = new Map<string, KernelVariant>();
   for (const config of models) {
     const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
-    for (const target of [
+    const targets: readonly Omit<Target, 'weights'>[] = [
       { software: false, ...EVERY_TILE },
+      { software: false, ...EVERY_TILE, f16: f16Kernels },
       { software: true, laneKernels: laneKernels[4] },
       { software: true, laneKernels: laneKernels[8] },
-    ] as const) {
-      for (const weights of storages) {
-        for (const operands of ['f32', 'f16'] as const) {
+    ];
+    for (const target of targets) {
+      for (const weights of target.f16 ? (['f16'] as const) : storages) {
+        for (const operands of target.f16 ? (['f16'] as const) : (['f32', 'f16'] as const)) {
           for (const { variant } of nodes.flatMap((node) =>
             alternatives(node, { ...target, weights, operands }),
           )) {

@@ -46,7 +46,7 @@ test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))(
       const { messages } = await module.getCompilationInfo();
       expect(messages.map(({ type, lineNum, message }) => `${type} ${lineNum}: ${message}`)).toEqual([]);
       if (isRender(kernel))
-        for (const format of DRAW_FORMATS) await compileRender(device, 'the null backend', kernel, format);
+        for (const format of DRAW_FORMATS) await compileRender(device, pipelines, kernel, format);
       else await pipelines.compile(variant);
     }
   },
@@ -140,14 +140,16 @@ describe('shaders/', () => {
 
   test('every entry point is in the table', () => {
     for (const file of shaderFiles()) {
-      const entryPoints = [
-        ...shaderText(file).matchAll(/(?:@compute\s+@workgroup_size\([^)]*\)|@fragment|@vertex)\s*fn (\w+)/g),
-      ].map(([, name]) => name);
-      const listed = kernels
-        .filter(({ name }) => `${name}.wgsl` === file)
-        .flatMap((kernel) =>
-          isRender(kernel) ? [kernel.entryPoint, kernel.vertexEntryPoint] : kernel.entryPoint,
-        );
+      const ofFile = kernels.filter(({ name }) => `${name}.wgsl` === file);
+      const shared = new Set(ofFile.flatMap((kernel) => kernel.shared));
+      const entryPoints = [shaderText(file), ...shared]
+        .flatMap((text) => [
+          ...text.matchAll(/(?:@compute\s+@workgroup_size\([^)]*\)|@fragment|@vertex)\s*fn (\w+)/g),
+        ])
+        .map(([, name]) => name);
+      const listed = ofFile.flatMap((kernel) =>
+        isRender(kernel) ? [kernel.entryPoint, kernel.vertexEntryPoint] : kernel.entryPoint,
+      );
       expect(entryPoints.sort(), file).toEqual(listed.sort());
     }
   });

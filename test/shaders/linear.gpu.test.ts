@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
-import { EVERY_TILE, type Target } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE } from '../../src/gpu/kernels/tunedKernels.ts';
+import type { Target } from '../../src/gpu/lowering.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { gelu, silu } from '../reference/activation.ts';
@@ -72,8 +73,9 @@ const shapes = [
 ] as const;
 
 /**
- * (batch, tokens) with 1, 3, 15, 17, 33, 65, 72, 73 and 100 rows. A remainder of at most 8 rows after the last full
- * tile is not computed as a tile: 33 and 65 rows have a remainder of one, 72 of eight, 73 of nine.
+ * (batch, tokens) with 1, 3, 15, 17, 33, 65, 72, 73, 100 and 131 rows. A remainder of at most 8 rows after the last full
+ * tile is not computed as a tile: 33 and 65 rows have a remainder of one, 72 of eight, 73 of nine, 131 of three, also
+ * after a tile of 128 rows.
  */
 const rowCounts = [
   [1, 1],
@@ -85,6 +87,7 @@ const rowCounts = [
   [2, 36],
   [1, 73],
   [2, 50],
+  [1, 131],
 ] as const;
 
 const gpu = await sharedGpu();
@@ -98,10 +101,14 @@ interface Family extends Omit<Target, 'weights'> {
 
 const tiled: Family = { software: false, alternative: 0 };
 const narrow: Family = { software: false, alternative: 1 };
-const widest: Family = { software: false, ...EVERY_TILE, alternative: 0 };
-const small: Family = { software: false, ...EVERY_TILE, alternative: 3 };
+const tall: Family = { software: false, ...EVERY_TILE, alternative: 0 };
+const widest: Family = { software: false, ...EVERY_TILE, alternative: 1 };
+const small: Family = { software: false, ...EVERY_TILE, alternative: 4 };
+/** A software adapter takes seconds to compile the tall tile, so only the full tier tests it there. */
+const withTall = full || !gpu.software;
 const families: (readonly [string, Family])[] = [
   ...familiesOf(gpu).map(([name, target]) => [name, { ...target, alternative: 0 }] as const),
+  ...(withTall ? [['tall', tall] as const] : []),
   ['widest', widest],
   ['narrow', narrow],
   ['small', small],
@@ -111,7 +118,7 @@ const families: (readonly [string, Family])[] = [
  * Tiles that a software adapter never uses by default and takes seconds to compile. On software, only the full tier
  * tests more than one form of them.
  */
-const unusual: readonly Family[] = [widest, narrow, small];
+const unusual: readonly Family[] = [tall, widest, narrow, small];
 const formsOf = (family: Family): readonly Form[] =>
   gpu.software && !full && unusual.includes(family) ? ['linear'] : forms;
 
@@ -198,14 +205,13 @@ test.each(compared)(
     const storage = storagesOf(gpu)[turn]!; // f16 if the adapter supports it
     const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled by the tests above
     const layer = randomLayer(form, inFeatures, outFeatures, storage);
-    const others = [widest, narrow, small].filter((family) => formsOf(family).includes(form));
+    const tiles = [...(withTall ? [tall] : []), widest, narrow, small];
+    const others = tiles.filter((family) => formsOf(family).includes(form));
     if (storage === 'f16')
-      others.push(
-        ...[tiled, widest, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })),
-      );
+      others.push(...[tiled, ...tiles].map((family) => ({ ...family, operands: 'f16' as const })));
     // With 75 rows the remainder fills a tile of every kernel. 97 rows half fill a 64-row tile, and leave one row after
-    // the 32-row tiles. 69 rows leave five rows after the tiles of every kernel.
-    for (const rows of [75, 97, 69]) {
+    // the 32-row tiles. 69 rows leave five rows after the tiles of most kernels, and 133 rows after those of every kernel.
+    for (const rows of [75, 97, 69, 133]) {
       const x = new Random(rows).uniform(rows * inFeatures);
       const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
       const bits = bitsOf(await run(layer, storage, tiled, 1, rows, x, residual));

@@ -282,11 +282,11 @@ describe('errors', () => {
   test('features of another model, of another device, and no features', async () => {
     const a = featuresOf(planted(0, 1), shape);
     const wide = featuresOf(new Float32Array(12 * 128), { ...shape, embedDim: 128 });
-    const elsewhere = { ...a, gpu: Object.create(gpu) as Gpu };
+    const elsewhere = { ...a, gpu: Object.create(gpu, { device: { value: {} } }) as Gpu };
     for (const [b, message] of [
       [wide, 'expected features from one model, found 64 and 128 channels.'],
       [elsewhere, 'expected features on one device'],
-      [undefined, 'expected features of two images, as model.features() returns them, found undefined.'],
+      [undefined, 'expected features of two images, as model.features() returns them, found nothing.'],
     ] as const)
       await expect(correspondences(a, b as PatchFeatures)).rejects.toMatchObject({
         code: 'OPTION_VALUE',

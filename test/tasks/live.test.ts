@@ -125,7 +125,7 @@ test('stop within onFrame', async () => {
 describe('an error', () => {
   test.each(['features', 'onFrame', 'computed', 'source'])('of %s', async (where) => {
     const world = new World();
-    const error = new DeviceError('DEVICE_LOST', 'The device was lost.');
+    const error = new DeviceError('DEVICE_FAILED', 'The device failed.');
     const fail = (): Promise<void> => Promise.reject(error);
     if (where === 'features') world.featuresTake = fail;
     if (where === 'onFrame') world.onFrameTakes = fail;
@@ -139,6 +139,34 @@ describe('an error', () => {
     if (where === 'source') expect(live.framesIn).toBe(3);
     world.expectFreed(live);
   });
+
+  test.each(['features', 'onFrame', 'computed'])(
+    'of %s: losses of the device cost three frames in a row at most',
+    async (where) => {
+      const world = new World();
+      const error = new DeviceError('DEVICE_LOST', 'The device was lost.');
+      let failures = 3;
+      const fail = (): Promise<void> => (failures-- > 0 ? Promise.reject(error) : Promise.resolve());
+      if (where === 'features') world.featuresTake = fail;
+      if (where === 'onFrame') world.onFrameTakes = fail;
+      if (where === 'computed') world.computedTakes = fail;
+      const live = world.start();
+      live.finished.catch(() => undefined); // awaited below
+      const push = async (): Promise<void> => {
+        const { framesIn } = live;
+        world.push();
+        await received(live, framesIn + 1);
+        await sleep(5);
+      };
+      for (let i = 0; i < 4; i++) await push();
+      expect(live.framesDropped).toBe(3);
+      expect(world.delivered.at(-1)).toBe(3);
+      failures = 4;
+      for (let i = 0; i < 4; i++) await push();
+      await expect(live.finished).rejects.toBe(error);
+      world.expectFreed(live);
+    },
+  );
 
   test('only the first one counts', async () => {
     const world = new World();

@@ -1,5 +1,5 @@
 // Images that `embed` decodes with sharp have the same bits as with Pillow. Formats that would differ are
-// refused, for example CMYK.
+// refused, for example 16-bit TIFF.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
@@ -28,12 +28,13 @@ function asPng(name: string): string {
   return path;
 }
 
-test('JPEG, WebP and GIF: grey, progressive, rotated, with a profile or transparency', () => {
+test('JPEG, WebP and GIF: grey, CMYK, progressive, rotated, with a profile or transparency', () => {
   const names = [
     '420.jpg',
     '444.jpg',
     'progressive.jpg',
     'grey.jpg',
+    'cmyk.jpg',
     'profile.jpg',
     'exif6.jpg',
     'lossless.webp',
@@ -47,14 +48,10 @@ test('JPEG, WebP and GIF: grey, progressive, rotated, with a profile or transpar
   const out = join(line.folder, 'vectors.safetensors');
   const { status, stderr } = line.embed(
     ...names.flatMap((name) => [join(images, name), asPng(name)]),
-    join(images, 'cmyk.jpg'),
     '--out',
     out,
   );
-  expect(stderr).toMatch(
-    /cmyk\.jpg: expected an image in RGB or grey, found CMYK, whose conversion to RGB is not standardised\. Convert it to RGB\./,
-  );
-  expect(status).toBe(1);
+  expect([status, stderr]).toEqual([0, '']);
   const file = new Uint8Array(readFileSync(out));
   const {
     begin,
@@ -66,22 +63,18 @@ test('JPEG, WebP and GIF: grey, progressive, rotated, with a profile or transpar
   names.forEach((name, i) => expect.soft(row(2 * i), name).toEqual(row(2 * i + 1)));
 });
 
-test('TIFF, rotated by its tag; formats that sharp reads differently from Pillow are refused', () => {
+test('TIFF, rotated by its tag; TIFF of 16 bits, which sharp reads differently from Pillow, is refused', () => {
   const awkward = join(images, '../../images');
   const names = ['rgb.tif', 'palette.tif', 'alpha.tif', 'turned6.tif', 'turned7.tif'];
   const out = join(line.folder, 'tiff.safetensors');
   const { status, stderr } = line.embed(
     ...names.flatMap((name) => [join(awkward, name), join(awkward, `${name}.png`)]),
     join(awkward, 'grey16.tif'),
-    join(images, '444.avif'),
     '--out',
     out,
   );
   expect(stderr).toMatch(/grey16\.tif: expected 8 bits a channel in RGB or grey, found ushort in grey16/);
-  expect(stderr).toMatch(
-    /444\.avif: expected a PNG, a GIF or a BMP, because this runtime has no image decoder/,
-  );
-  expect(status).toBe(1);
+  expect(status).toBe(3);
   const file = new Uint8Array(readFileSync(out));
   const { begin, shape } = parseSafetensors(file).tensors.get('embeddings')!;
   expect(shape[0]).toBe(2 * names.length);

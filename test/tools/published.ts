@@ -14,21 +14,24 @@ export const images: string = join(root, 'test/fixtures/pixels/images');
 
 export interface Published {
   readonly folder: string;
-  /**
-   * Runs `embed` with the smallest fixture model, under a name that could be a Hub id, on the adapter of
-   * these tests.
-   */
-  embed(...args: string[]): {
-    readonly status: number | null;
-    readonly stdout: string;
-    readonly stderr: string;
-  };
+  /** Runs a command in the folder, on the adapter of these tests. */
+  run(...args: string[]): Ended;
+  /** Runs `embed` with the smallest fixture model, under a name that could be a Hub id. */
+  embed(...args: string[]): Ended;
   remove(): void;
+}
+
+/** A process that has ended. */
+export interface Ended {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 export async function publish(packages: readonly string[]): Promise<Published> {
   const folder = mkdtempSync(join(tmpdir(), 'embed-'));
-  cpSync(join(root, 'bin'), join(folder, 'bin'), { recursive: true });
+  for (const name of ['bin', 'package.json'])
+    cpSync(join(root, name), join(folder, name), { recursive: true });
   for (const mode of ['library', 'tools'])
     await build({
       root,
@@ -43,14 +46,16 @@ export async function publish(packages: readonly string[]): Promise<Published> {
   cpSync(tiny, join(folder, 'models/tiny'), { recursive: true });
   // Folders of the GPU libraries that this process loaded by path; the child process finds them here.
   const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':');
+  const run = (...args: string[]): Ended =>
+    spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), ...args], {
+      encoding: 'utf8',
+      cwd: folder,
+      env: { ...process.env, LD_LIBRARY_PATH: loaders },
+    });
   return {
     folder,
-    embed: (...args) =>
-      spawnSync(
-        process.execPath,
-        [join(folder, 'bin/dinov2-webgpu.mjs'), 'embed', '--model', 'models/tiny', ...args],
-        { encoding: 'utf8', cwd: folder, env: { ...process.env, LD_LIBRARY_PATH: loaders } },
-      ),
+    run,
+    embed: (...args) => run('embed', '--model', 'models/tiny', ...args),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }

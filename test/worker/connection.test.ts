@@ -72,6 +72,17 @@ describe('a worker script that is not worker-thread.js', () => {
     },
   );
 
+  test('sends nothing while the page is frozen, when only one timer ends: it is waited for', async () => {
+    const seen = watch(listCached({ worker: 'own' }));
+    // When a page runs again, a timer whose time has passed ends before the message of the worker is received.
+    await vi.advanceTimersToNextTimerAsync();
+    expect(seen).toEqual({});
+    fake.say({ kind: 'ready', protocol: PROTOCOL, lock: undefined });
+    fake.say({ kind: 'result', id: fake.posted[0]!.id, value: [] });
+    await turn();
+    expect(seen.outcome).toEqual([]);
+  });
+
   test('a slow worker is waited for, and has no deadline once it is ready', async () => {
     const seen = watch(listCached({ worker: 'own' }));
     await vi.advanceTimersByTimeAsync(50_000);

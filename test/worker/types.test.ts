@@ -95,11 +95,12 @@ test('PatchTracker', () => {
   expectTypeOf<Page.GpuPatchMap>().not.toExtend<Options['mask']>();
 });
 
-test('options of a load: all but a device', () => {
-  expectTypeOf<Omit<Page.PretrainedOptions, 'device'>>().toExtend<
+test('options of a load: all but a device and onTrace', () => {
+  expectTypeOf<Omit<Page.PretrainedOptions, 'device' | 'onTrace'>>().toExtend<
     InWorker.WorkerLoadOptions<Page.PretrainedOptions>
   >();
   expectTypeOf<{ device: GPUDevice }>().not.toExtend<InWorker.WorkerLoadOptions>();
+  expectTypeOf<{ onTrace: () => void }>().not.toExtend<InWorker.WorkerLoadOptions>();
   expectTypeOf<ReturnType<(typeof InWorker.DINOv2)['fromPretrained']>>().toEqualTypeOf<
     Promise<InWorker.DINOv2>
   >();

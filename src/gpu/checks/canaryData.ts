@@ -30,11 +30,14 @@ const tokensEach = (numTokens: number): ForwardSize => ({ batch: 2, rows: 1, col
  * inputs are the first rows of the inputs at the largest size.
  *
  * Tiled linear layers are tested with 70 rows (full tiles of 64 or 32 rows, and a tail of 6 rows that is
- * summed without a tile) and with 12 rows (a partial tile). The linear layers for software adapters have no
+ * summed without a tile) and with 12 rows (a partial tile). The tall tile of 128 rows adds 134 rows. The linear layers for software adapters have no
  * tail: they are tested with 22 rows, which are full groups of 16 or 8 rows and a partial group. Attention is
  * tested with 70 keys: a full tile of 64 keys and a partial tile.
  */
-export function sizesOf({ operation }: Node, { software }: Target): readonly [ForwardSize, ...ForwardSize[]] {
+export function sizesOf(
+  { operation }: Node,
+  { software, wantedLanesTall, f16 }: Target,
+): readonly [ForwardSize, ...ForwardSize[]] {
   switch (operation.kind) {
     case 'patchEmbed':
     case 'maskPatches':
@@ -46,7 +49,10 @@ export function sizesOf({ operation }: Node, { software }: Target): readonly [Fo
     case 'layerNorm':
       return [tokensEach(11)];
     default:
-      return software ? [tokensEach(11)] : [tokensEach(35), tokensEach(6)];
+      if (software) return [tokensEach(11)];
+      return wantedLanesTall === undefined || f16
+        ? [tokensEach(35), tokensEach(6)]
+        : [tokensEach(67), tokensEach(35), tokensEach(6)];
   }
 }
 

@@ -42,7 +42,7 @@ interface DeviceResults {
   readonly verdicts: Map<string, Promise<Verdict>>;
   /**
    * The hash of the output of the first kernel that was tested for a node, for each number of rows. The key
-   * is `nodeKey` followed by the number of rows. A key without a number marks a node that has hashes.
+   * is `bitsKey`.
    */
   readonly bits: Map<string, number>;
 }
@@ -50,12 +50,20 @@ interface DeviceResults {
 const resultsOf = new WeakMap<Gpu, DeviceResults>();
 
 /**
- * Returns a string that is equal for nodes with the same operation and shapes, at any position in the model.
+ * Returns a string that is equal for nodes with the same operation and shapes, at any position in the model,
+ * and for the same arithmetic.
  */
-const nodeKey = ({ operation, inputs, output }: Node, { weights }: Target): string => {
+const nodeKey = ({ operation, inputs, output }: Node, { weights, f16 }: Target): string => {
   const shape = inputs[1]?.shape;
-  return JSON.stringify([operation, output.shape[1], shape, weights]);
+  return JSON.stringify([operation, output.shape[1], shape, weights, !f16]);
 };
+
+/**
+ * Returns `nodeKey`, followed by the largest number of rows of a test, on which the inputs depend, and by a
+ * number of rows.
+ */
+const bitsKey = (key: string, node: Node, [largest]: readonly ForwardSize[], size = largest!): string =>
+  `${key} ${rowsOf(node, largest!)} ${rowsOf(node, size)}`;
 
 /** A node of the graph with the kernels to test for it. */
 interface Canary {
@@ -94,7 +102,7 @@ export async function selfTest(
     for (const { variant } of unverified) required.add(variantKey(variant));
     const untested = unverified.filter(({ variant }) => !verdicts.has(variantKey(variant)));
     if (untested.length === 0) continue;
-    const reference = bits.has(key)
+    const reference = bits.has(bitsKey(key, node, sizesOf(node, target)))
       ? []
       : all.filter((dispatch) => !unverified.includes(dispatch)).slice(0, 1);
     canaries.push({ key, node, dispatches: [...reference, ...untested] });
@@ -194,6 +202,7 @@ async function run(
       await slices.rest();
       const [from, to] = [i * columns.length, (i + 1) * columns.length];
       row(i, values.subarray(from, to), allowed.subarray(from, to));
+      target.f16?.widen(canary.node, tensors, i, allowed.subarray(from, to));
     }
     answers.set(canary, { columns, values, allowed });
   }
@@ -257,10 +266,10 @@ async function run(
             `kernel ${kernelName(variant.kernel)}${variant.weights ? ` with ${variant.weights} weights` : ''}, run ${repeat + 1} of ${REPEATS}: ${fault}`,
           );
         if (fault !== undefined || repeat > 0) continue;
-        const bitsKey = `${canary.key} ${rowsOf(canary.node, size)}`;
+        const at = bitsKey(canary.key, canary.node, sizesOf(canary.node, target), size);
         const hash = hashOf(values);
-        const before = knownBits.get(bitsKey);
-        if (before === undefined) knownBits.set(bitsKey, hash).set(canary.key, 0);
+        const before = knownBits.get(at);
+        if (before === undefined) knownBits.set(at, hash);
         else if (before !== hash) differing.add(key);
       }
   });

@@ -1,17 +1,18 @@
 /**
- * The kernels of a forward pass. `lowering.ts` chooses the kernel for each operation. Kernels for software
- * adapters only are in `laneKernels.ts`.
+ * The kernels of a forward pass. `lowering.ts` chooses the kernel for each operation. `laneKernels.ts` has the
+ * kernels for software adapters. `tunedKernels.ts` has the kernels that only `tune()` selects.
  */
 import assembleTokensText from '../../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../../shaders/attention.wgsl';
 import layerNormText from '../../../shaders/layer_norm.wgsl';
 import linearText from '../../../shaders/linear.wgsl';
 import linearNarrowText from '../../../shaders/linear_narrow.wgsl';
-import linearSmallText from '../../../shaders/linear_small.wgsl';
 import patchEmbedText from '../../../shaders/patch_embed.wgsl';
 import activation from '../../../shaders/shared/activation.wgsl';
 import forwardSize from '../../../shaders/shared/forward_size.wgsl';
+import linearEntries from '../../../shaders/shared/linear_entries.wgsl';
 import linearLoad from '../../../shaders/shared/linear_load.wgsl';
+import linearNarrowEntries from '../../../shaders/shared/linear_narrow_entries.wgsl';
 import linearStore from '../../../shaders/shared/linear_store.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 import { weightHelpers } from './weightHelpers.js';
@@ -104,19 +105,12 @@ export function linearKernels(
  * tile: 64 × 128.
  */
 export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
-  helpers: [linearLoad, linearStore],
+  helpers: [linearLoad, linearStore, linearEntries],
 });
 
 /** The linear layers with the narrow tile: 32 rows × 64 columns per workgroup. */
 export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_narrow',
   linearNarrowText,
-  { helpers: [linearLoad, linearStore] },
-);
-
-/** The linear layers with the small tile: 32 rows × 32 columns per workgroup. */
-export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels(
-  'linear_small',
-  linearSmallText,
-  { helpers: [linearLoad, linearStore] },
+  { helpers: [linearLoad, linearStore, linearNarrowEntries] },
 );

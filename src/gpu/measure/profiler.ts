@@ -40,6 +40,7 @@ export function profileProgram(
     const ceilings = await measureCeilings(gpu, signal);
     // The measured work is cut into submits as a forward pass is, so that pages do not stutter.
     const most = gpu.flopsPerSecond * (SUBMIT_MS / 1000);
+    await program.bind(task);
     const cut = task.burst((burst) => program.cut(burst, most));
     // The whole forward pass runs first, so that each activation has the contents that the dispatches read.
     const submits = splitByWork(cut, most).map(({ begin, end }) => work(cut.slice(begin, end)));

@@ -8,10 +8,10 @@ import { elementCount, type Node, type Value } from '../../graph/graph.js';
 import type { Gpu } from '../device.js';
 import { assemble, kernelName, variantKey, type OperandType } from '../kernels/kernel.js';
 import { weightHelpers } from '../kernels/kernels.js';
+import { EVERY_TILE } from '../kernels/tunedKernels.js';
 import {
   alternatives,
   choose,
-  EVERY_TILE,
   lanesOf,
   sizeWords,
   type Dispatch,
@@ -29,6 +29,11 @@ export interface Tuning {
   /** Element type of f16 weights in workgroup memory. */
   readonly operands: OperandType;
   /**
+   * A linear layer uses the tall tile if that tile launches at least this many lanes. Undefined: the tall
+   * tile is never used.
+   */
+  readonly wantedLanesTall: number | undefined;
+  /**
    * A linear layer uses the widest tile if that tile launches at least this many lanes. Undefined: the widest
    * tile is never used.
    */
@@ -43,21 +48,26 @@ export interface Tuning {
    * attention always uses 32 queries.
    */
   readonly wantedLanesAttention: number | undefined;
+  /**
+   * Arithmetic of linear layers. Undefined: that which was chosen when the model was loaded, or by an earlier
+   * call of `tune` with the option `arithmetic`.
+   */
+  readonly arithmetic?: 'f32' | 'f16' | undefined;
 }
 
 /** Checks a value from a store. Returns undefined if the value is not a `Tuning`. */
 export function parseTuning(stored: unknown): Tuning | undefined {
-  const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (stored ??
-    {}) as Partial<Tuning>;
+  const { wantedLanes, operands, arithmetic, ...optional } = { ...(stored as Partial<Tuning> | undefined) };
+  const { wantedLanesTall, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = optional;
+  const others = { wantedLanesTall, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention };
   const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0;
   const isTuning =
     isCount(wantedLanes) &&
-    [wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention].every(
-      (value) => value === undefined || isCount(value),
-    ) &&
-    (operands === 'f32' || operands === 'f16');
+    Object.values(others).every((value) => value === undefined || isCount(value)) &&
+    (operands === 'f32' || operands === 'f16') &&
+    (arithmetic === undefined || arithmetic === 'f32' || arithmetic === 'f16');
   return isTuning
-    ? { wantedLanes: wantedLanes!, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention }
+    ? { wantedLanes: wantedLanes!, operands, ...others, ...(arithmetic && { arithmetic }) }
     : undefined;
 }
 
@@ -67,7 +77,9 @@ export function parseTuning(stored: unknown): Tuning | undefined {
  */
 export const untuned = (target: Target): Target => ({
   ...target,
-  operands: undefined,
+  operands: target.f16 && 'f16',
+  tuned: undefined,
+  wantedLanesTall: undefined,
   wantedLanesWidest: undefined,
   wantedLanesNarrow: undefined,
   wantedLanesAttention: undefined,
@@ -98,6 +110,8 @@ export interface TuningCase {
 /** A tuning with the measurements from which it was chosen. */
 export interface TuningResult {
   readonly tuning: Tuning;
+  /** Time of all cases with the chosen kernels, in milliseconds. */
+  readonly ms: number;
   readonly samples: readonly TuningSample[];
   /** Kernels that failed the self-test or did not compile, each with its error. */
   readonly leftOut: readonly string[];
@@ -121,10 +135,11 @@ const everyKernel = (target: Target): Target => ({
 const smallestOperands = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
 
 /**
- * Returns the element types to measure: f32 and f16 if the target's `operands` is f16, otherwise only f32.
+ * Returns the element types to measure: f32 and f16 if the target's `operands` is f16, otherwise only f32. With
+ * f16 arithmetic, only f16.
  */
-const operandTypes = ({ operands }: Target): readonly OperandType[] =>
-  operands === 'f16' ? ['f32', 'f16'] : ['f32'];
+const operandTypes = ({ operands, f16 }: Target): readonly OperandType[] =>
+  f16 ? ['f16'] : operands === 'f16' ? ['f32', 'f16'] : ['f32'];
 
 /**
  * Returns the key under which a tuning is stored. The key is made from the adapter, the text of every kernel
@@ -169,12 +184,10 @@ export async function tune(
       gpu.pipelines.compile(variant).catch(() => undefined);
   const nodes = cases.map(({ node }) => node);
   const leftOut: string[] = [];
-  let allowed = target;
+  const { tuned, ...tiles } = EVERY_TILE;
+  let allowed: Target = { ...target, tuned };
   const trials: readonly [what: string, allowing: Partial<Target>][] = [
-    ...Object.entries(EVERY_TILE).map(([name, wanted]): [string, Partial<Target>] => [
-      name,
-      { [name]: wanted },
-    ]),
+    ...Object.entries(tiles).map(([name, wanted]): [string, Partial<Target>] => [name, { [name]: wanted }]),
     ['f16 weights in workgroup memory', { operands: smallestOperands(target) }],
   ];
   for (const [what, allowing] of trials) {
@@ -255,16 +268,16 @@ export async function tune(
             variantKey(entry.dispatch.variant) === variantKey(variant),
         )
       ]!.ms;
-    return { tuning: best(cases, allowed, msOf), samples, leftOut };
+    return { ...best(cases, allowed, msOf), samples, leftOut };
   });
 }
 
-/** Returns the tuning with the smallest total time over all cases (layers at an input size). */
+/** Returns the tuning with the smallest total time over all cases (layers at an input size), and the time. */
 function best(
   cases: readonly TuningCase[],
   allowed: Target,
   msOf: (of: TuningCase, dispatch: Dispatch) => number,
-): Tuning {
+): Pick<TuningResult, 'tuning' | 'ms'> {
   const isAttention = ({ node }: TuningCase): boolean => node.operation.kind === 'attention';
   const attention = bestLanes(cases.filter(isAttention), allowed, msOf);
   const byOperands = operandTypes(allowed).map((operands) => ({
@@ -275,16 +288,20 @@ function best(
       msOf,
     ),
   }));
-  const { operands, wanted, used } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
-  // Index of the wide tile's kernel in the list of a linear layer's kernels.
-  const wide = allowed.wantedLanesWidest === undefined ? 0 : 1;
-  return {
+  const { operands, wanted, used, ms } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
+  // Indices of kernels in the list of a linear layer's kernels. -1: the kernel is not in the list.
+  const tall = allowed.f16 || allowed.wantedLanesTall === undefined ? -1 : 0;
+  const widest = allowed.wantedLanesWidest === undefined ? -1 : tall + 1;
+  const wide = Math.max(tall, widest) + 1;
+  const tuning = {
     operands,
     wantedLanes: wanted[wide] ?? 0,
-    wantedLanesWidest: wide === 1 && used.has(0) ? wanted[0] : undefined,
+    wantedLanesTall: used.has(tall) ? wanted[tall] : undefined,
+    wantedLanesWidest: used.has(widest) ? wanted[widest] : undefined,
     wantedLanesNarrow: used.has(wide + 2) ? wanted[wide + 1] : undefined,
     wantedLanesAttention: attention.used.has(1) ? attention.wanted[0] : undefined,
   };
+  return { tuning, ms: attention.ms + ms };
 }
 
 /**

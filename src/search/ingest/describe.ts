@@ -51,8 +51,13 @@ export async function describeImages(
 ): Promise<(Description | Error)[]> {
   const { pooling = 'cls', patches = false, ...pixels } = options;
   checkPooling(pooling);
+  const run = (): Promise<Description[]> => ofAll(model, images, pooling, patches, pixels);
   try {
-    return await ofAll(model, images, pooling, patches, pixels);
+    // If the device was lost after the features were computed, the model recovers in the second call.
+    return await run().catch((error: unknown) => {
+      if (error instanceof DINOv2Error && error.code === 'DEVICE_LOST') return run();
+      throw error;
+    });
   } catch (error) {
     if (!isOfTheImage(error, images.length)) throw error;
     if (images.length === 1) return [error];

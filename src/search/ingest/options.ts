@@ -4,6 +4,7 @@ import { checkOptions } from '../../optionNames.js';
 import type { DescribeOptions } from './describe.js';
 import type { IngestProgress } from './progress.js';
 import type { EmbedFilesOptions } from './target.js';
+import { show } from '../../platform/json.js';
 
 /** Options of `ingest`, including the options of `embed` that change pixels and pooling. */
 export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
@@ -107,11 +108,11 @@ export function checkIngestOptions(options: IngestOptions): void {
   if (!Number.isInteger(thumbnailPx) || thumbnailPx < 0)
     throw new IndexError(
       'INDEX_OPTIONS',
-      `thumbnailPx: expected a whole number from 0, found ${String(thumbnailPx)}.`,
+      `thumbnailPx: expected a whole number from 0, found ${show(thumbnailPx)}.`,
     );
   if (!Number.isInteger(batchSize) || batchSize < 1)
     throw new IndexError(
       'INDEX_OPTIONS',
-      `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
+      `batchSize: expected a whole number from 1, found ${show(batchSize)}.`,
     );
 }

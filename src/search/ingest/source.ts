@@ -3,6 +3,7 @@
  * to its roots: the files and folders where the walk starts.
  */
 import { kindOf, wrongKind } from '../../optionObject.js';
+import { host } from '../../platform/host.js';
 import { isHandle, type DroppedItem } from './fileSystem.js';
 
 /** A file or folder where the walk starts. */
@@ -28,10 +29,11 @@ export class DroppedFiles {
 
 /**
  * A source that `ingest` accepts. The id of a `File` is its path if it comes from `<input webkitdirectory>`,
- * otherwise its name.
+ * otherwise its name. A string or URL is a path of a file or folder, or a pattern such as `photos/*.jpg`; it
+ * works in Node, with `dinov2-webgpu/node`.
  */
 export type IngestSource =
-  File | FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
+  File | FileSystemHandle | DroppedFiles | string | URL | Iterable<File | FileSystemHandle> | ArrayLike<File>;
 
 /**
  * Reads the files and folders that a visitor dropped on the page. Call it in the handler of the event `drop`,
@@ -62,6 +64,8 @@ function rootOf(item: DroppedItem): Promise<Root | undefined> {
  */
 export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonly Root[]> {
   if (source instanceof DroppedFiles) return source.roots;
+  if (host.handlesAt && (typeof source === 'string' || source instanceof URL))
+    return host.handlesAt(source).then((handles) => handles.map((handle) => ({ handle })));
   const expected = 'a file, a folder, a drop (droppedFiles), or a list of files and folders';
   const isOne = isHandle(source) || kindOf(source) === 'File';
   const isList = typeof source === 'object' && source && (Symbol.iterator in source || 'length' in source);

@@ -5,7 +5,7 @@ import { IndexError } from '../../errors.js';
 import type { IndexHeader } from '../journal.js';
 import { exclusively } from './context.js';
 import { Database, databaseNames, deleteDatabase } from './database.js';
-import { NO_DATABASE, quote, storageError } from './errors.js';
+import { NO_DATABASE, quote, storageError, typedError } from './errors.js';
 import { FORMAT, isHeader, ONLY, parseHeader, sealHeader, type HeaderRow } from './rows.js';
 
 /**
@@ -58,12 +58,18 @@ export async function folderKey(name: string): Promise<string> {
 export const folderOf = async (store: CacheStore, name: string): Promise<CacheFolder> =>
   store.folder(await folderKey(name), true);
 
-/** Removes the files of an index from the origin private file system and from the Cache API. */
-async function removeFiles(name: string): Promise<void> {
+/**
+ * Removes the files of an index from the origin private file system and from the Cache API.
+ * @param used where the index has its files, if it is known
+ * @throws IndexError INDEX_STORAGE if the browser does not open `used`: without its database, the next opening
+ *   would restore the index from the files
+ */
+async function removeFiles(name: string, used: HeaderRow['store'] | undefined): Promise<void> {
   const key = await folderKey(name);
   for (const kind of ['opfs', 'cache-api'] as const) {
     const store = await openStore(kind, ROOT);
     if (typeof store !== 'string') await store.remove(key);
+    else if (kind === used) throw storageError(name, store);
   }
 }
 
@@ -106,7 +112,7 @@ async function describe(name: string): Promise<StoredIndex | undefined> {
       bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
     };
   } catch (error) {
-    if (!(error instanceof IndexError)) throw error;
+    if (!(error instanceof IndexError)) throw await typedError(name, 'reading it', error);
     if (error.code === 'INDEX_GONE') return undefined;
     if (error.code === 'INDEX_NEWER') return { ...known, condition: 'newer' };
     throw error;
@@ -119,38 +125,46 @@ async function describe(name: string): Promise<StoredIndex | undefined> {
  * Deletes an index with its files and thumbnails, even if the index is damaged or has a newer format. If
  * other tabs have the index open, their next call on it throws INDEX_GONE.
  * @returns false if no index has this name
- * @throws IndexError INDEX_NAME, INDEX_STORAGE; INDEX_BLOCKED if another page keeps the index open; the index
- *   is then deleted once that page is closed
+ * @throws IndexError INDEX_NAME, INDEX_STORAGE, INDEX_QUOTA; INDEX_BLOCKED if another page keeps the index
+ *   open; the index is then deleted once that page is closed
  */
 export async function deleteIndex(name: string): Promise<boolean> {
   checkName(name);
-  return exclusively(name, undefined, async () => {
-    if (!storageGlobal('indexedDB')) throw storageError(name, NO_DATABASE);
-    const database = new Database(name);
-    try {
-      const header = await database.open(undefined);
-      // From this point on the index counts as deleted, even if the page is closed before the files are
-      // removed.
-      if (isHeader(header))
-        await database.write(
-          ['header'],
-          0,
-          async (transaction) => void (await transaction.objectStore('header').put(marked(header), ONLY)),
-        );
-    } catch (error) {
-      if (!(error instanceof IndexError)) throw error;
-      if (error.code === 'INDEX_GONE') {
-        await removeFiles(name);
-        return false;
-      }
-      if (error.code !== 'INDEX_NEWER') throw error;
-    } finally {
-      database.close();
+  return exclusively(name, undefined, () =>
+    deleteExclusively(name).catch(async (error: unknown) => {
+      throw await typedError(name, 'deleting it', error);
+    }),
+  );
+}
+
+/** Deletes an index. The caller must hold the index's lock. */
+async function deleteExclusively(name: string): Promise<boolean> {
+  if (!storageGlobal('indexedDB')) throw storageError(name, NO_DATABASE);
+  const database = new Database(name);
+  let used: HeaderRow['store'] | undefined;
+  try {
+    const header = await database.open(undefined);
+    used = header?.store;
+    // From this point on the index counts as deleted, even if the page is closed before the files are removed.
+    if (isHeader(header))
+      await database.write(
+        ['header'],
+        0,
+        async (transaction) => void (await transaction.objectStore('header').put(marked(header), ONLY)),
+      );
+  } catch (error) {
+    if (!(error instanceof IndexError)) throw error;
+    if (error.code === 'INDEX_GONE') {
+      await removeFiles(name, undefined);
+      return false;
     }
-    await removeFiles(name);
-    await deleteDatabase(name);
-    return true;
-  });
+    if (error.code !== 'INDEX_NEWER') throw error;
+  } finally {
+    database.close();
+  }
+  await removeFiles(name, used);
+  await deleteDatabase(name);
+  return true;
 }
 
 const marked = (row: HeaderRow): HeaderRow => sealHeader({ ...row, deleting: true });
@@ -161,8 +175,9 @@ const marked = (row: HeaderRow): HeaderRow => sealHeader({ ...row, deleting: tru
  */
 export async function finishDeletion(name: string): Promise<void> {
   const database = new Database(name);
+  let header: HeaderRow | undefined;
   try {
-    const header = await database.open(undefined);
+    header = await database.open(undefined);
     if (!isHeader(header) || !header.deleting) return;
   } catch (error) {
     if (error instanceof IndexError && error.code === 'INDEX_GONE') return;
@@ -170,6 +185,6 @@ export async function finishDeletion(name: string): Promise<void> {
   } finally {
     database.close();
   }
-  await removeFiles(name);
+  await removeFiles(name, header.store);
   await deleteDatabase(name);
 }

@@ -8,7 +8,7 @@ import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
 import { ignoreRejection, type Writing } from './database.js';
-import { damagedError, overtakenError } from './errors.js';
+import { damagedError, overtakenError, quote } from './errors.js';
 import {
   addSeal,
   ONLY,
@@ -68,8 +68,20 @@ async function prepareItem(
     anew,
     metadata: item.metadata === undefined ? undefined : JSON.stringify(item.metadata),
     checksum: crc32c(patches?.data ?? new Uint8Array(), crc32c(vector)),
-    thumbnail: thumbnail ? { type: thumbnail.type, bytes: await thumbnail.arrayBuffer() } : before,
+    thumbnail: thumbnail ? await readThumbnail(item.id, thumbnail) : before,
   };
+}
+
+async function readThumbnail(id: string, thumbnail: Blob): Promise<ThumbnailRow> {
+  try {
+    return { type: thumbnail.type, bytes: await thumbnail.arrayBuffer() };
+  } catch (cause) {
+    throw new IndexError(
+      'INDEX_STORAGE',
+      `item ${quote(id)}: its thumbnail could not be read (${String(cause)}). If it is a file, choose the file again.`,
+      { cause },
+    );
+  }
 }
 
 const thumbnailBytes = ({ thumbnail }: PreparedItem): number => thumbnail?.bytes.byteLength ?? 0;
@@ -198,7 +210,8 @@ async function readReplaced(
   if (sequences.length === 0) return new Map();
   const rows = await database.run(async (db) => {
     const { store } = db.transaction('items');
-    return Promise.all(sequences.map((sequence) => store.get(sequence)));
+    // `async`: if a call throws, because the transaction was aborted, the promises before it are still awaited.
+    return Promise.all(sequences.map(async (sequence) => store.get(sequence)));
   });
   const found = new Map(rows.flatMap((row) => (row && seals.isItem(row) ? [[row.id, row] as const] : [])));
   const damaged = ids.filter((id) => known.has(id) && !found.has(id));

@@ -77,12 +77,10 @@ export async function readItem(
  * committed.
  */
 async function claimWriter(context: Context): Promise<void> {
-  const { name, database, files, tab } = context;
+  const { database, files, tab } = context;
   if (context.clean && (await database.run((db) => db.get('records', WRITER))) === tab) return;
   const known = await database.run((db) => db.getAllKeys('segments'));
-  await files.tidy(new Set(known)).catch((error: unknown) => {
-    throw storageError(name, `its folder could not be read (${String(error)})`, error);
-  });
+  await files.tidy(new Set(known));
   await files.leaveTornBlock();
   await database.write(
     ['records'],

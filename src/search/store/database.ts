@@ -3,7 +3,15 @@
  * browser closes the connection, and closes the connection if a different page needs to upgrade or delete the
  * database.
  */
-import { deleteDB, openDB, type IDBPDatabase, type IDBPTransaction, type StoreNames } from 'idb';
+import {
+  deleteDB,
+  openDB,
+  unwrap,
+  wrap,
+  type IDBPDatabase,
+  type IDBPTransaction,
+  type StoreNames,
+} from 'idb';
 import { IndexError } from '../../errors.js';
 import { storageGlobal } from '../../platform/storageGlobal.js';
 import {
@@ -16,6 +24,7 @@ import {
   quotaError,
   quote,
   storageError,
+  typedError,
 } from './errors.js';
 import {
   FORMAT,
@@ -44,6 +53,7 @@ const REOPENING_MS = 100;
 const BLOCKED_MS = 5_000;
 /** Time in ms after which opening the database counts as failed if the browser has not answered. */
 const OPENING_MS = 30_000;
+const STEP_MS = 1000;
 
 /**
  * Returns the names of all indexes that have a database, including indexes made by newer versions of the
@@ -52,6 +62,21 @@ const OPENING_MS = 30_000;
 export async function databaseNames(): Promise<string[] | undefined> {
   const found = await (indexedDB as Partial<IDBFactory>).databases?.();
   return found?.flatMap(({ name }) => (name?.startsWith(PREFIX) ? name.slice(PREFIX.length) : []));
+}
+
+/**
+ * Calls `late` after `ms` milliseconds in which the page ran, in steps of a second: a frozen page counts one step.
+ * Returns a function that cancels the call.
+ */
+function after(ms: number, late: () => void): () => void {
+  let leftMs = ms;
+  const timer = setInterval(() => {
+    leftMs -= STEP_MS;
+    if (leftMs > 0) return;
+    clearInterval(timer);
+    late();
+  }, STEP_MS);
+  return () => clearInterval(timer);
 }
 
 /**
@@ -65,11 +90,11 @@ function within<T>(
   late: (value: T) => void,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const cancel = after(ms, () => {
       reject(error());
       work.then(late, () => undefined); // a late rejection is ignored: `error()` was reported
-    }, ms);
-    work.finally(() => clearTimeout(timer)).then(resolve, reject);
+    });
+    work.finally(cancel).then(resolve, reject);
   });
 }
 
@@ -84,14 +109,14 @@ const blockedError = (name: string): IndexError =>
  */
 export async function deleteDatabase(name: string): Promise<void> {
   const { promise: waiting, reject: blocked } = Promise.withResolvers<never>();
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let cancel = (): void => undefined;
   const deleting = deleteDB(PREFIX + name, {
-    blocked: () => (timer = setTimeout(() => blocked(blockedError(name)), BLOCKED_MS)),
+    blocked: () => (cancel = after(BLOCKED_MS, () => blocked(blockedError(name)))),
   });
   try {
     await Promise.race([deleting, waiting]);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
 
@@ -122,7 +147,7 @@ export class Database {
    */
   async open(initialRows: InitialRows | undefined): Promise<HeaderRow | undefined> {
     const header = await this.#retrying(
-      () => (this.#connection ??= this.#connect(initialRows)),
+      () => this.#connected(() => this.#connect(initialRows)),
       (db) => db.get('header', ONLY),
     );
     this.#identity = header?.identity;
@@ -134,7 +159,7 @@ export class Database {
    * that writes must be idempotent: it must recognise that an earlier attempt was committed.
    */
   run<T>(task: (db: Connection) => Promise<T>): Promise<T> {
-    return this.#retrying(() => (this.#connection ??= this.#connectAgain()), task);
+    return this.#retrying(() => this.#connected(() => this.#connectAgain()), task);
   }
 
   /**
@@ -145,6 +170,10 @@ export class Database {
   write<T>(stores: Stores, need: number, task: (transaction: Writing) => Promise<T>): Promise<T> {
     return this.run(async (db) => {
       const transaction = db.transaction(stores, 'readwrite', { durability: 'strict' });
+      // Firefox sets the error of a transaction after it has reported the failed request, which `done` awaits.
+      let cause: unknown;
+      const note = ({ target }: Event): void => void (cause ??= (target as IDBRequest).error);
+      unwrap(transaction).addEventListener('error', note, true);
       const failure = transaction.done.then(
         () => undefined,
         (error: unknown) => ({ error }),
@@ -158,7 +187,7 @@ export class Database {
         abort(transaction);
         const { error: reason } = (await failure) ?? { error: thrown };
         // A failed request may report only an AbortError. The error of its transaction is then the cause.
-        const error = isQuota(reason) || isLost(thrown) ? reason : thrown;
+        const error = [reason, cause].find(isQuota) ?? (isLost(thrown) ? reason : thrown);
         throw isQuota(error) ? await quotaError(this.#name, need, error) : error;
       }
     });
@@ -177,7 +206,9 @@ export class Database {
       } catch (error) {
         if (this.#closed) throw closedError(this.#name);
         if (isQuota(error)) throw await quotaError(this.#name, 0, error);
-        if (!isLost(error)) throw error;
+        // DataCloneError is the caller's: `setState` was given a value that cannot be stored.
+        if (error instanceof DOMException && error.name === 'DataCloneError') throw error;
+        if (!isLost(error)) throw await typedError(this.#name, 'using the database', error);
         if (again === REOPENINGS)
           throw storageError(
             this.#name,
@@ -188,6 +219,17 @@ export class Database {
         await wait(REOPENING_MS * again);
       }
     }
+  }
+
+  /** Returns the connection, or makes one. The next call tries again if that fails. */
+  #connected(make: () => Promise<Connection>): Promise<Connection> {
+    if (this.#connection) return this.#connection;
+    const made = make();
+    this.#connection = made;
+    made.catch(() => {
+      if (this.#connection === made) this.#connection = undefined;
+    });
+    return made;
   }
 
   #drop(): void {
@@ -218,9 +260,9 @@ export class Database {
     const opening = async (): Promise<Connection> =>
       openDB<Schema>(PREFIX + this.#name, FORMAT, {
         upgrade: (db, _from, _to, transaction) => {
+          ignoreRejection(transaction.done); // the error of `openDB` reports the abort
           if (initialRows) return void make(db, transaction, initialRows);
           missing = true;
-          transaction.done.catch(() => undefined); // the error of `openDB` reports the abort
           transaction.abort();
         },
         blocked: () => (blocked = true),
@@ -231,12 +273,14 @@ export class Database {
         terminated: drop,
       });
     try {
-      return await within(
+      const opened = await within(
         OPENING_MS,
         opening(),
         () => blockedError(this.#name),
         (db) => db.close(),
       );
+      ignoreEnds(opened);
+      return opened;
     } catch (error) {
       open = false;
       if (missing) throw goneError(this.#name);
@@ -268,6 +312,19 @@ function make(
 
 /** Ignores the rejection of a request in a transaction, because the transaction reports the error. */
 export const ignoreRejection = (request: Promise<unknown>): void => void request.catch(() => undefined);
+
+/**
+ * Ignores the rejections of the promises `done` that idb makes for all transactions of a connection. The
+ * requests report the error of a transaction that only reads, and `write` waits for the other transactions.
+ */
+function ignoreEnds(connection: Connection): void {
+  const raw = unwrap(connection);
+  raw.transaction = (...given) => {
+    const transaction = IDBDatabase.prototype.transaction.apply(raw, given);
+    ignoreRejection(wrap(transaction).done);
+    return transaction;
+  };
+}
 
 function abort(transaction: Writing): void {
   try {

@@ -47,12 +47,24 @@ export const storageError = (name: string, problem: string, cause?: unknown): In
     { cause },
   );
 
+/**
+ * Converts an error that the browser's storage threw to INDEX_QUOTA or INDEX_STORAGE. Returns other errors
+ * unchanged.
+ * @param doing what failed, for the message
+ */
+export async function typedError(name: string, doing: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof DOMException)) return error;
+  return isQuota(error)
+    ? quotaError(name, 0, error)
+    : storageError(name, `${doing} failed (${String(error)})`, error);
+}
+
 export const NO_DATABASE = 'IndexedDB is missing, or this page may not use it';
 
 export const goneError = (name: string): IndexError =>
   new IndexError(
     'INDEX_GONE',
-    `index ${quote(name)}: the index was deleted, by another tab or by the browser (storage that is not persistent can be evicted). Open the index again and add its items again.`,
+    `index ${quote(name)}: the index was deleted, by another tab, another program, or by the browser (storage that is not persistent can be evicted). Open the index again and add its items again.`,
   );
 
 export const closedError = (name: string): IndexError =>
@@ -96,5 +108,18 @@ export function damagedError(
     { items },
   );
 }
+
+/** Makes the error for a thumbnail that cannot be read. @param orElse other advice, for the end of the message */
+export const thumbnailError = (
+  name: string,
+  id: string,
+  found: 'damaged' | 'missing',
+  orElse = '',
+): IndexError =>
+  new IndexError(
+    'INDEX_DAMAGED',
+    `index ${quote(name)}: the thumbnail of ${quote(id)} is ${found}. The item itself is intact. Give it a new thumbnail (update)${orElse}.`,
+    { items: [id] },
+  );
 
 export { quote };

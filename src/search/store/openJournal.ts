@@ -8,13 +8,14 @@ import type { IndexHeader } from '../journal.js';
 import { checkName, finishDeletion, folderOf, ROOT } from './catalogue.js';
 import { exclusively, type Context } from './context.js';
 import { Database, databaseNames } from './database.js';
-import { damagedError, isQuota, newerError, quotaError, quote, storageError } from './errors.js';
+import { damagedError, newerError, quote, storageError, typedError } from './errors.js';
 import { inspectFiles, inspectRows, inspectThumbnails, isDamaged, readRows } from './inspect.js';
 import { dropDamaged } from './repair.js';
 import { readContents, restore, type Restored } from './restore.js';
 import { FORMAT, headerText, isHeader, parseHeader, sealHeader, Seals, type HeaderRow } from './rows.js';
 import { SegmentFiles } from './segments.js';
 import { StoredJournal } from './storedJournal.js';
+import { show } from '../../platform/json.js';
 
 /** Options of `openJournal`. */
 export interface JournalOptions {
@@ -55,15 +56,12 @@ export async function openJournal(
       return await openExclusively(name, header, database, repair);
     } catch (error) {
       database.close();
-      if (!(error instanceof DOMException)) throw error;
-      throw isQuota(error)
-        ? await quotaError(name, 0, error)
-        : storageError(name, `opening it failed (${String(error)})`, error);
+      throw await typedError(name, 'opening it', error);
     }
   });
 }
 
-async function storeOf(name: string, kind: CacheKind): Promise<CacheStore> {
+async function storeOf(name: string, kind: CacheKind | 'folder'): Promise<CacheStore> {
   const store = await openStore(kind, ROOT);
   if (typeof store === 'string') throw storageError(name, store);
   return store;
@@ -153,6 +151,7 @@ async function openExclusively(
     ...intact,
     dropped: damaged ? damage.items : [],
     restored: restored !== undefined,
+    created: !restored && found?.identity === newHeader.identity,
   });
 }
 
@@ -192,7 +191,7 @@ async function restoreLost(
 export function checkHeader(name: string, row: HeaderRow, expected: IndexHeader): void {
   if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);
   const found = parseHeader(row.header);
-  if (found.format > FORMAT) throw newerError(name, `format ${String(found.format)}`);
+  if (found.format > FORMAT) throw newerError(name, `format ${show(found.format)}`);
   checkSameIndex(
     found,
     expected,

@@ -33,7 +33,7 @@ export interface HeaderRow {
    */
   readonly header: string;
   /** Kind of storage that contains the segments. */
-  readonly store: 'opfs' | 'cache-api';
+  readonly store: 'opfs' | 'cache-api' | 'folder';
   /** Random id of the index. A later index of the same name has a different id. */
   readonly identity: string;
   /** True once `deleteIndex` has begun. */

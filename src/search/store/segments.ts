@@ -234,19 +234,27 @@ export class SegmentFiles {
 
   /** Returns the names of all files in the folder, without Chromium's swap files. */
   async names(): Promise<string[]> {
-    return (await this.#folder.names()).filter((name) => !name.endsWith('.crswap')).sort();
+    return (await this.#list()).filter((name) => !name.endsWith('.crswap')).sort();
   }
 
   /**
    * Removes all files that belong to no commit: segments of interrupted commits, and Chromium's swap files.
    */
   async tidy(known: ReadonlySet<string>): Promise<void> {
-    await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
+    await this.remove((await this.#list()).filter((name) => !known.has(name)));
   }
 
   /** Protects later writes from a torn entry in the log of the browser (`CacheFolder.leaveTornBlock`). */
   async leaveTornBlock(): Promise<void> {
     await this.#folder.leaveTornBlock?.();
+  }
+
+  async #list(): Promise<string[]> {
+    try {
+      return await this.#folder.names();
+    } catch (error) {
+      throw storageError(this.#name, `its folder could not be read (${String(error)})`, error);
+    }
   }
 
   async #fetch(name: string): Promise<Bytes | undefined> {

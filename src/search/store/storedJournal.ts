@@ -7,7 +7,7 @@ import type { Change, Changes, IndexHeader, IndexUsage, Journal, StoredItem } fr
 import { checkState, exclusively, readItem, type Context } from './context.js';
 import { applyChanges, prepare } from './commit.js';
 import { compact, compactWhereWorthIt } from './compaction.js';
-import { closedError, damagedError, isQuota, quote } from './errors.js';
+import { closedError, damagedError, isQuota, thumbnailError } from './errors.js';
 import { inspectSizes, readRows } from './inspect.js';
 import { ONLY, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
 
@@ -24,6 +24,7 @@ export interface OpenedIndex {
   readonly dropped: readonly string[];
   /** True if the browser had lost the database and opening rebuilt it from the files. */
   readonly restored: boolean;
+  readonly created: boolean;
 }
 
 type OnChanges = (changes: readonly Change[]) => void;
@@ -37,6 +38,7 @@ export class StoredJournal implements Journal {
    * present, but thumbnails and the values of `setState` are lost.
    */
   readonly restored: boolean;
+  readonly created: boolean;
   readonly #context: Context;
   /** Sequence number of each item id, as of the last change that this tab has read (`#seen`). */
   readonly #known: Map<string, number>;
@@ -52,11 +54,12 @@ export class StoredJournal implements Journal {
   #listening = false;
   #closed = false;
 
-  constructor(context: Context, { header, state, items, segments, dropped, restored }: OpenedIndex) {
+  constructor(context: Context, { header, state, items, segments, dropped, restored, created }: OpenedIndex) {
     this.#context = context;
     this.header = header;
     this.dropped = dropped;
     this.restored = restored;
+    this.created = created;
     this.#known = new Map(items.map(({ id, sequence }) => [id, sequence]));
     this.#seen = state.last;
     this.#opened = { items, segments };
@@ -131,10 +134,11 @@ export class StoredJournal implements Journal {
     if (row.thumbnail === undefined) return undefined;
     if (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail)
       return new Blob([thumbnail.bytes], { type: thumbnail.type });
-    throw new IndexError(
-      'INDEX_DAMAGED',
-      `index ${quote(name)}: the thumbnail of ${quote(id)} is ${thumbnail ? 'damaged' : 'missing'}. The item itself is intact. Give it a new thumbnail (update), or open the index with repair: 'drop'.`,
-      { items: [id] },
+    throw thumbnailError(
+      name,
+      id,
+      thumbnail ? 'damaged' : 'missing',
+      ", or open the index with repair: 'drop'",
     );
   }
 

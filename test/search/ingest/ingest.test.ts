@@ -468,12 +468,23 @@ describe('images that cannot be added', () => {
     ]);
   });
 
-  test('a lost device ends the ingest; the next ingest of the folder continues', async () => {
+  test('a lost device costs no image if the model recovers', async () => {
+    const index = make();
+    const losing = new FakeModel();
+    losing.before = () => {
+      if (losing.asked.length === 3) throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
+    };
+    const folder = new FakeFolder('F', names(30));
+    const report = await ingest(index, losing, folder.handle, { batchSize: 5 }).finished;
+    expect(report).toMatchObject({ added: 30, failed: 0 });
+  });
+
+  test('a device that stays lost ends the ingest; the next ingest of the folder continues', async () => {
     const index = make();
     const folder = new FakeFolder('F', names(30));
     const losing = new FakeModel();
     losing.before = () => {
-      if (losing.asked.length === 3) throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
+      if (losing.asked.length >= 3) throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
     };
     const run = ingest(index, losing, folder.handle, { batchSize: 5 });
     await expect(run.finished).rejects.toMatchObject({ code: 'DEVICE_LOST' });

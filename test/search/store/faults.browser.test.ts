@@ -58,6 +58,22 @@ test('an index opens before the persistence prompt is answered', async () => {
   expect(await kept('faulty')).toEqual({ a: 0 });
 });
 
+test('an index that the browser evicted is a new one, and says so', async () => {
+  const created = async (): Promise<boolean> => {
+    const journal = await open();
+    await journal.close();
+    return journal.created;
+  };
+  expect(await created()).toBe(true);
+  expect(await created()).toBe(false);
+  // An eviction removes the database and the files of the origin.
+  indexedDB.deleteDatabase((await indexedDB.databases()).find(({ name }) => name?.includes('faulty'))!.name!);
+  const origin = await navigator.storage.getDirectory();
+  await origin.removeEntry('dinov2-webgpu-search', { recursive: true });
+  expect(await created()).toBe(true);
+  expect(await created()).toBe(false);
+});
+
 describe('no storage for an index', () => {
   test('no IndexedDB, neither file system nor Cache API, or no locks: an error, and nothing is created', async () => {
     const { locks } = navigator;
@@ -144,6 +160,21 @@ describe('a lost database connection', () => {
       message: expect.stringContaining('server lost'),
     });
     vi.restoreAllMocks();
+    await journal.commit([put('c')]);
+    await journal.close();
+    expect(await kept()).toEqual({ a: 0, c: 0 });
+  });
+
+  test('it cannot be opened again, for another reason: an error, and the next change tries again', async () => {
+    const journal = await open();
+    await journal.commit([put('a')]);
+    vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementationOnce(() => {
+      throw new DOMException('The database connection is closing.', 'InvalidStateError');
+    });
+    vi.spyOn(IDBFactory.prototype, 'open').mockImplementationOnce(() => {
+      throw full();
+    });
+    expect((await errorOf(journal.commit([put('b')]))).code).toBe('INDEX_QUOTA');
     await journal.commit([put('c')]);
     await journal.close();
     expect(await kept()).toEqual({ a: 0, c: 0 });

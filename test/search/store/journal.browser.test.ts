@@ -115,13 +115,15 @@ describe('a stored index', () => {
     expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   });
 
-  test('three hundred single adds make few files, all intact', async () => {
+  test('many single adds make few files, all intact', async () => {
+    // A commit takes ten times as long in Firefox as in Chromium.
+    const adds = navigator.userAgent.includes('Firefox') ? 60 : 300;
     const first = await journal();
-    await Promise.all(Array.from({ length: 300 }, (_, i) => first.commit([put(String(i))])));
+    await Promise.all(Array.from({ length: adds }, (_, i) => first.commit([put(String(i))])));
     await first.close();
-    expect((await filesOf()).length).toBeLessThan(64);
+    expect((await filesOf()).length).toBeLessThan(adds === 300 ? 64 : 32);
     const items = await readAll((await journal()).items());
-    expect(items.map(({ id }) => id)).toEqual(Array.from({ length: 300 }, (_, i) => String(i)));
+    expect(items.map(({ id }) => id)).toEqual(Array.from({ length: adds }, (_, i) => String(i)));
     expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   });
 
@@ -316,7 +318,7 @@ describe('refused openings', () => {
       'another storage',
       { ...header, storage: 'int8' as const, patches: 'none' as const },
       'INDEX_HEADER',
-      /expected storage int8, patches none, found storage f32, patches f16/,
+      /expected storage "int8", patches "none", found storage "f32", patches "f16"/,
     ],
   ])('%s', async (_, wanted, code, message) => {
     const first = await journal();

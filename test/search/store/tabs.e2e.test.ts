@@ -5,6 +5,7 @@ import { full } from '../../full.ts';
 import { kill, makeProfile, type Profile } from '../../loading/browser.ts';
 import { launch, openPage, openStoreSite, type Here, type StoreSite } from './browser.ts';
 import { survive } from './kills.ts';
+import { addAtOnce, closeDuringCommit } from './tabs.ts';
 
 let site: StoreSite;
 let profile: Profile;
@@ -23,118 +24,14 @@ afterAll(async () => {
 
 test('three kills (a hundred in the full run)', { timeout: 180_000 }, () => survive(site, 3, 2));
 
-test(
-  'many tabs add at once: nothing is lost, and every tab has all items',
-  { timeout: 180_000 },
-  async () => {
-    const TABS = full ? 8 : 3;
-    const EACH = full ? 25 : 10;
-    const pages = await Promise.all(Array.from({ length: TABS }, () => openPage(context, site)));
-    await Promise.all(
-      pages.map((page) =>
-        page.evaluate(async () => {
-          const { store } = globalThis as unknown as Here;
-          const journal = await store.openJournal('tabs', store.header);
-          const items = new Map<string, number>();
-          for await (const { id, metadata } of journal.items())
-            items.set(id, (metadata as { version: number }).version);
-          journal.watch((changes) => {
-            for (const change of changes) {
-              if ('remove' in change) items.delete(change.remove);
-              else if (store.faultOf(change.put)) throw new Error(store.faultOf(change.put));
-              else items.set(change.put.id, (change.put.metadata as { version: number }).version);
-            }
-          });
-          Object.assign(globalThis, { journal, items });
-        }),
-      ),
-    );
-    type Tab = Here & {
-      journal: Awaited<ReturnType<Here['store']['openJournal']>>;
-      items: Map<string, number>;
-    };
-    await Promise.all(
-      pages.map((page, tab) =>
-        page.evaluate(
-          async ([own, each]) => {
-            const { store, journal, items } = globalThis as unknown as Tab;
-            for (let i = 0; i < each; i++) {
-              const id = `tab ${own}, ${i}`;
-              await journal.commit([
-                { put: store.makeItem(id) },
-                { put: store.makeItem('shared', 100 * own + i) },
-              ]);
-              items.set(id, 0).set('shared', 100 * own + i);
-              if (i % 5 === 4) {
-                await journal.commit([{ remove: `tab ${own}, ${i - 1}` }]);
-                items.delete(`tab ${own}, ${i - 1}`);
-              }
-            }
-          },
-          [tab, EACH] as const,
-        ),
-      ),
-    );
-    const wanted = Array.from({ length: TABS }, (_, tab) =>
-      Array.from({ length: EACH }, (__, i) => `tab ${tab}, ${i}`).filter((___, i) => i % 5 !== 3),
-    ).flat();
-    const fresh = await (
-      await openPage(context, site)
-    ).evaluate(async () => {
-      const { store } = globalThis as unknown as Here;
-      const journal = await store.openJournal('tabs', store.header);
-      return store.inspect(journal, 'tabs', false);
-    });
-    expect(fresh).toMatchObject({ faults: [], orphans: [], missing: [] });
-    expect(Object.keys(fresh.state).sort()).toEqual([...wanted, 'shared'].sort());
-    for (const page of pages) {
-      await expect
-        .poll(() => page.evaluate(() => Object.fromEntries((globalThis as unknown as Tab).items)), {
-          timeout: 20_000,
-        })
-        .toEqual(fresh.state);
-    }
-    const refused = await pages[0]!.evaluate(() => {
-      const { store } = globalThis as unknown as Here;
-      const model = { ...store.header.model!, fingerprint: 'f'.repeat(64) };
-      return store.openJournal('tabs', { ...store.header, model }).then(
-        () => 'opened',
-        (error: { code: string }) => error.code,
-      );
-    });
-    expect(refused).toBe('INDEX_MODEL');
-    await Promise.all(pages.map((page) => page.close()));
-  },
+test('many tabs add at once: nothing is lost, and every tab has all items', { timeout: 180_000 }, () =>
+  addAtOnce(() => openPage(context, site), full ? 8 : 3, full ? 25 : 10),
 );
 
 test(
   'a tab closed during a commit blocks no other tab, and leaves no partial commit',
   { timeout: 120_000 },
-  async () => {
-    const [first, second] = [await openPage(context, site), await openPage(context, site)];
-    await first.evaluate(async () => {
-      const { store } = globalThis as unknown as Here;
-      const journal = await store.openJournal('closed', store.header);
-      const commit = (i: number): Promise<void> =>
-        journal.commit(Array.from({ length: 50 }, (_, k) => ({ put: store.makeItem(`${i}, ${k}`) })));
-      for (let i = 0; i < 3; i++) await commit(i);
-      void (async () => {
-        for (let i = 3; ; i++) await commit(i);
-      })();
-    });
-    await first.close();
-    const found = await second.evaluate(async () => {
-      const { store } = globalThis as unknown as Here;
-      const journal = await store.openJournal('closed', store.header);
-      await journal.commit([{ put: store.makeItem('mine') }]);
-      await journal.close();
-      return store.inspect(await store.openJournal('closed', store.header), 'closed', false);
-    });
-    expect(found).toMatchObject({ faults: [], orphans: [], missing: [] });
-    expect(Object.keys(found.state).length % 50).toBe(1);
-    expect(Object.keys(found.state).length).toBeGreaterThan(150);
-    await second.close();
-  },
+  () => closeDuringCommit(() => openPage(context, site)),
 );
 
 test(

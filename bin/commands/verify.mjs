@@ -1,0 +1,55 @@
+/** `verify`: compares a model's numbers with Python's. */
+import { UsageError } from '../arguments.mjs';
+import { library } from '../built.mjs';
+import { checkPackages, modelAt } from '../model.mjs';
+import { EXIT } from '../table.mjs';
+import { byteBar, message } from '../terminal.mjs';
+import {
+  allHold,
+  compare,
+  CouldNotRun,
+  PUBLISHED,
+  readExpected,
+  readImage,
+  tableOf,
+} from '../verification.mjs';
+
+export async function run({ positionals, options: { expected: file, image: path } }) {
+  const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
+  const places = await Promise.all(ids.map((id) => modelAt('verify', id)));
+  let expected;
+  let image;
+  try {
+    expected = await readExpected(file, positionals);
+    checkPackages('verify', path === undefined ? [] : [path]);
+    image = await readImage(path);
+  } catch (error) {
+    if (!(error instanceof CouldNotRun)) throw error;
+    const text = `verify: ${error.message}. Nothing was compared.`;
+    // The default image comes from the network: an argument is not at fault.
+    if (path !== undefined || expected === undefined) throw new UsageError(text);
+    message(text);
+    process.exitCode = EXIT.incomplete;
+    return;
+  }
+  const codes = [];
+  for (const [i, id] of ids.entries())
+    codes.push(await one(id, { wanted: expected[id], image, model: places[i] }));
+  process.exitCode = [EXIT.failed, EXIT.incomplete].find((code) => codes.includes(code)) ?? EXIT.done;
+}
+
+/** Compares one model. Prints a table, and returns an exit code. */
+async function one(id, { wanted, image, model }) {
+  try {
+    const options = { model, onProgress: byteBar(id) };
+    const { adapter, source, rows } = await compare(await library(), id, wanted, image, options);
+    console.log(`${id}, on ${adapter}\n  against ${source}\n${tableOf(rows).join('\n')}`);
+    const holds = allHold(rows);
+    console.log(`${id}: ${holds ? 'holds' : 'DIFFERS'}\n`);
+    return holds ? EXIT.done : EXIT.failed;
+  } catch (error) {
+    const could = !(error instanceof CouldNotRun);
+    message(`${id}: ${could ? 'failed' : 'could not be compared'}: ${error.message}`);
+    return could ? EXIT.failed : EXIT.incomplete;
+  }
+}
