@@ -1,6 +1,7 @@
 /** Connects the controls of the page with their actions, and starts the page. */
 import { byId, setText } from '../shared/dom.js';
-import { openFilesWith, startFiles } from '../shared/files.js';
+import { openFilesWith, sayOnly, startFiles } from '../shared/files.js';
+import { shortName } from '../shared/format.js';
 import { choiceOfFiles } from '../shared/modelForm.js';
 import { startModelLine } from '../shared/modelLine.js';
 import { decode } from '../shared/picture.js';
@@ -54,7 +55,9 @@ function markDrop(side: Side | undefined): void {
 }
 
 const takeFiles = startFiles({
-  onPictures([first, second]) {
+  onPictures(given) {
+    const [first, second] = given;
+    sayOnly(given, 2);
     if (!second) return takeOwn(used, first!);
     takeOwn('a', first!);
     takeOwn('b', second);
@@ -128,7 +131,7 @@ function showChoice(side: Side): void {
   const picture = pictureOf(side);
   const list = choiceOf(side);
   list.querySelector(`option[value="${OWN}"]`)?.remove();
-  if (picture?.choice === OWN) list.add(new Option(picture.name, OWN));
+  if (picture?.choice === OWN) list.add(new Option(shortName(picture.name), OWN));
   if (picture) list.value = picture.choice;
 }
 

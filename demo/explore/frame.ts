@@ -5,6 +5,7 @@
 import type { PatchPosition, Preprocessing } from '../../src/index.js';
 import { cropOf } from '../shared/crop.js';
 import { byId, setText } from '../shared/dom.js';
+import { shortName } from '../shared/format.js';
 import type { InputSize, Picture } from '../shared/picture.js';
 
 const PATCH_PX = 14;
@@ -58,7 +59,7 @@ export function drawPhoto(
   photo.setAttribute('aria-label', `Photograph: ${name}`);
   setText(
     'photo-caption',
-    `${name}: ${cols * PATCH_PX} × ${rows * PATCH_PX} pixels for the model, of ${bitmap.width} × ${bitmap.height}`,
+    `${shortName(name)}: ${cols * PATCH_PX} × ${rows * PATCH_PX} pixels for the model, of ${bitmap.width} × ${bitmap.height}`,
   );
 }
 

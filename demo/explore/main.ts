@@ -2,7 +2,7 @@
 import type { PatchPosition } from '../../src/index.js';
 import { startCamera } from '../shared/camera.js';
 import { byId, choose, chosen } from '../shared/dom.js';
-import { openFilesWith, startFiles } from '../shared/files.js';
+import { openFilesWith, sayOnly, startFiles } from '../shared/files.js';
 import { choiceOfFiles } from '../shared/modelForm.js';
 import { startModelLine } from '../shared/modelLine.js';
 import { modelName } from '../shared/modelChoice.js';
@@ -43,7 +43,10 @@ const takeSample = async (): Promise<void> => {
   await take(chosen('sample'), () => readPhoto(chosen('sample')));
 };
 const takeFiles = startFiles({
-  onPictures: ([first]) => takeOwn(first!, first!.name),
+  onPictures(given) {
+    sayOnly(given, 1);
+    takeOwn(given[0]!, given[0]!.name);
+  },
   onWeights: (checkpoint) => void model.load(choiceOfFiles(checkpoint)),
 });
 openFilesWith(byId('choose-picture', HTMLButtonElement), byId('picture-file', HTMLInputElement), takeFiles);

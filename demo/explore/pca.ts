@@ -1,5 +1,6 @@
 /** Draws the features of all patches as colours: their first three principal components. */
 import { PCA } from '../../src/index.js';
+import { shortName } from '../shared/format.js';
 import { map, type Drawn } from './frame.js';
 import type { Result } from './result.js';
 
@@ -14,7 +15,7 @@ export async function preparePca(result: Result, foreground: boolean, signal: Ab
   const pca = await PCA.fit(features, { foreground: foreground ? 'auto' : 'none', signal });
   await pca.draw(features, canvas, { background: 'transparent', signal });
   signal.throwIfAborted();
-  const patches = `${features.rows} × ${features.cols} patches of ${picture.name}`;
+  const patches = `${features.rows} × ${features.cols} patches of ${shortName(picture.name)}`;
   const found = pca.foreground !== undefined;
   kept = {
     result,

@@ -3,6 +3,7 @@
  * classifier of patches. It stays for the next photographs, until the visitor clicks there or clears it.
  */
 import { PatchSegmenter, type PatchMap, type PatchPosition, type SegmenterJSON } from '../../src/index.js';
+import { shortName } from '../shared/format.js';
 import { map, type Drawn } from './frame.js';
 import type { Result } from './result.js';
 
@@ -82,12 +83,12 @@ export function drawSegments(
   const inside = probabilities?.values.reduce((sum, value) => sum + (value > 0.5 ? 1 : 0), 0) ?? 0;
   return {
     caption: probabilities
-      ? `${inside} of ${rows * cols} patches belong to the object${points.length === 0 ? `, by the clicks on ${fitted!.name}` : ''}.`
+      ? `${inside} of ${rows * cols} patches belong to the object${points.length === 0 ? `, by the clicks on ${shortName(fitted!.name)}` : ''}.`
       : points.some(({ on }) => on)
         ? 'Now click a part that does not belong to it.'
         : points.length > 0
           ? 'Now click a part of the object.'
-          : `Click a part of an object in ${picture.name}.`,
+          : `Click a part of an object in ${shortName(picture.name)}.`,
     mark: pointed,
     points,
   };

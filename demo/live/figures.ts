@@ -1,5 +1,6 @@
 /** The figures of the run: frames per second, frames dropped, and the grid of patches. */
 import { setText } from '../shared/dom.js';
+import { shortName } from '../shared/format.js';
 import { isPlaying, liveNow, model, sourceNow } from './run.js';
 import { featuresNow } from './showing.js';
 
@@ -25,7 +26,7 @@ function showFigures(): void {
   setText(
     'video-caption',
     [
-      sourceNow()?.name,
+      shortName(sourceNow()?.name ?? ''),
       isPlaying() ? '' : 'stopped',
       software ? 'no GPU: the browser emulates one on the processor' : '',
     ]

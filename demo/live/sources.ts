@@ -1,6 +1,7 @@
 /** Where the video comes from: the built-in example, a camera, or a file. Shows it in the left picture. */
 import type { LiveSource } from '../../src/index.js';
 import { byId } from '../shared/dom.js';
+import { shortName } from '../shared/format.js';
 import { openExample, type Example } from './example.js';
 
 export type SourceKind = 'example' | 'camera' | 'file';
@@ -124,7 +125,7 @@ export async function fileSource(file: File): Promise<Source> {
   } catch {
     URL.revokeObjectURL(url);
     throw new DOMException(
-      `This browser cannot play ${file.name} (${file.type || 'a file of unknown type'}). Use MP4 with H.264, or WebM.`,
+      `This browser cannot play ${shortName(file.name)} (${file.type || 'a file of unknown type'}). Use MP4 with H.264, or WebM.`,
       'NotSupportedError',
     );
   }

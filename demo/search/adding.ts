@@ -122,7 +122,8 @@ function summary({ added, updated, unchanged, failed, ignored }: IngestProgress)
   if (updated > 0) parts.push(`${updated.toLocaleString('en')} changed`);
   if (unchanged > 0) parts.push(`${unchanged.toLocaleString('en')} there already`);
   if (failed > 0) parts.push(`${failed.toLocaleString('en')} failed`);
-  if (ignored > 0) parts.push(`${ignored.toLocaleString('en')} other files skipped`);
+  if (ignored > 0)
+    parts.push(`${ignored.toLocaleString('en')} other ${ignored === 1 ? 'file' : 'files'} skipped`);
   return `${parts.join(', ')}.`;
 }
 

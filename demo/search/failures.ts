@@ -1,6 +1,7 @@
 /** The list of files that could not be added, with reasons. */
 import type { IngestFailure } from '../../src/search.js';
 import { byId, setText } from '../shared/dom.js';
+import { nameOf } from './photos.js';
 import { text } from './tiles.js';
 
 const MOST_SHOWN = 500;
@@ -35,7 +36,14 @@ export function showFailures(failures: readonly IngestFailure[]): void {
     if (shown[at] === failure) continue;
     const { id, ids, error } = failure;
     const item = document.createElement('li');
-    item.append(...(ids ? [] : [text('b', id), ': ']), error.message);
+    // Messages about an image begin with its name, which the item shows already.
+    const { message } = error;
+    const rest = [id, nameOf(id)].find((name) => message.startsWith(`${name}: `));
+    item.append(
+      ...(ids
+        ? [message]
+        : [text('b', id), ': ', rest === undefined ? message : message.slice(rest.length + 2)]),
+    );
     const before = list.children.item(at);
     if (before) before.replaceWith(item);
     else list.append(item);

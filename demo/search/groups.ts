@@ -1,4 +1,5 @@
 /** The view of groups of similar photographs. Each has a cover and a name: those of its middle photograph. */
+import { shortName } from '../shared/format.js';
 import type { EmbeddingIndex } from '../../src/search.js';
 import { count, nameOf } from './photos.js';
 import { text, tileList } from './tiles.js';
@@ -22,7 +23,7 @@ export function groupSections(
     made.className = 'found-group';
     const heading = document.createElement('div');
     heading.className = 'group-name';
-    heading.append(text('h3', nameOf(cover)), text('p', count(present.length), 'hint'));
+    heading.append(text('h3', shortName(nameOf(cover))), text('p', count(present.length), 'hint'));
     const list = tileList(
       present.slice(0, MOST_TILES).map((id) => ({ id, metadata: index.metadata(id) })),
       onOpen,

@@ -1,5 +1,6 @@
 /** Removes photographs from the collection, never from the disk, and puts them back. */
 import { showError, showMessage } from '../shared/toasts.js';
+import { shortName } from '../shared/format.js';
 import { exported } from './about.js';
 import { collection } from './collection.js';
 import { count, nameOf } from './photos.js';
@@ -14,7 +15,7 @@ export async function removePhotographs(ids: readonly string[]): Promise<void> {
     await index.remove(present);
     showMessage(
       'removed',
-      `${present.length === 1 ? nameOf(present[0]!) : count(present.length)} removed from the collection.`,
+      `${present.length === 1 ? shortName(nameOf(present[0]!)) : count(present.length)} removed from the collection.`,
       'The files on your disk are not changed.',
       { text: 'Undo', run: () => void putBack(file) },
     );

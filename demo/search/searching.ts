@@ -11,7 +11,7 @@ import {
 } from '../../src/search.js';
 import { DINOv2Error } from '../../src/index.js';
 import { byId, setText } from '../shared/dom.js';
-import { duration } from '../shared/format.js';
+import { duration, shortName } from '../shared/format.js';
 import { Latest } from '../shared/latest.js';
 import { changeAddress, type Address } from './address.js';
 import { collection, usableModel } from './collection.js';
@@ -122,7 +122,7 @@ function start(
   section.hidden = false;
   image.removeAttribute('src');
   image.alt = `Photograph: ${name}`;
-  setText('query-heading', 'id' in next.of ? nameOf(next.of.id) : 'Your photograph');
+  setText('query-heading', 'id' in next.of ? shortName(nameOf(next.of.id)) : 'Your photograph');
   setText('query-caption', caption);
   byId('query-remove', HTMLElement).hidden = !('id' in next.of && index?.has(next.of.id));
   allowDrawing();
@@ -200,7 +200,7 @@ async function ask(): Promise<void> {
   if (!now || !index) return;
   byId('query-whole', HTMLButtonElement).disabled = !part;
   results.setAttribute('aria-busy', 'true');
-  const name = 'id' in now.of ? nameOf(now.of.id) : now.of.name;
+  const name = shortName('id' in now.of ? nameOf(now.of.id) : now.of.name);
   setText('results-heading', region ? 'Where that part is' : 'Similar photographs');
   try {
     const found = await work.start((signal) => search(index, now, region, signal));

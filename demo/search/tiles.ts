@@ -46,7 +46,9 @@ export function tile(
   cell.append(fit);
   if (badge !== undefined) cell.append(span('badge', badge));
   const label = span('label');
-  label.append(span('name', nameOf(id)));
+  const name = span('name', nameOf(id));
+  name.dir = 'auto'; // a name from right to left loses its end at the left
+  label.append(name);
   if (score !== undefined) label.append(' ', span('score', score.toFixed(2)));
   button.append(cell, label);
   for (const line of details) button.append(' ', span('detail', line));

@@ -1,6 +1,8 @@
 /** Files that come into a page by a drop, by pasting, or from a file dialog. */
 import { byId } from './dom.js';
+import { shortName } from './format.js';
 import { checkpointAmong, type CheckpointFiles } from './modelChoice.js';
+import { dismiss, showMessage } from './toasts.js';
 
 export interface FileActions {
   /** Called with the files that are no checkpoint. */
@@ -40,6 +42,17 @@ export function startFiles({ onPictures, onWeights }: FileActions): (files: read
   });
   addEventListener('paste', ({ clipboardData }) => take([...(clipboardData?.files ?? [])]));
   return take;
+}
+
+/** Tells the visitor that the page uses only the first of the given files, if there are more. */
+export function sayOnly(files: readonly File[], used: number): void {
+  if (files.length <= used) return dismiss('several');
+  const names = files.slice(0, used).map(({ name }) => shortName(name));
+  showMessage(
+    'several',
+    `This page takes ${used === 1 ? 'one file' : `${used} files`} at a time.`,
+    `It uses ${names.join(' and ')} of the ${files.length} files. The page Search takes whole folders.`,
+  );
 }
 
 /** Makes a button open a file dialog. */
