@@ -1,6 +1,7 @@
 /** Connects the controls of the page with their actions, and starts the page. */
 import { byId, choose, chosen, setText } from '../shared/dom.js';
-import { openFilesWith, startFiles } from '../shared/files.js';
+import { openFilesWith, sayOnly, startFiles } from '../shared/files.js';
+import { shortName } from '../shared/format.js';
 import { Latest } from '../shared/latest.js';
 import { modelName } from '../shared/modelChoice.js';
 import { choiceOfFiles } from '../shared/modelForm.js';
@@ -107,7 +108,7 @@ const openCamera = async (): Promise<void> => {
 };
 const openExample = (): Promise<void> => open('example', 'The example could not be shown.', exampleSource);
 const openFile = (file: File): Promise<void> =>
-  open('file', `${file.name} could not be played.`, () => fileSource(file));
+  open('file', `${shortName(file.name)} could not be played.`, () => fileSource(file));
 
 byId('example', HTMLButtonElement).addEventListener('click', () => void openExample());
 byId('camera', HTMLButtonElement).addEventListener('click', () => void openCamera());
@@ -117,7 +118,10 @@ byId('turn', HTMLButtonElement).addEventListener('click', () => {
   void openCamera();
 });
 const takeFiles = startFiles({
-  onPictures: ([first]) => void openFile(first!),
+  onPictures(given) {
+    sayOnly(given, 1);
+    void openFile(given[0]!);
+  },
   onWeights: (checkpoint) => void model.load(choiceOfFiles(checkpoint)),
 });
 openFilesWith(byId('file', HTMLButtonElement), byId('video-file', HTMLInputElement), takeFiles);
@@ -139,6 +143,7 @@ whenState(() => {
   toggle.dataset['plays'] = String(isPlaying());
   setText('toggle-text', isPlaying() ? 'Stop' : 'Start');
   if (source?.kind !== 'camera') byId('turn', HTMLElement).hidden = true;
+  showCode();
 });
 
 side.addEventListener('change', () => {
@@ -190,7 +195,7 @@ async function copy(): Promise<void> {
 /** Writes the state into the page's address, and shows the code for it. */
 function remember(): void {
   if (!started) return;
-  setText('code', code(tab, Number(side.value), model.choice));
+  showCode();
   const { weights, size } = model.choice;
   writeAddress({
     tab,
@@ -201,6 +206,23 @@ function remember(): void {
     region: Number(region.value),
     picks: picksNow(),
   });
+}
+
+function showCode(): void {
+  if (!started) return;
+  const next = code({
+    tab,
+    choice: model.choice,
+    source: sourceNow()?.kind ?? 'example',
+    facing,
+    side: Number(side.value),
+    software: model.support?.adapter?.software ?? false,
+    smooth: isSmooth(),
+    opacity: opacityNow(),
+    picks: picksNow(),
+  });
+  // Replacing the text would end a selection in it.
+  if (byId('code', HTMLElement).textContent !== next) setText('code', next);
 }
 
 /** Sets what the address says, and the size of the input, which depends on the speed of the adapter. */
@@ -217,6 +239,7 @@ function applyAddress(software: boolean): void {
   for (const each of address.picks ?? []) pick(each);
 }
 
+model.subscribe(showCode);
 model.subscribe(() => {
   const { support } = model;
   if (started || !support) return;

@@ -1,5 +1,5 @@
 /** What every tab of the page does with the features of a frame. */
-import type { Features, PatchPosition } from '../../src/index.js';
+import type { Features, PatchPosition, PatchRegion } from '../../src/index.js';
 
 /** Features of a frame that several parts of the page use. The last one to let go disposes of them. */
 export class Frame {
@@ -35,8 +35,8 @@ export interface Drawing {
 export interface Mode {
   /** Computes what is shown of a frame; undefined if the visitor has to pick something first. */
   draw(frame: Frame): Promise<Drawing | undefined>;
-  /** The visitor picked a patch of a frame. */
-  pick(frame: Frame, patch: PatchPosition, on: boolean): Promise<void>;
+  /** The visitor picked a patch of a frame. Returns the patches that were taken. */
+  pick(frame: Frame, patch: PatchPosition, on: boolean): Promise<PatchRegion>;
   /** Forgets what was picked or fitted. */
   clear(): void;
   /** A sentence that says what is shown, or what to do. */
@@ -44,6 +44,12 @@ export interface Mode {
   /** The values of the first and the last colour, if there is a colour bar. */
   readonly range?: readonly [low: number, high: number] | undefined;
 }
+
+/** The region of a single patch. */
+export const onlyPatch = ({ row, col }: PatchPosition): PatchRegion => ({ row, col, rows: 1, cols: 1 });
+
+/** Labels of a tracker from this value on are bright. A small object has low labels at its edge. */
+export const BRIGHT = 0.4;
 
 const darkMap = { colormap: 'gray' } as const;
 

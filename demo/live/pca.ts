@@ -1,6 +1,6 @@
 /** Patches as colours: the first three principal components, fitted to one frame and then kept. */
 import { PCA } from '../../src/index.js';
-import type { Mode } from './mode.js';
+import { onlyPatch, type Mode } from './mode.js';
 
 let basis: PCA | undefined;
 
@@ -14,7 +14,7 @@ export const pca: Mode = {
       dispose: () => undefined,
     };
   },
-  pick: async () => undefined,
+  pick: async (_, patch) => onlyPatch(patch),
   /** The next frame is the one to which the components are fitted. */
   clear() {
     basis = undefined;

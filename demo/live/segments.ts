@@ -1,6 +1,6 @@
 /** Segments from clicks: a small classifier of patches, fitted to clicks in some frames, applied to all. */
 import { PatchSegmenter, type PatchPosition } from '../../src/index.js';
-import { darkening, type Frame, type Mode } from './mode.js';
+import { darkening, onlyPatch, type Frame, type Mode } from './mode.js';
 
 interface Click extends PatchPosition {
   readonly frame: Frame;
@@ -8,7 +8,7 @@ interface Click extends PatchPosition {
 }
 
 /** More clicks would keep too many frames in the memory of the GPU. */
-const MOST_CLICKS = 32;
+export const MOST_CLICKS = 32;
 
 let clicks: Click[] = [];
 let segmenter: PatchSegmenter | undefined;
@@ -32,6 +32,7 @@ export const segments: Mode = {
             { positive, negative },
           )
         : undefined;
+    return onlyPatch({ row, col });
   },
   clear() {
     for (const { frame } of clicks) frame.release();

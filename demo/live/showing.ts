@@ -2,23 +2,32 @@
  * The frame that is shown, what the tab draws over it, and the picks. Everything that uses the features of a
  * frame takes its turn, so that no features are disposed of while they are used.
  */
-import { patchAt, type Features, type LiveFrame } from '../../src/index.js';
+import { patchAt, type Features, type LiveFrame, type PatchRegion } from '../../src/index.js';
 import { byId } from '../shared/dom.js';
 import type { Pick, TabName } from './address.js';
 import { Frame, type Drawing, type Mode } from './mode.js';
 import { pca } from './pca.js';
-import { segments } from './segments.js';
+import { MOST_CLICKS, segments } from './segments.js';
 import { addsPicks, similarity } from './similarity.js';
 import { describe, hideDrawing, show, thumbnail, toPng } from './stage.js';
 import { tracking } from './tracking.js';
 
 const modes: Readonly<Record<TabName, Mode>> = { pca, similarity, segments, tracking };
+/** A pick that was taken, with where it was. */
+export interface Picked extends Pick {
+  readonly region: PatchRegion;
+  /** The patches of its frame. */
+  readonly grid: { readonly rows: number; readonly cols: number };
+  /** The features of its frame. They only tell frames apart: they may be disposed of. */
+  readonly frame: object;
+}
+
 /** The newest picks are shown as small pictures. */
 const MOST_THUMBNAILS = 6;
 
 let tab: TabName = 'pca';
 let shown: { readonly frame: Frame; drawing: Drawing | undefined } | undefined;
-let picks: Pick[] = [];
+let picks: Picked[] = [];
 /** Picks for a frame that has not come yet: the first one whose number is at least `from`. */
 let waiting: (Pick & { readonly from: number })[] = [];
 let onPicks: () => void = () => undefined;
@@ -39,7 +48,7 @@ function inTurn<T>(task: () => T | Promise<T>): Promise<T> {
 
 /** The features of the frame that is shown. */
 export const featuresNow = (): Features | undefined => shown?.frame.features;
-export const picksNow = (): readonly Pick[] => picks;
+export const picksNow = (): readonly Picked[] => picks;
 
 /** Shows the next frame of the video. The page disposes of its features. */
 export function present(features: Features, { frame: picture, index }: LiveFrame): Promise<void> {
@@ -121,10 +130,14 @@ async function draw(
   const [by, mode] = [tab, modes[tab]];
   const now = [...given];
   if (by === 'similarity' && picks.length + now.length === 0) now.push({ x: 0.5, y: 0.5, on: true });
-  for (const { x, y, on } of now) {
-    const { width, height } = frame.features.placements[0]!;
-    const patch = patchAt(frame.features, { x: x * width, y: y * height });
-    if (patch) await mode.pick(frame, patch, on);
+  const taken: Picked[] = [];
+  for (const each of now) {
+    const { rows, cols, placements } = frame.features;
+    const { width, height } = placements[0]!;
+    const patch = patchAt(frame.features, { x: each.x * width, y: each.y * height });
+    if (!patch) continue;
+    const region = await mode.pick(frame, patch, each.on);
+    taken.push({ ...each, region, grid: { rows, cols }, frame: frame.features });
   }
   const drawing = await mode.draw(frame);
   if (by !== tab) return drawing?.dispose(); // the visitor has chosen another tab
@@ -133,24 +146,31 @@ async function draw(
   before?.drawing?.dispose();
   before?.frame.release();
   await show(picture, frame.features, drawing);
-  for (const each of now) keepPick(each);
+  for (const each of taken) keepPick(each);
+  // A tracker ends when the number of patches changes.
+  if (by === 'tracking' && !drawing && picks.length > 0) dropTaken();
   describe(mode.caption(), drawing !== undefined, mode.range);
 }
 
 const thumbnails = byId('picks', HTMLElement);
 
 /** Adds a pick to the list, with a small picture of what was picked. */
-function keepPick(each: Pick): void {
-  if (tab === 'tracking' || (tab === 'similarity' && !addsPicks())) dropPicks();
-  picks.push(each);
+function keepPick(each: Picked): void {
+  if (tab === 'tracking' || (tab === 'similarity' && !addsPicks())) dropTaken();
+  picks = [...picks, each].slice(-MOST_CLICKS);
   thumbnails.append(thumbnail(each, each.on));
   if (thumbnails.childElementCount > MOST_THUMBNAILS) thumbnails.firstElementChild!.remove();
   onPicks();
 }
 
 function dropPicks(): void {
-  picks = [];
   waiting = [];
+  dropTaken();
+}
+
+/** Forgets the picks of the frames that were shown. */
+function dropTaken(): void {
+  picks = [];
   thumbnails.replaceChildren();
   onPicks();
 }

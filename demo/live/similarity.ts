@@ -1,7 +1,7 @@
 /** How similar every patch is to picked ones. A pick is a vector, so it stays valid in all later frames. */
 import { PatchSimilarity } from '../../src/index.js';
 import { byId } from '../shared/dom.js';
-import type { Mode } from './mode.js';
+import { onlyPatch, type Mode } from './mode.js';
 
 let vectors: Float32Array[] = [];
 let query: Float32Array | undefined;
@@ -30,6 +30,7 @@ export const similarity: Mode = {
     const { values } = read.map(query);
     // The scale is that of the frame of the pick: a part that leaves the picture does not light up another.
     range = [Math.min(...values), Math.max(...values)];
+    return onlyPatch(patch);
   },
   clear() {
     vectors = [];

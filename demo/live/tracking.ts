@@ -1,13 +1,10 @@
 /** Follows what the visitor clicked through the frames. */
 import { PatchTracker } from '../../src/index.js';
 import { byId } from '../shared/dom.js';
-import { darkening, type Mode } from './mode.js';
+import { BRIGHT, darkening, type Mode } from './mode.js';
 
 let tracker: PatchTracker | undefined;
 let isNewSize = false;
-
-/** Labels from this value on are bright. A small object has low labels at its edge. */
-const BRIGHT = 0.4;
 
 export const tracking: Mode = {
   async draw({ features }) {
@@ -26,6 +23,7 @@ export const tracking: Mode = {
     const next = await PatchTracker.start(features, { mask });
     tracking.clear();
     tracker = next;
+    return mask;
   },
   clear() {
     tracker?.dispose();

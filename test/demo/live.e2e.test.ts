@@ -10,18 +10,8 @@ import { chromium, type Browser, type Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromiumArgs, fontsFile } from '../../scripts/software-gpu.mjs';
 import { correctEvaluate } from '../evaluate.ts';
-import {
-  done,
-  downloaded,
-  give,
-  openPage,
-  openSite,
-  openTiny,
-  shiftsOf,
-  toast,
-  watchShifts,
-  type Site,
-} from './site.js';
+import { click, frames, pixelsOf, still, watchReads } from './livePage.js';
+import { done, give, openPage, openSite, openTiny, shiftsOf, toast, watchShifts, type Site } from './site.js';
 
 let site: Site;
 let browser: Browser;
@@ -45,90 +35,6 @@ afterAll(async () => {
 });
 
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
-
-/** Waits until the page has shown `count` more frames. */
-async function frames(page: Page, count: number): Promise<void> {
-  await page.evaluate(async (more) => {
-    const world = globalThis as unknown as { drawn: number };
-    const until = world.drawn + more;
-    while (world.drawn < until) await new Promise((resolve) => setTimeout(resolve, 20));
-  }, count);
-}
-
-/** Counts what would read pixels or buffers back, and the frames that are drawn. */
-const watchReads = (page: Page): Promise<unknown> =>
-  page.addInitScript(() => {
-    const world = globalThis as unknown as { reads: string[]; drawn: number };
-    Object.assign(world, { reads: [], drawn: 0 });
-    const trap = (prototype: object, name: string): void => {
-      const original = Reflect.get(prototype, name) as (...args: unknown[]) => unknown;
-      Reflect.set(prototype, name, function (this: unknown, ...args: unknown[]) {
-        world.reads.push(name);
-        return original.apply(this, args);
-      });
-    };
-    trap(GPUBuffer.prototype, 'mapAsync');
-    trap(CanvasRenderingContext2D.prototype, 'getImageData');
-    trap(OffscreenCanvasRenderingContext2D.prototype, 'getImageData');
-    trap(VideoFrame.prototype, 'copyTo');
-    const { drawImage } = CanvasRenderingContext2D.prototype;
-    CanvasRenderingContext2D.prototype.drawImage = function (
-      this: CanvasRenderingContext2D,
-      ...args: never[]
-    ) {
-      if (this.canvas.id === 'under') world.drawn += 1;
-      return Reflect.apply(drawImage, this, args);
-    } as typeof drawImage;
-  });
-
-interface Pixels {
-  readonly width: number;
-  readonly height: number;
-  /** Number of colours in a small copy of the picture. */
-  readonly distinct: number;
-  /** Mean of red, green and blue around a point, given in shares of the width and the height. */
-  at(x: number, y: number): number;
-}
-
-/** Decodes a PNG file, in the page. */
-async function pixelsOf(page: Page, png: Buffer): Promise<Pixels> {
-  const [across, down] = [64, 48];
-  const { width, height, data } = await page.evaluate(
-    async ([base64, w, h]) => {
-      const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
-      const bitmap = await createImageBitmap(new Blob([bytes]));
-      const context = new OffscreenCanvas(w, h).getContext('2d')!;
-      context.imageSmoothingQuality = 'high';
-      context.drawImage(bitmap, 0, 0, w, h);
-      const small = Array.from(context.getImageData(0, 0, w, h).data);
-      return { width: bitmap.width, height: bitmap.height, data: small };
-    },
-    [png.toString('base64'), across, down] as const,
-  );
-  return {
-    width,
-    height,
-    distinct: new Set(new Uint32Array(Uint8Array.from(data).buffer)).size,
-    at(x, y) {
-      const begin = 4 * (Math.floor(y * down) * across + Math.floor(x * across));
-      return (data[begin]! + data[begin + 1]! + data[begin + 2]!) / 3;
-    },
-  };
-}
-
-/** Saves a still and decodes it. */
-async function still(page: Page): Promise<{ name: string; pixels: Pixels }> {
-  const download = page.waitForEvent('download');
-  await page.locator('#save').click();
-  const saved = await download;
-  return { name: saved.suggestedFilename(), pixels: await pixelsOf(page, await downloaded(saved)) };
-}
-
-/** Clicks the right picture. */
-async function click(page: Page, x: number, y: number): Promise<void> {
-  const { width, height } = (await page.locator('#map-frame').boundingBox())!;
-  await page.locator('#map-frame').click({ position: { x: x * width, y: y * height } });
-}
 
 async function violations(page: Page): Promise<string[]> {
   const { violations: found } = await new AxeBuilder({ page }).analyze();
@@ -238,6 +144,7 @@ describe('with the example', () => {
     await click(page, 0.25, 0.3);
     await expect.poll(() => page.url()).toContain('on=25,30');
     expect(await page.locator('#picks canvas').count()).toBe(1);
+    expect(await page.locator('#code').textContent()).toContain('read.vector({ row: 1, col: 2 })');
     expect(await text(page, 'legend-high')).toBe('1.00');
     await page.locator('#several').check();
     await click(page, 0.75, 0.6);
@@ -281,9 +188,14 @@ describe('with the example', () => {
     const { pixels } = await still(page);
     expect(pixels.at(0.5, 0.5)).toBeGreaterThan(pixels.at(0.95, 0.95));
     expect(page.url()).toContain('on=50,50');
+    const code = await page.locator('#code').textContent();
+    expect(code).toContain('DINOv2.fromFiles({ weights: file })');
+    // The point is on the border of four patches.
+    expect(code).toMatch(/mask: \{ row: [23], col: [34], rows: 1, cols: 1 \}/);
     await page.locator('#side').selectOption('224');
     await expect.poll(() => text(page, 'grid')).toBe('12 × 16 (224 × 168 px)');
     await expect.poll(() => text(page, 'map-status')).toContain('The number of patches changed');
+    expect(await page.locator('#code').textContent()).not.toContain('mask');
     await page.locator('#side').selectOption('112');
   });
 
