@@ -30,16 +30,21 @@ function readSamples(): Promise<File[]> {
 function show(): void {
   const loaded = loadedModel();
   const wanted = rightModel();
-  byId('first-load', HTMLElement).hidden = loaded !== undefined || model.loading !== undefined;
-  byId('first-untrained', HTMLElement).hidden = loaded !== undefined || model.loading !== undefined;
+  const unable = model.support?.ok === false;
+  for (const id of ['first-load', 'first-untrained'])
+    byId(id, HTMLElement).hidden = unable || loaded !== undefined || model.loading !== undefined;
+  for (const id of ['first-files', 'first-folder', 'first-samples', 'add-files', 'add-folder'])
+    byId(id, HTMLButtonElement).disabled = unable;
   if (wanted) setText('first-load', loadText(wanted));
   setText(
     'first-model',
-    model.loading
-      ? 'It is being loaded.'
-      : loaded
-        ? `Loaded: ${choiceInWords(loaded.choice)}.`
-        : 'The trained model is downloaded once. One without training needs no download, but finds copies only.',
+    unable
+      ? 'This browser cannot run a model. You can import a collection that another browser has exported.'
+      : model.loading
+        ? 'It is being loaded.'
+        : loaded
+          ? `Loaded: ${choiceInWords(loaded.choice)}.`
+          : 'The trained model is downloaded once. One without training needs no download, but finds copies only.',
   );
   byId('step-model', HTMLElement).classList.toggle('done', loaded !== undefined);
   const canSearch = (collection()?.size ?? 0) > 0 && usableModel() !== undefined;

@@ -56,7 +56,4 @@ await offerToGoOn(collection());
 byId('main', HTMLElement).setAttribute('aria-busy', 'false');
 if (address().q !== undefined) applySearch(address());
 const support = await model.start({ without: 'nothing' });
-if (!support.ok) {
-  showUnsupported(support);
-  for (const id of ['add-folder', 'add-files']) byId(id, HTMLButtonElement).disabled = true;
-}
+if (!support.ok) showUnsupported(support);

@@ -61,7 +61,8 @@ function allowViews(size: number): void {
     const radio = document.querySelector<HTMLInputElement>(`input[name="view"][value="${view}"]`)!;
     radio.disabled = view === 'all' ? size === 0 : !allowed;
   }
-  byId('views-why', HTMLElement).hidden = allowed;
+  byId('views', HTMLElement).hidden = size === 0;
+  byId('views-why', HTMLElement).hidden = allowed || size === 0;
 }
 
 function show(): void {

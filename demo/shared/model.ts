@@ -69,8 +69,8 @@ export class ModelState<Model extends PageModel> {
 
   /**
    * @param from the class `DINOv2` of `src/index.js` or of `src/worker.js`
-   * @param onModel called with each new model, and with undefined after the GPU was lost. The previous model
-   * is disposed of after the returned promise has resolved.
+   * @param onModel called with each new model, and with undefined after the GPU was lost or a load has failed
+   * that leaves the page without a model. The previous model is disposed of after the returned promise has resolved.
    */
   constructor(from: ModelClass<Model>, onModel: (loaded: Loaded<Model> | undefined) => void | Promise<void>) {
     this.#from = from;
@@ -174,6 +174,8 @@ export class ModelState<Model extends PageModel> {
       });
     }
     this.#changed();
+    // Without a model there is nothing to wait for: the page says so instead of "Loading".
+    if (!done && !this.#loaded) void this.#onModel(undefined);
     return done;
   }
 

@@ -57,6 +57,10 @@ describe('eight tabs at once', () => {
     await without.locator('#delete').click();
     await without.locator('#sure-yes').click();
     await Promise.all([first, ...others].map(async (tab) => tab.locator('#empty').waitFor()));
+    await without.locator('#empty').waitFor();
+    expect(await without.locator('#first-load, #first-untrained').filter({ visible: true }).count()).toBe(0);
+    expect(await without.locator('#first-samples').isDisabled()).toBe(true);
+    expect(await text(without, 'first-model')).toMatch(/cannot run a model/);
     await context.close();
   });
 });
