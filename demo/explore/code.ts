@@ -16,14 +16,14 @@ export interface CodeState {
   readonly attention: AttentionChoice;
   readonly block: number;
   readonly points: readonly Point[];
+  /** True if the page shows the classes of the picture. */
+  readonly classes: boolean;
 }
 
-export function code({ choice, input, tab, foreground, patch, attention, block, points }: CodeState): string {
-  const options = [
-    input === 'crop' ? '' : `resize: 'fit', longestSide: ${input}`,
-    tab === 'attention' ? `attentions: [${block}]` : '',
-    `orientation: 'respect'`,
-  ];
+export function code(state: CodeState): string {
+  const { choice, input, tab, foreground, patch, attention, block, points, classes } = state;
+  const size = input === 'crop' ? '' : `resize: 'fit', longestSide: ${input}`;
+  const options = [size, tab === 'attention' ? `attentions: [${block}]` : '', `orientation: 'respect'`];
   const body = {
     pca: [
       `const pca = await PCA.fit(features, { foreground: '${foreground ? 'auto' : 'none'}' });`,
@@ -37,15 +37,18 @@ export function code({ choice, input, tab, foreground, patch, attention, block, 
       `const map = await features.attentionMap(${block}, { query: ${queryText(attention)}, head: ${headText(attention)} });`,
       `map.draw(canvas); // blocks and heads count from 0, the last block is -1`,
     ],
-    segments: [
-      `const segmenter = await PatchSegmenter.fit(features, {`,
-      `  positive: [${pointsText(points, true)}],`,
-      `  negative: [${pointsText(points, false)}],`,
-      `});`,
-      `const map = await segmenter.map(features); // on the GPU: the probability of each patch`,
-      `(await map.read()).draw(canvas, { range: [0, 1] });`,
-      `map.dispose();`,
-    ],
+    segments:
+      pointsText(points, true) === '' || pointsText(points, false) === ''
+        ? [`// Click a part of an object, and a part that does not belong to it.`]
+        : [
+            `const segmenter = await PatchSegmenter.fit(features, {`,
+            `  positive: [${pointsText(points, true)}],`,
+            `  negative: [${pointsText(points, false)}],`,
+            `});`,
+            `const map = await segmenter.map(features); // on the GPU: the probability of each patch`,
+            `(await map.read()).draw(canvas, { range: [0, 1] });`,
+            `map.dispose();`,
+          ],
   }[tab];
   const imported = {
     pca: ', PCA',
@@ -61,6 +64,12 @@ export function code({ choice, input, tab, foreground, patch, attention, block, 
     `const features = await model.features(image, { ${options.filter(Boolean).join(', ')} });`,
     ...body,
     `features.dispose(); // frees its GPU memory`,
+    ...(classes
+      ? [
+          `const classes = await model.classifier.classify(image, { ${[size, `orientation: 'respect'`, 'topK: 5'].filter(Boolean).join(', ')} });`,
+          `// [{ label, score, … }, …], the highest score first`,
+        ]
+      : []),
   ].join('\n');
 }
 

@@ -5,7 +5,7 @@
 import { DINOv2, PatchSimilarity, type PatchPosition } from '../../src/index.js';
 import { gridOf } from '../shared/crop.js';
 import { byId, choose, setText } from '../shared/dom.js';
-import { duration } from '../shared/format.js';
+import { duration, shortName } from '../shared/format.js';
 import { Latest } from '../shared/latest.js';
 import { ModelState } from '../shared/model.js';
 import type { Loaded } from '../shared/modelChoice.js';
@@ -13,6 +13,7 @@ import { decode, type InputSize, type Picture } from '../shared/picture.js';
 import { dismiss, showError } from '../shared/toasts.js';
 import { writeAddress, type TabName } from './address.js';
 import { drawAttention, hasAttention, prepareAttention, type AttentionChoice } from './attention.js';
+import { clearClasses, showClasses } from './classes.js';
 import { code } from './code.js';
 import { run, warmMs } from './forward.js';
 import { drawPhoto, isSmooth, present, setBusy, setEmpty, type Drawn } from './frame.js';
@@ -70,6 +71,7 @@ export const model = new ModelState<DINOv2>(DINOv2, (next) => {
     result?.features.dispose();
     result = undefined;
   }
+  clearClasses(next);
   onModelChange(next);
   if (picture && location.search) remember(); // the size of the model may have changed
   void show();
@@ -203,10 +205,11 @@ export async function show(): Promise<void> {
   }
   if (!isNew && draw()) {
     runs.abort();
+    showItsClasses();
     return;
   }
   let late: ReturnType<typeof setTimeout> | undefined;
-  if (isNew) setBusy(`Computing the features of ${now.name}…`);
+  if (isNew) setBusy(`Computing the features of ${shortName(now.name)}…`);
   else late = setTimeout(() => setBusy('Reading the features…'), GRACE_MS);
   const origin = { loaded: by, picture: now, input, block: choices.block };
   coming = isNew ? origin : undefined;
@@ -227,7 +230,7 @@ export async function show(): Promise<void> {
   } catch (error) {
     if (model.lostBy(error)) return;
     setEmpty('No features');
-    showError('features', `The features of ${now.name} could not be computed.`, error, {
+    showError('features', `The features of ${shortName(now.name)} could not be computed.`, error, {
       text: 'Try again',
       run: () => void show(),
     });
@@ -235,6 +238,11 @@ export async function show(): Promise<void> {
     clearTimeout(late);
     if (coming === origin) coming = undefined;
   }
+  showItsClasses(); // last, so that the times above are those of the forward pass alone
+}
+
+function showItsClasses(): void {
+  if (result && isCurrent(result)) void showClasses(result, (error) => model.lostBy(error));
 }
 
 /** Computes what the tab draws. If the visitor chooses something else meanwhile, computes that too. */
@@ -293,6 +301,7 @@ function showCode(): void {
       ...choices,
       patch,
       choice: model.choice,
+      classes: model.loaded?.model.classifier !== undefined,
       attention: result ? attentionChoice(result) : { query: 'cls', head: 'mean' },
     }),
   );

@@ -8,7 +8,7 @@ import { hubId, modelName, type ModelChoice, type Size } from '../shared/modelCh
 const UNTRAINED = 'not trained: ';
 /** The id that earlier versions of the page stored for each model without training. */
 const ANY_UNTRAINED = 'synthetic, not trained';
-const sizes: Readonly<Record<number, Size>> = { 384: 'small', 768: 'base', 1024: 'large' };
+const sizes: Readonly<Record<number, Size>> = { 384: 'small', 768: 'base', 1024: 'large', 1536: 'giant' };
 
 /** Returns the id that a collection stores for a model. */
 export function modelIdOf(choice: ModelChoice): string {
@@ -23,8 +23,8 @@ export function modelIdOf(choice: ModelChoice): string {
 export function choiceFor({ model, dim }: Pick<IndexHeader, 'model' | 'dim'>): ModelChoice | undefined {
   const id = model?.id ?? '';
   const untrained = id.startsWith(UNTRAINED);
-  const [, registers, size] =
-    /^facebook\/dinov2-(with-registers-)?(small|base|large)$/.exec(
+  const [, registers, size, classes] =
+    /^facebook\/dinov2-(with-registers-)?(small|base|large|giant)(-imagenet1k-1-layer)?$/.exec(
       untrained ? id.slice(UNTRAINED.length) : id,
     ) ?? [];
   if (size)
@@ -33,6 +33,7 @@ export function choiceFor({ model, dim }: Pick<IndexHeader, 'model' | 'dim'>): M
       registers: registers !== undefined,
       weights: untrained ? 'synthetic' : 'hub',
       dtype: 'fp32',
+      ...(classes !== undefined && { classes: true }),
     };
   const known = sizes[dim];
   return id === ANY_UNTRAINED && known

@@ -10,6 +10,8 @@ export interface ModelChoice {
   readonly registers: boolean;
   readonly weights: WeightsFrom;
   readonly dtype: Dtype | 'auto';
+  /** True: the checkpoint with a classifier for ImageNet. Only for `weights: 'hub'`. */
+  readonly classes?: boolean | undefined;
   /**
    * The weights file that the visitor chose; undefined unless `weights` is `file`. `config` and
    * `preprocessor` are the files config.json and preprocessor_config.json, if the visitor chose them too.
@@ -63,8 +65,8 @@ export const dtypeNames: Readonly<Record<ModelChoice['dtype'], string>> = {
 const KEY = 'model';
 
 /** Stores a choice for the next visit. Weights in a file of the visitor cannot be stored. */
-export function keepChoice({ size, registers, weights, dtype }: ModelChoice): void {
-  if (weights !== 'file') remember(KEY, JSON.stringify({ size, registers, weights, dtype }));
+export function keepChoice({ size, registers, weights, dtype, classes }: ModelChoice): void {
+  if (weights !== 'file') remember(KEY, JSON.stringify({ size, registers, weights, dtype, classes }));
 }
 
 /** Returns the choice that was stored on the last visit. */
@@ -77,7 +79,13 @@ export function keptChoice(): ModelChoice | undefined {
       ['synthetic', 'hub'].includes(kept.weights) &&
       Object.hasOwn(dtypeNames, kept.dtype);
     return known
-      ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype }
+      ? {
+          size: kept.size,
+          registers: kept.registers === true,
+          weights: kept.weights,
+          dtype: kept.dtype,
+          classes: kept.classes === true,
+        }
       : undefined;
   } catch {
     return undefined; // the stored text is not of these pages
@@ -92,22 +100,37 @@ const hubBytes: Readonly<Record<Size, number>> = {
   giant: 4.55e9,
 };
 
+/** Size in bytes of the classifier for ImageNet: 1,000 classes, each with 2 · embedDim weights in float32. */
+const classifierBytes: Readonly<Record<Size, number>> = {
+  small: 3.1e6,
+  base: 6.1e6,
+  large: 8.2e6,
+  giant: 12.3e6,
+};
+
 export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
   a.weights === b.weights &&
   a.dtype === b.dtype &&
   (a.weights === 'file'
     ? a.file === b.file && a.config === b.config && a.preprocessor === b.preprocessor
-    : a.size === b.size && a.registers === b.registers);
+    : a.size === b.size && a.registers === b.registers && hasClasses(a) === hasClasses(b));
+
+/** True if a model is loaded with a classifier for ImageNet. */
+const hasClasses = ({ weights, classes }: ModelChoice): boolean => weights === 'hub' && classes === true;
 
 /** Returns the model's id on the Hugging Face hub. */
-export const hubId = ({ size, registers }: ModelChoice): string =>
-  `facebook/dinov2-${registers ? 'with-registers-' : ''}${size}`;
+export const hubId = (choice: ModelChoice): string =>
+  `facebook/dinov2-${choice.registers ? 'with-registers-' : ''}${choice.size}${hasClasses(choice) ? '-imagenet1k-1-layer' : ''}`;
 
-export const downloadBytes = ({ size }: ModelChoice): number => hubBytes[size];
+export const downloadBytes = (choice: ModelChoice): number =>
+  hubBytes[choice.size] + (hasClasses(choice) ? classifierBytes[choice.size] : 0);
 
 /** Returns the name of a model for the page: a name such as `ViT-S`, or the name of the visitor's file. */
-export const modelName = ({ size, registers, weights, file }: ModelChoice): string =>
-  weights === 'file' ? (file?.name ?? 'a file') : `ViT-${letters[size]}${registers ? ' with registers' : ''}`;
+export function modelName(choice: ModelChoice): string {
+  if (choice.weights === 'file') return choice.file?.name ?? 'a file';
+  const parts = [choice.registers ? 'registers' : '', hasClasses(choice) ? 'classes' : ''].filter(Boolean);
+  return `ViT-${letters[choice.size]}${parts.length > 0 ? ` with ${parts.join(' and ')}` : ''}`;
+}
 
 /** Says in a few words where the weights of a model come from. */
 export function weightsName(choice: ModelChoice): string {

@@ -25,6 +25,7 @@ function read(): ModelChoice {
     registers: byId('registers', HTMLInputElement).checked,
     weights,
     dtype: chosen('dtype') as ModelChoice['dtype'],
+    classes: byId('with-classes', HTMLInputElement).checked,
     ...(weights === 'file' ? files : {}),
   };
 }
@@ -36,11 +37,13 @@ export const choiceOfFiles = (checkpoint: CheckpointFiles): ModelChoice => ({
   ...checkpoint,
 });
 
-function fill({ size, weights, dtype, registers, file, config, preprocessor }: ModelChoice): void {
+function fill(choice: ModelChoice): void {
+  const { size, weights, dtype, registers, classes = false, file, config, preprocessor } = choice;
   choose('size', size);
   choose('weights', weights);
   choose('dtype', dtype);
   byId('registers', HTMLInputElement).checked = registers;
+  byId('with-classes', HTMLInputElement).checked = classes;
   if (file) files = { file, config, preprocessor };
 }
 
@@ -52,6 +55,7 @@ export function startModelForm<Model extends PageModel>(state: ModelState<Model>
   const refresh = (): void => {
     const choice = read();
     byId('sizes', HTMLFieldSetElement).disabled = choice.weights === 'file';
+    byId('with-classes', HTMLInputElement).disabled = choice.weights !== 'hub';
     byId('choose-weights', HTMLButtonElement).hidden = choice.weights !== 'file';
     setText('hub-hint', `${megabytes(downloadBytes(choice))}, huggingface.co`);
     setText('file-hint', files ? files.file.name : '.safetensors, or drop it');

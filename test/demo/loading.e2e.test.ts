@@ -6,8 +6,22 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page, Route } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CLASSES, tinyCheckpoint } from '../examples/hub.ts';
 import { facebookPreprocessor } from '../loading/preprocessors.ts';
-import { colours, done, loadTiny, openSite, openTiny, tiny, toast, type Site, type Watched } from './site.js';
+import {
+  colours,
+  done,
+  give,
+  loadTiny,
+  PATIENCE_MS,
+  openPage,
+  openSite,
+  openTiny,
+  tiny,
+  toast,
+  type Site,
+  type Watched,
+} from './site.js';
 
 let site: Site;
 /** One page for all tests of this file, which run in order. */
@@ -238,3 +252,50 @@ describe('a lost GPU', () => {
     expect((await colours(page, 'map')).text).toBe(before.text);
   });
 });
+
+it('a checkpoint with a classifier shows the classes of each picture', async () => {
+  const rows = page.locator('#classes-list li');
+  expect(await page.locator('#classes').isVisible()).toBe(false);
+  const files = tinyCheckpoint('tiny-plain', { classifier: true });
+  await give(
+    page,
+    'drop',
+    ...['model.safetensors', 'config.json'].map((name) => ({ name, bytes: files.get(name)! })),
+  );
+  await expect.poll(() => rows.count(), { timeout: PATIENCE_MS }).toBe(CLASSES.length);
+  const shown = async (): Promise<(string | undefined)[][]> =>
+    (await rows.allInnerTexts()).map((row) => row.split(/\n+/).map((part) => part.trim()));
+  const first = await shown();
+  expect(first.map(([label]) => label).sort()).toEqual([...CLASSES].sort());
+  const percents = first.map(([, score]) => Number(score!.replace(' %', '')));
+  expect(percents).toEqual([...percents].sort((a, b) => b - a));
+  expect(percents.reduce((sum, each) => sum + each, 0)).toBeCloseTo(100, 0);
+  expect(await page.locator('#code').textContent()).toContain(
+    "model.classifier.classify(image, { orientation: 'respect', topK: 5 })",
+  );
+  await page.locator('input[value="chelsea"]').check();
+  await expect.poll(() => page.locator('#classes-status').innerText()).toMatch(/^chelsea: /);
+  expect(await shown()).not.toEqual(first);
+  await loadTiny(page); // a model without a classifier
+  expect(await page.locator('#classes').isVisible()).toBe(false);
+});
+
+it.each(['demo/', 'demo/compare/', 'demo/live/'])(
+  'after a load that failed, %s says that there is no model',
+  async (path) => {
+    const { page } = await openPage(
+      site,
+      (fresh) =>
+        fresh.addInitScript(() => {
+          GPUAdapter.prototype.requestDevice = () =>
+            Promise.reject(new DOMException('never', 'OperationError'));
+        }),
+      path,
+    );
+    await toast(page, 'model').waitFor();
+    await page.getByText('No model is loaded').first().waitFor();
+    expect(await page.locator('[aria-busy="true"]').count()).toBe(0);
+    expect(await page.locator('body').innerText()).not.toContain('Loading the model');
+    await page.context().close();
+  },
+);

@@ -63,6 +63,8 @@ describe('models in words', () => {
     [{ size: 'small', registers: false, weights: 'hub' }, 'ViT-S, trained'],
     [{ size: 'base', registers: true, weights: 'hub' }, 'ViT-B with registers, trained'],
     [{ size: 'large', registers: true, weights: 'synthetic' }, 'ViT-L with registers, not trained'],
+    [{ size: 'giant', registers: false, weights: 'hub' }, 'ViT-g, trained'],
+    [{ size: 'small', registers: false, weights: 'hub', classes: true }, 'ViT-S with classes, trained'],
   ])('%o is stored and named', (choice, words) => {
     const whole: ModelChoice = { ...choice, dtype: 'fp32' };
     const header = made(modelIdOf(whole), 384);
