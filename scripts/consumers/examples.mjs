@@ -6,7 +6,7 @@ import { answerHub, bytesOf, serveFolder } from './site.mjs';
 
 /** The projects, each with what its page says when the photograph is computed. */
 export const EXAMPLES = {
-  react: /^25 × 37 patches$/,
+  react: /^25 × 37 patches\./,
   svelte: /^Point at something/,
   three: /^25 × 37 patches/,
 };

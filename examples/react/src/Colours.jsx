@@ -25,5 +25,5 @@ export function Colours({ model, photo, onResult, onError }) {
     draw().catch((error) => signal.aborted || onError(error));
     return () => stop.abort();
   }, [model, photo, onResult, onError]);
-  return <canvas ref={canvas} />;
+  return <canvas ref={canvas} role="img" aria-label="The patches as colours" />;
 }

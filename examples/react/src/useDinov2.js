@@ -3,7 +3,7 @@ import { useEffect, useState } from 'react';
 
 /**
  * Loads a model for as long as the component is shown.
- * Returns { progress } while it loads (0 to 1), then { model } or { error }.
+ * Returns { progress } while it loads (0 to 1, or undefined if the size is not known), then { model } or { error }.
  */
 export function useDinov2(id) {
   const [state, setState] = useState({});
