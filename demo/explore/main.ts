@@ -136,12 +136,12 @@ byId('save', HTMLButtonElement).addEventListener('click', () => void save());
 byId('copy', HTMLButtonElement).addEventListener('click', () => void copy());
 
 whenModel((next) => {
-  const heads = next?.model.config.numHeads ?? 0;
+  if (!next) return; // the head and the block stay for the next model
+  const { numHeads: heads, depth } = next.model.config;
   head.replaceChildren(
     new Option(`mean of ${heads}`, 'mean'),
     ...Array.from({ length: heads }, (_, i) => new Option(`${i + 1} of ${heads}`, String(i))),
   );
-  const depth = next?.model.config.depth ?? 0;
   block.replaceChildren(
     ...Array.from({ length: depth }, (_, i) => {
       const isLast = i === depth - 1;
