@@ -188,7 +188,8 @@ export class OptionError extends DINOv2Error {
  * - `DEVICE_MEMORY`: the GPU ran out of memory
  * - `KERNEL_COMPILE`: a shader or pipeline did not compile
  * - `KERNEL_NOT_FINITE`: with the option `debug: 'check'`, a kernel wrote NaN or infinity
- * - `KERNEL_WRONG`: the self-test found that a kernel computes wrong values on this adapter
+ * - `KERNEL_WRONG`: the self-test, or a check of a result, found that a kernel computes wrong values on this
+ *   adapter
  * - `DISPOSED`: the object was used after `dispose()`
  * - `WORKER_LOST`: the worker did not start, or ended
  * - `WORKER_OPTION`: an option cannot be sent to a worker

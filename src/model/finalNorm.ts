@@ -1,6 +1,6 @@
 /** Applies the model's final norm to stored hidden states after the forward pass. */
 import type { Gpu } from '../gpu/device.js';
-import { lower, sizeWords, targetOf, type ForwardSize } from '../gpu/lowering.js';
+import { lower, sizeWords, type ForwardSize, type Target } from '../gpu/lowering.js';
 import type { Task } from '../gpu/task.js';
 import { GraphBuilder } from '../graph/graph.js';
 
@@ -9,6 +9,8 @@ export interface FinalNorm {
   readonly weight: GPUBuffer;
   readonly bias: GPUBuffer;
   readonly eps: number;
+  /** The target of the forward pass, whose kernels the self-test accepted on this device. */
+  readonly target: Target;
 }
 
 /**
@@ -18,7 +20,7 @@ export interface FinalNorm {
 export async function applyNorm(
   gpu: Gpu,
   task: Task,
-  { weight, bias, eps }: FinalNorm,
+  { weight, bias, eps, target }: FinalNorm,
   x: GPUBuffer,
   size: ForwardSize,
   embedDim: number,
@@ -33,7 +35,7 @@ export async function applyNorm(
     eps,
   );
   const [node] = graph.build([out]).nodes;
-  const { variant, workgroups } = lower(node!, targetOf(gpu, 'f32'), size);
+  const { variant, workgroups } = lower(node!, target, size);
   const kernel = await gpu.pipelines.compile(variant);
   return task.burst((burst) => {
     const uniform = burst.uniformOf('norm size', sizeWords(size));

@@ -75,7 +75,7 @@ export class Forwards {
     const running = this.#queue.run(async () => {
       signal?.throwIfAborted();
       const { program, forward } = await this.#programs.get(grid, outputs);
-      const { pool } = this.#programs;
+      const { pool, target } = this.#programs;
       const { buffers, norm } = await this.#gpu.task('forward', signal, async (task) => {
         const made = task.burst((burst) => {
           fill(burst, pool.get('pixels')!);
@@ -90,7 +90,7 @@ export class Forwards {
             buffers: destinations,
             // The features may be used after the model was disposed of, so they get their own copy of the
             // final LayerNorm's parameters.
-            norm: forward.hiddenStates.size > 0 ? { ...this.#copyOfNorm(burst), eps } : undefined,
+            norm: forward.hiddenStates.size > 0 ? { ...this.#copyOfNorm(burst), eps, target } : undefined,
           };
         });
         task.keepAll(); // if an allocation failed, the first read of the features throws the error
@@ -119,7 +119,7 @@ export class Forwards {
     });
   }
 
-  #copyOfNorm(burst: Burst): Omit<FinalNorm, 'eps'> {
+  #copyOfNorm(burst: Burst): Pick<FinalNorm, 'weight' | 'bias'> {
     const copyOf = (name: string): GPUBuffer => {
       const original = this.#weights.buffers.get(name)!;
       const copy = burst.storage(`features ${name}`, original.size);

@@ -41,7 +41,7 @@ export interface CorrespondenceOptions {
  *   meaning; this is noticed only if their `embedDim` differs
  * @throws OptionError OPTION_VALUE, if `a` and `b` have a different `embedDim` or device, or if an option has an
  *   invalid value; OPTION_NAME, if an option is unknown; ImageError INPUT_NOT_FINITE, if a patch token
- *   contains NaN or infinity; DeviceError; the signal's reason
+ *   contains NaN or infinity; DeviceError, such as KERNEL_WRONG if the GPU computes wrongly; the signal's reason
  * @example
  * ```js
  * const { matches } = await correspondences(await model.features(cat), await model.features(dog));

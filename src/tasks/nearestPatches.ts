@@ -4,14 +4,17 @@
  * block. After each block, the best match of each patch so far is updated. So the matrix of all cosines is
  * never stored.
  */
+import { DeviceError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import * as kernels from '../gpu/kernels/correspondenceKernels.js';
-import { alternatives, PANEL_COLUMNS, sizeWords, targetOf, type Dispatch } from '../gpu/lowering.js';
+import { PANEL_COLUMNS, sizeWords, type Dispatch } from '../gpu/lowering.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { splitByWork, SUBMIT_MS } from '../gpu/submits.js';
 import type { Burst, Task } from '../gpu/task.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { GraphBuilder } from '../graph/graph.js';
+import { loadPart } from '../platform/part.js';
+import { consistencyFault, sampleFault } from './nearestCheck.js';
 import type { PatchFeatures } from './patchMatrix.js';
 
 /** One image of a batch of features. */
@@ -73,17 +76,22 @@ function* blocksOf(countA: number, countB: number, embedDim: number, most: numbe
 
 /**
  * Columns of the largest block. This is the number of output features of a model's first linear layer, which
- * computes queries, keys and values. So a model with f32 weights has compiled this kernel already.
+ * computes queries, keys and values. So a model with f32 weights has compiled and tested this kernel already.
  */
 const scoreColumns = (embedDim: number): number => 3 * embedDim;
 
 const patchesOf = ({ features }: PatchImage): number => features.rows * features.cols;
 
+/** Returns the row of `features.buffer` that holds the first patch of an image. */
+const firstPatch = ({ features, batchIndex }: PatchImage): number =>
+  batchIndex * features.numTokens + 1 + features.numRegisterTokens;
+
 /**
  * Finds the most similar patch of `b` for each patch of `a`, and of `a` for each patch of `b`. Among equally
  * similar patches, the first in reading order is returned. Both images must be on one device, and have the
  * same `embedDim`.
- * @throws DeviceError; the signal's reason
+ * @throws DeviceError KERNEL_WRONG if the GPU's result is wrong, as far as `nearestCheck.ts` can tell; other
+ *   DeviceErrors; the signal's reason
  */
 export async function nearestPatches(
   a: PatchImage,
@@ -97,6 +105,9 @@ export async function nearestPatches(
     return finder.run(task);
   });
 }
+
+/** The values of `embedDim` for which a result of a device was compared with float64. */
+const checkedDims = new WeakMap<Gpu, Set<number>>();
 
 interface Kernels {
   readonly directions: CompiledKernel;
@@ -142,17 +153,21 @@ class NearestFinder {
       graph.weight('directions of b', [width, embedDim]),
       graph.weight('zeros', [width]),
     );
+    const [node] = graph.build([product]).nodes;
     // One kernel for every number of patches, so that a new image size compiles nothing.
-    const [dispatch] = alternatives(graph.build([product]).nodes[0]!, targetOf(gpu, 'f32'));
+    const testing = loadPart(import('../weights/testedDispatch.js')).then(({ testedDispatch }) =>
+      testedDispatch(gpu, node!, 'f32'),
+    );
     const compile = (kernel: (typeof kernels)[keyof typeof kernels]): Promise<CompiledKernel> =>
       gpu.pipelines.compile({ kernel, constants: { EMBED_DIM: embedDim, COLUMNS: width, PARTS } });
-    const [multiply, directions, inRows, inColumns, merge] = await Promise.all([
-      gpu.pipelines.compile(dispatch.variant),
+    const [dispatch, directions, inRows, inColumns, merge] = await Promise.all([
+      testing,
       compile(kernels.patchDirections),
       compile(kernels.nearestInRows),
       compile(kernels.nearestInColumns),
       compile(kernels.nearestMerge),
     ]);
+    const multiply = await gpu.pipelines.compile(dispatch.variant); // the self-test has compiled it
     return new NearestFinder(
       gpu,
       a,
@@ -181,15 +196,33 @@ class NearestFinder {
       previous = done;
     }
     await previous;
-    const [matchesA, matchesB, flags] = await Promise.all([
+    const { embedDim } = this.#a.features;
+    const checked = checkedDims.get(this.#gpu) ?? new Set();
+    checkedDims.set(this.#gpu, checked);
+    const images = checked.has(embedDim) ? [] : [this.#a, this.#b];
+    const [matchesA, matchesB, flags, ...tokens] = await Promise.all([
       task.read(buffers.nearestA, 0, countA * MATCH_BYTES),
       task.read(buffers.nearestB, 0, countB * MATCH_BYTES),
       task.read(buffers.notFinite, 0, (countA + countB) * F32_BYTES),
+      ...images.map((image) => {
+        const bytes = embedDim * F32_BYTES;
+        return task.read(image.features.buffer, firstPatch(image) * bytes, patchesOf(image) * bytes);
+      }),
     ]);
-    return [
-      nearestOf(matchesA, new Uint32Array(flags, 0, countA)),
-      nearestOf(matchesB, new Uint32Array(flags, countA * F32_BYTES, countB)),
-    ];
+    const ofA = nearestOf(matchesA, new Uint32Array(flags, 0, countA));
+    const ofB = nearestOf(matchesB, new Uint32Array(flags, countA * F32_BYTES, countB));
+    if (ofA.notFinite !== undefined || ofB.notFinite !== undefined) return [ofA, ofB];
+    const [tokensA, tokensB] = tokens.map((bytes) => new Float32Array(bytes));
+    const fault =
+      consistencyFault(ofA, ofB, embedDim) ??
+      (tokensA && tokensB && (await sampleFault(ofA, ofB, tokensA, tokensB, embedDim, task.signal)));
+    if (fault !== undefined)
+      throw new DeviceError(
+        'KERNEL_WRONG',
+        `correspondences on ${this.#gpu.pipelines.adapter}: ${fault}. This GPU or its driver computes wrong numbers. Update the browser and the graphics driver. If the error persists, please report it with the name of your GPU.`,
+      );
+    checked.add(embedDim);
+    return [ofA, ofB];
   }
 
   /** Allocates all buffers, and encodes the kernels that scale the patch tokens of both images. */
@@ -208,13 +241,12 @@ class NearestFinder {
       nearestB: burst.storageOf('nearest of b', unmatched(countB)),
       notFinite: burst.storage('not finite', (countA + countB) * F32_BYTES),
     };
-    for (const [{ features, batchIndex }, count, panels, directions, firstFlag] of [
+    for (const [image, count, panels, directions, firstFlag] of [
       [this.#a, countA, 0, buffers.directionsA, 0],
       [this.#b, countB, 1, buffers.panelsB, countA],
     ] as const) {
-      const firstToken = batchIndex * features.numTokens + 1 + features.numRegisterTokens;
-      const size = burst.uniformOf('directions size', [firstToken, count, panels, firstFlag]);
-      const bound = [size, features.buffer, directions, buffers.notFinite];
+      const size = burst.uniformOf('directions size', [firstPatch(image), count, panels, firstFlag]);
+      const bound = [size, image.features.buffer, directions, buffers.notFinite];
       burst.dispatch(this.#kernels.directions, bound, [Math.ceil(count / LANES)]);
     }
     return buffers;

@@ -84,5 +84,6 @@ async function workingTiles(gpu: Gpu, nodes: readonly Node[], usual: Target): Pr
   return { ...EVERY_TILE, keep };
 }
 
-const isRejection = (error: unknown): boolean =>
+/** True for the error of a kernel that computes wrongly or does not compile. */
+export const isRejection = (error: unknown): error is DeviceError =>
   error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE');

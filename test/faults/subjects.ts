@@ -115,12 +115,34 @@ const tracking = ofModel(async (model) => {
   return [(await map.read()).values];
 });
 
-const matching = ofModel(async (model) => {
+const matches = ofModel(async (model) => {
   using result = await model.forward(pixels, size);
   using other = await model.forward(pixelsOf(28, 42), { height: 28, width: 42 });
   const { matches } = await correspondences(result, other);
   return [matches.flatMap(({ a, b, score }) => [a.row, a.col, b.row, b.col, score])];
 });
+
+/** Correspondences test the matrix product, and use another kernel if it does not compile. */
+const matching = async (device: GPUDevice): Promise<Subject> => {
+  const gpu = await acquireGpu(device);
+  gpu.release();
+  const compile = gpu.pipelines.compile.bind(gpu.pipelines);
+  let compiled = new Set<string>();
+  gpu.pipelines.compile = (variant) => {
+    if (variant.kernel.entryPoint === 'linear') compiled.add(variant.kernel.name);
+    return compile(variant);
+  };
+  const subject = await matches(device);
+  const usual = compiled;
+  return {
+    ...subject,
+    run: () => {
+      compiled = new Set();
+      return subject.run();
+    },
+    usedOtherKernels: () => [...compiled].some((name) => !usual.has(name)),
+  };
+};
 
 const fingerprint = ofModel(async (model) => [
   [...(await model.fingerprint())].map((digit) => parseInt(digit, 16)),
