@@ -8,12 +8,15 @@ import { searchAssign } from '../gpu/kernels/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
 import { nearestCenter, type Assigner } from './clusters.js';
 import { scoreError } from './errorBound.js';
+import { wrongKernel } from './exactScores.js';
 import { PANEL_QUADS, valuesPerWord, type GpuRows } from './gpuRows.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
 /** Upper bound of the length of a unit vector after rounding to f32. */
 const CENTER_NORM = 1.001;
+/** Number of rows of each assignment that are computed again in float64, to check the GPU. */
+const CHECKED_ROWS = 32;
 
 export class GpuAssigner implements Assigner {
   readonly #gpu: Gpu;
@@ -82,7 +85,8 @@ export class GpuAssigner implements Assigner {
 
   /**
    * Computes the nearest centre again, in float64, for each row whose two highest f32 scores are so close
-   * that rounding errors could have exchanged them.
+   * that rounding errors could have exchanged them, and for CHECKED_ROWS others.
+   * @throws DeviceError KERNEL_WRONG if the GPU found another centre for one of the others
    */
   async #resolveTies(
     centers: readonly Float32Array<ArrayBuffer>[],
@@ -96,13 +100,21 @@ export class GpuAssigner implements Assigner {
     const error = scoreError(vectors.dim, vectors.storage, CENTER_NORM, vectors.largestNorm);
     const queries = centers.map((center) => Float64Array.from(center));
     const pace = new Pace();
+    const step = Math.ceil(nearest.length / CHECKED_ROWS);
     for (let row = 0; row < nearest.length; row++) {
       if (row % 256 === 0) {
         await pace.rest(signal);
         if (vectors.moves !== moves) return undefined;
       }
-      if (!(highest[row]! - second[row]! > 2.001 * error))
-        nearest[row] = nearestCenter(this.#items, row, queries);
+      const close = !(highest[row]! - second[row]! > 2.001 * error);
+      if (!close && row % step !== 0) continue;
+      const exact = nearestCenter(this.#items, row, queries);
+      if (!close && nearest[row] !== exact)
+        throw wrongKernel(
+          this.#gpu.pipelines.adapter,
+          `centre ${exact} as the nearest of row ${row}, found ${nearest[row]}`,
+        );
+      nearest[row] = exact;
     }
     return nearest;
   }

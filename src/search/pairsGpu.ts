@@ -10,6 +10,7 @@ import type { Task } from '../gpu/task.js';
 import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import type { PairFinder } from './duplicates.js';
 import { scoreError } from './errorBound.js';
+import { wrongKernel } from './exactScores.js';
 import type { Groups } from './groups.js';
 import { PANEL_QUADS, valuesPerWord, type Chunk, type GpuRows } from './gpuRows.js';
 import type { VectorTable } from './table.js';
@@ -21,6 +22,8 @@ const CAPACITY = 1 << 19;
  * the pairs.
  */
 const FEW = 2048;
+/** Number of rows of which all pairs are compared with float64 first, to check the GPU. */
+const CHECKED_ROWS = 128;
 
 interface Tile {
   readonly chunk: Chunk;
@@ -73,6 +76,8 @@ export class GpuPairs implements PairFinder {
           ),
         ),
       }));
+      await this.#check(task, groups.labels(), labels, found, sizes);
+      if (this.#table.moves !== moves) return false;
       const lowest =
         threshold - scoreError(dim, storage, largestNorm, largestNorm) - 2 ** -22 * Math.abs(threshold);
       const lowestBits = new Uint32Array(Float32Array.of(Math.max(-3.4e38, lowest)).buffer)[0]!;
@@ -107,6 +112,44 @@ export class GpuPairs implements PairFinder {
       }
       return true;
     });
+  }
+
+  /**
+   * Compares the first rows with each other, with a threshold that half of their pairs reach, and checks the
+   * pairs that the GPU finds.
+   * @throws DeviceError KERNEL_WRONG
+   */
+  async #check(
+    task: Task,
+    groupOf: Uint32Array,
+    labels: GPUBuffer,
+    found: GPUBuffer,
+    sizes: readonly GPUBuffer[],
+  ): Promise<void> {
+    const table = this.#table;
+    const count = Math.min(CHECKED_ROWS, table.count);
+    const expected: { readonly a: number; readonly b: number; readonly score: number }[] = [];
+    for (let a = 0; a < count; a++) {
+      const query = Float64Array.from(table.decode(a));
+      for (let b = a + 1; b < count; b++)
+        if (groupOf[a] !== groupOf[b]) expected.push({ a, b, score: table.score(query, b) });
+    }
+    if (expected.length === 0) return;
+    expected.sort((one, other) => one.score - other.score);
+    const threshold = Math.fround(expected[expected.length >> 1]!.score);
+    const bits = new Uint32Array(Float32Array.of(threshold).buffer)[0]!;
+    const quads = Math.ceil(count / 4);
+    const tile = { chunk: this.#rows.chunks[0]!, first: 0, quads };
+    const { pairs } = await this.#compare(task, tile, count, quads, bits, labels, found, sizes);
+    const reached = new Set<number>();
+    for (let i = 0; i < pairs.length; i += 2) reached.add(pairs[i]! * count + pairs[i + 1]!);
+    const error = scoreError(table.dim, table.storage, table.largestNorm, table.largestNorm);
+    for (const { a, b, score } of expected)
+      if (Math.abs(score - threshold) > error && reached.has(a * count + b) !== score > threshold)
+        throw wrongKernel(
+          this.#gpu.pipelines.adapter,
+          `that the pair of the rows ${a} and ${b} with a score of ${score} ${score > threshold ? 'reaches' : 'does not reach'} ${threshold}, found the opposite`,
+        );
   }
 
   /**

@@ -8,8 +8,9 @@
  * t - e or more. So each of the k best rows has an exact score of at least t - e, and an f32 score of at
  * least t - 2e. All rows with such an f32 score are candidates. Their number has no limit: of 200,000 equal
  * vectors, all are candidates, and the search takes as long as on the CPU.
+ *
+ * This holds if the GPU computes correctly, which `ExactScores` checks.
  */
-import { DeviceError } from '../errors.js';
 import type { Kernel, KernelVariant } from '../gpu/kernels/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
@@ -26,11 +27,12 @@ import { GpuAssigner } from './assignGpu.js';
 import type { Assigner } from './clusters.js';
 import type { PairFinder } from './duplicates.js';
 import { scaledQuery, scoreError, type ScaledQuery } from './errorBound.js';
+import { ExactScores, type Found } from './exactScores.js';
 import { GpuRows, valuesPerWord } from './gpuRows.js';
 import type { Items } from './items.js';
 import { GpuPairs } from './pairsGpu.js';
 import { Pace, type Limits, type Query } from './searchCpu.js';
-import { TopK, type Scored } from './topK.js';
+import type { Scored } from './topK.js';
 
 /** Number of queries that share one pass over the vectors. */
 const QUERIES = 4;
@@ -55,6 +57,10 @@ const MORE_CANDIDATES = 512;
  * If a score could be larger than this number, it might overflow f32, so the CPU is used instead of the GPU.
  */
 const LARGEST_SUM = 1e37;
+/** Number of rows whose scores a search checks. */
+const CHECKED_ROWS = 64;
+/** The same for the first search of each kernel. */
+const CHECKED_ROWS_FIRST = 1 << 20;
 
 /**
  * The compiled kernels. They compute the scores of one query or of four, the block maxima and the floor, and
@@ -85,12 +91,6 @@ interface Scratch {
   readonly sizes: readonly GPUBuffer[];
 }
 
-/** Row numbers of the candidates of one query, and their f32 scores with the scaled query. */
-interface Candidates {
-  readonly rows: Uint32Array;
-  readonly scores: Float32Array;
-}
-
 export class GpuSearch {
   #disposed = false;
   readonly #gpu: Gpu;
@@ -105,6 +105,10 @@ export class GpuSearch {
   #lastSearch: Promise<unknown> = Promise.resolve();
   /** A promise that settles when all computations of `duplicates` and `clusters` have ended. */
   #users: Promise<unknown> = Promise.resolve();
+  /** Contains 1 after the first search with one query, and 2 after the first with more: each has its own kernel. */
+  readonly #checked = new Set<number>();
+  /** Number of searches that checked CHECKED_ROWS rows. */
+  #searches = 0;
 
   private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernels: Kernels) {
     this.#gpu = gpu;
@@ -195,8 +199,7 @@ export class GpuSearch {
   /**
    * Finds the rows with the highest scores for each query, among the rows that exist at the time of the call.
    * Returns undefined if one of these rows changed during the search, so that the caller must search again.
-   * @throws DeviceError KERNEL_WRONG if an f32 score differs from the exact score by more than its error
-   *   bound; the signal's reason
+   * @throws DeviceError KERNEL_WRONG if the GPU computed wrongly (`ExactScores.best`); the signal's reason
    */
   async search(
     queries: readonly Query[],
@@ -220,6 +223,8 @@ export class GpuSearch {
   ): Promise<Scored[][] | undefined> {
     const { vectors } = this.#items;
     const results: Scored[][] = [];
+    const { adapter } = this.#gpu.pipelines;
+    const exact = new ExactScores(this.#items, limits, moves, adapter, new Pace(), signal);
     for (let begin = 0; begin < queries.length; begin += QUERIES) {
       signal?.throwIfAborted();
       await this.#rows.update();
@@ -230,47 +235,14 @@ export class GpuSearch {
         this.#candidates(task, scaled, limits, count, vectors.largestNorm, moves),
       );
       if (!found) return undefined;
-      const pace = new Pace();
-      for (const [q, { rows, scores }] of found.entries()) {
-        const best = await this.#exact(group[q]!, scaled[q]!, rows, scores, limits, pace, signal, moves);
+      for (const [q, each] of found.entries()) {
+        const best = await exact.best(group[q]!.vector, scaled[q]!, each);
         if (!best) return undefined;
         results.push(best);
       }
+      this.#checked.add(Math.min(group.length, 2));
     }
     return results;
-  }
-
-  /** Computes the scores of the candidates in float64 and returns the best candidates. */
-  async #exact(
-    { vector }: Query,
-    { scale, norm }: ScaledQuery,
-    rows: Uint32Array,
-    scores: Float32Array,
-    { topK, threshold }: Limits,
-    pace: Pace,
-    signal: AbortSignal | undefined,
-    moves: number,
-  ): Promise<Scored[] | undefined> {
-    const { vectors, ids } = this.#items;
-    const query = Float64Array.from(vector);
-    const error = scoreError(vectors.dim, vectors.storage, norm, vectors.largestNorm);
-    const best = new TopK(topK, ids);
-    for (let i = 0; i < rows.length; i++) {
-      if (i % 512 === 0) {
-        await pace.rest(signal);
-        if (vectors.moves !== moves) return undefined;
-      }
-      const row = rows[i]!;
-      const score = vectors.score(query, row);
-      if (!(Math.abs(scores[i]! - score / scale) <= error)) {
-        throw new DeviceError(
-          'KERNEL_WRONG',
-          `search on ${this.#gpu.pipelines.adapter}: expected a score within ${error} of ${score / scale} for row ${row}, found ${scores[i]}. Please report this with the name of your GPU and browser.`,
-        );
-      }
-      if (score >= threshold) best.offer(row, score);
-    }
-    return best.sorted();
   }
 
   /**
@@ -285,7 +257,7 @@ export class GpuSearch {
     count: number,
     largestNorm: number,
     moves: number,
-  ): Promise<Candidates[] | undefined> {
+  ): Promise<Found[] | undefined> {
     const { dim, storage } = this.#items.vectors;
     const scratch = await this.#prepared(queries.length === 1 ? 1 : QUERIES);
     if (this.#items.vectors.moves !== moves) return undefined;
@@ -306,6 +278,8 @@ export class GpuSearch {
     // One read returns the numbers of candidates and the first candidates of each query. These nearly always
     // are all of its candidates.
     const few = Math.min(topK + MORE_CANDIDATES, count);
+    const range = this.#rangeToCheck(queries.length, count);
+    const found = 4 * QUERIES + queries.length * 8 * few;
     const results = task.burst((burst) => {
       burst.write(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
       const vectors = queries.map(({ values }) => values);
@@ -333,13 +307,25 @@ export class GpuSearch {
         [select, scores, filter, floors, scratch.counts, scratch.found],
         [x, queries.length, z],
       );
-      const made = burst.storage('search results', 4 * QUERIES + queries.length * 8 * few);
+      const made = burst.storage('search results', found + queries.length * 4 * range.length);
       burst.copy(scratch.counts, 0, made, 0, 4 * QUERIES);
       for (let q = 0; q < queries.length; q++)
         burst.copy(scratch.found, q * stride * 32, made, 4 * QUERIES + q * 8 * few, 8 * few);
+      for (let q = 0; q < queries.length; q++) {
+        const bytes = 4 * range.length;
+        burst.copy(scratch.scores, 16 * q * stride + 4 * range.first, made, found + q * bytes, bytes);
+      }
       return made;
     });
-    return this.#collected(task, scratch, results, queries.length, few);
+    return this.#collected(task, scratch, results, queries.length, few, range);
+  }
+
+  /** Chooses the rows whose scores a search checks: each search checks the rows after those of the last. */
+  #rangeToCheck(queries: number, count: number): { first: number; length: number } {
+    if (!this.#checked.has(Math.min(queries, 2)))
+      return { first: 0, length: Math.min(CHECKED_ROWS_FIRST, count) };
+    const first = CHECKED_ROWS * (this.#searches++ % Math.ceil(count / CHECKED_ROWS));
+    return { first, length: Math.min(CHECKED_ROWS, count - first) };
   }
 
   /** Reads the candidates of each query. If a query has more than `few` candidates, a second read follows. */
@@ -349,24 +335,27 @@ export class GpuSearch {
     results: GPUBuffer,
     queries: number,
     few: number,
-  ): Promise<Candidates[]> {
+    { first, length: checked }: { first: number; length: number },
+  ): Promise<Found[]> {
     const perQuery = quads * 4 * 8;
-    const words = new Uint32Array(await task.read(results, 0, 4 * QUERIES + queries * 8 * few));
+    const words = new Uint32Array(await task.read(results, 0, results.size));
+    const ranges = new Float32Array(words.buffer, 4 * QUERIES + queries * 8 * few);
     const pairs: Uint32Array<ArrayBuffer>[] = [];
     for (let q = 0; q < queries; q++) {
-      const number = words[q]!;
+      const number = Math.min(words[q]!, 4 * quads); // a wrong number would allocate too much memory
       const all = new Uint32Array(2 * number);
       all.set(words.subarray(QUERIES + q * 2 * few).subarray(0, 2 * Math.min(few, number)));
       if (number > few)
         all.set(new Uint32Array(await task.read(found, q * perQuery + 8 * few, 8 * (number - few))), 2 * few);
       pairs.push(all);
     }
-    return pairs.map((all) => {
+    return pairs.map((all, q) => {
       const scores = new Float32Array(all.buffer);
       const length = all.length / 2;
       return {
         rows: Uint32Array.from({ length }, (_, i) => all[2 * i]!),
         scores: Float32Array.from({ length }, (_, i) => scores[2 * i + 1]!),
+        range: { first, scores: ranges.subarray(q * checked, (q + 1) * checked) },
       };
     });
   }
