@@ -5,6 +5,7 @@ import { targetOf } from '../../src/gpu/lowering.ts';
 import { applyNorm } from '../../src/model/finalNorm.ts';
 import { correspondences } from '../../src/tasks/correspondences.ts';
 import type { PatchFeatures } from '../../src/tasks/patchMatrix.ts';
+import { full } from '../full.ts';
 import { gpuOf, wrongDevice, type Mistake } from '../gpu/sabotage.ts';
 import { Random } from '../random.ts';
 import { cosines, nearestInRows } from '../reference/nearest_patch.ts';
@@ -34,35 +35,52 @@ function featuresOf(gpu: Gpu, patches: Float32Array, rows: number): PatchFeature
 /** Runs `use` with the features of two images on a device that makes mistakes. */
 async function onWrongDevice(
   mistakes: readonly Mistake[],
-  use: (a: PatchFeatures, b: PatchFeatures, changed: number) => Promise<void>,
+  use: (a: PatchFeatures, b: PatchFeatures) => Promise<void>,
+  software?: boolean,
 ): Promise<void> {
-  const { device, changed } = await wrongDevice(mistakes);
-  const gpu = await gpuOf(device);
+  const { device } = await wrongDevice(mistakes);
+  const gpu = await gpuOf(device, software);
   const [a, b] = [featuresOf(gpu, tokensA, rowsA), featuresOf(gpu, tokensB, rowsB)];
-  await use(a, b, changed());
+  await use(a, b);
   for (const { buffer } of [a, b]) gpu.memory.destroy(buffer);
   expect(gpu.memory.buffers).toBe(0);
   device.destroy();
 }
 
-test('correspondences use other kernels if the self-test rejects the usual matrix product', async () => {
-  const exact = cosines(tokensA, tokensB, rowsA * cols, rowsB * cols, DIM);
-  const expected = nearestInRows(exact, rowsA * cols, rowsB * cols);
-  const mistakes: Mistake[] = [
-    ['subgroupBroadcast(mine0, 1u)', 'subgroupBroadcast(mine0, 0u)'],
-    ['subgroupShuffle(mine.x, 1u)', 'subgroupShuffle(mine.x, 0u)'],
-  ];
-  await onWrongDevice(mistakes, async (a, b) => {
-    for (let call = 0; call < 2; call++) {
-      const found = await correspondences(a, b, { mutual: false });
-      for (const { a: from, b: to, score } of found.matches) {
-        const best = expected[from.row * cols + from.col]!;
-        expect(to.row * cols + to.col).toBe(best.index);
-        expect(Math.abs(score - best.score)).toBeLessThanOrEqual(1e-6);
-      }
-    }
-  });
-});
+/** For each family of kernels, mistakes in the usual kernel of a matrix product. */
+const usualProducts: readonly (readonly [family: string, software: boolean | undefined, Mistake[]])[] = [
+  [
+    'lane kernels',
+    undefined,
+    [
+      ['subgroupBroadcast(mine0, 1u)', 'subgroupBroadcast(mine0, 0u)'],
+      ['subgroupShuffle(mine.x, 1u)', 'subgroupShuffle(mine.x, 0u)'],
+    ],
+  ],
+  ['tiled kernels', false, [['const LANES_X = 8u;', 'const LANES_X = 4u;']]],
+];
+
+test.each(full ? usualProducts : usualProducts.slice(0, 1))(
+  '%s: correspondences use other kernels if the self-test rejects the usual matrix product',
+  async (_, software, mistakes) => {
+    const exact = cosines(tokensA, tokensB, rowsA * cols, rowsB * cols, DIM);
+    const expected = nearestInRows(exact, rowsA * cols, rowsB * cols);
+    await onWrongDevice(
+      mistakes,
+      async (a, b) => {
+        for (let call = 0; call < 2; call++) {
+          const found = await correspondences(a, b, { mutual: false });
+          for (const { a: from, b: to, score } of found.matches) {
+            const best = expected[from.row * cols + from.col]!;
+            expect(to.row * cols + to.col).toBe(best.index);
+            expect(Math.abs(score - best.score)).toBeLessThanOrEqual(1e-6);
+          }
+        }
+      },
+      software,
+    );
+  },
+);
 
 test.each<[what: string, mistake: Mistake]>([
   ['scales the tokens wrongly', ['select(0.0, 1.0 / length,', 'select(0.0, 0.9 / length,']],
