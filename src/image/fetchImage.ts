@@ -2,6 +2,7 @@
 import { ImageError } from '../errors.js';
 import { shortName } from '../io/url.js';
 import { baseUrl } from '../platform/baseUrl.js';
+import { host } from '../platform/host.js';
 import { hasPaths, nodeModule } from '../platform/node.js';
 
 /**
@@ -36,7 +37,7 @@ export async function fetchImage(url: string, signal: AbortSignal | undefined): 
       'the URL has a user name or password, which fetch refuses. Fetch the image, and pass a Blob.',
     );
   try {
-    const response = await fetch(url, { signal: signal ?? null });
+    const response = await (host.fetch ?? fetch)(url, { signal: signal ?? null });
     const { body, ok, status } = response;
     const insecure = protocol === 'https:' && response.url.startsWith('http:');
     if (ok && !insecure) return { blob: await blobOf(response, name), name };
@@ -49,10 +50,10 @@ export async function fetchImage(url: string, signal: AbortSignal | undefined): 
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof ImageError) throw cause;
-    const what = hasPaths()
-      ? 'Check the URL and the network'
-      : 'Check the URL and the network. A server of another origin must allow this page to read the image (CORS)';
-    return refuse(`the request failed (${String(cause)}). ${what}.`, { cause });
+    const more = hasPaths()
+      ? ''
+      : ' A server of another origin must allow this page to read the image (CORS).';
+    return refuse(`the request failed (${String(cause)}). Check the URL and the network.${more}`, { cause });
   }
 }
 

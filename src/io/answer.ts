@@ -30,7 +30,7 @@ export function statusMessage(name: string, { status, statusText, headers }: Res
 export function isHtml(name: string, found: string): SourceError {
   return new SourceError(
     'SOURCE_IS_HTML',
-    `${name}: expected a file, found ${found}. The address leads to a login form, an error page or another web page: use the address of the file itself.`,
+    `${name}: expected a file, found ${found}. The address leads to a login form, an error page or another web page: use the address of the file.`,
   );
 }
 

@@ -6,6 +6,7 @@ import { SourceError } from '../errors.js';
 import { beginsWithTag, isHtml, peek } from './answer.js';
 import { Chunks, release, type ByteStream, type Reader } from './chunks.js';
 import { Part, startOver, type RemoteFile } from './part.js';
+import { host } from '../platform/host.js';
 import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sourceTypes.js';
 import { nameOf } from './url.js';
@@ -32,30 +33,32 @@ const HANDED_ON_BYTES = 2 ** 18;
  * @throws SourceError SOURCE_FETCH, SOURCE_IS_HTML, SOURCE_CHANGED; `signal.reason` after an abort
  */
 export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
-  const { signal, fetch = globalThis.fetch, from = 0, to, whole = false } = options;
+  const { signal, fetch = host.fetch ?? globalThis.fetch, from = 0, to, whole } = options;
+  const { location } = globalThis;
+  const { retry, pinned = false, known, reload } = options;
   const name = nameOf(url);
   const ending = new AbortController();
   const file: RemoteFile = {
     url,
     name,
     fetch,
-    retry: retryPolicy(options.retry),
+    retry: retryPolicy(retry),
     signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
-    crossOrigin: globalThis.location !== undefined && url.origin !== globalThis.location.origin,
-    pinned: options.pinned ?? false,
-    cache: options.reload === true ? 'reload' : whole ? 'no-cache' : 'default',
+    crossOrigin: location !== undefined && url.origin !== location.origin,
+    pinned,
+    cache: reload ? 'reload' : whole ? 'no-cache' : 'default',
     spare: [],
     ranges: !whole && url.protocol !== 'blob:',
     answered: false,
-    totalBytes: options.known?.fileBytes,
-    validator: options.known?.validator,
+    totalBytes: known?.fileBytes,
+    validator: known?.validator,
     encoded: false,
   };
-  if (options.known && file.validator === undefined && !file.pinned) {
+  if (known && known.validator === undefined && !pinned) {
     throw startOver(
       new SourceError(
         'SOURCE_CHANGED',
-        `${name}: the download was interrupted and cannot be resumed: the server sends neither ETag nor Last-Modified, so the file may have changed. Load it again from the start.`,
+        `${name}: the download was interrupted and cannot be resumed: the server sends neither ETag nor Last-Modified, so the file may have changed. Load it again.`,
       ),
     );
   }
@@ -211,7 +214,7 @@ class Prefetched {
   async #fill(): Promise<void> {
     const begin = performance.now();
     try {
-      for (let bytes = await this.#part.read(); bytes !== undefined; bytes = await this.#part.read()) {
+      for (let bytes; (bytes = await this.#part.read());) {
         this.#waiting.set(bytes, this.#filled);
         this.#filled += bytes.length;
         this.#wake?.();

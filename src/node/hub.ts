@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { SourceError } from '../errors.js';
 import { locate } from '../io/hub.js';
 import type { HubRequest, LoadedBytes } from '../platform/host.js';
+import { fetchInSteps } from './redirects.js';
 import { findSnapshot, hubCacheFolder, weightsIn, type Snapshot } from './hubCache.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -52,11 +53,12 @@ function settings(environment: Environment): {
  */
 export async function loadFromHub<Options extends HubRequest, Model extends Reloadable>(
   id: string | URL,
-  given: Options,
+  asked: Options,
   load: (id: string | URL, options: Options) => Promise<Model>,
   environment: Environment = process.env,
 ): Promise<Model> {
   const { endpoint, token, offline } = settings(environment);
+  const given = { ...asked, fetch: asked.fetch ?? fetchInSteps };
   const options = { ...given, baseUrl: given.baseUrl ?? endpoint };
   const located = await locate(id, options); // throws for an id that is wrong
   // A path of a folder is no URL, and a base URL may be wrong: `load` then throws the error.
@@ -65,9 +67,9 @@ export async function loadFromHub<Options extends HubRequest, Model extends Relo
   if (!folder.startsWith(`${normalized(options.baseUrl)}/`)) return load(id, given);
   const found = await inPythonsCache(id, given, environment);
   const network: Network = {
-    fetch: given.fetch ?? globalThis.fetch,
+    fetch: given.fetch,
     // A caller's fetch sends its own headers; a caller's base URL is not the hub that the token is for.
-    token: given.fetch || given.baseUrl ? undefined : token,
+    token: asked.fetch || asked.baseUrl ? undefined : token,
     origin: new URL(endpoint).origin,
     offline,
   };
@@ -135,8 +137,8 @@ interface Network {
 }
 
 /**
- * Returns a fetch that adds the token to requests to the hub. `fetch` itself removes the header when it
- * follows a redirect to another origin, such as the hub's storage (Fetch Standard, HTTP-redirect fetch).
+ * Returns a fetch that adds the token to requests to the hub. `fetchInSteps` removes the header when it follows a
+ * redirect to another origin, such as the hub's storage. So does the `fetch` of a browser.
  */
 function throughNetwork({ fetch, token, origin, offline }: Network): typeof globalThis.fetch {
   return async (url, init) => {

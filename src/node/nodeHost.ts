@@ -9,10 +9,12 @@ import { requestNodeAdapter } from './gpu.js';
 import { handlesAt } from './handles.js';
 import { loadFromHub } from './hub.js';
 import { openFolder } from './index/folderJournal.js';
+import { fetchInSteps } from './redirects.js';
 
 export const nodeHost: Host = {
   adapter: requestNodeAdapter,
   decode: decodeWithSharp,
+  fetch: fetchInSteps,
   openStore: () => folderStore(),
   async lock(name, signal, task) {
     const folder = join(cacheFolder(), 'locks');

@@ -33,6 +33,8 @@ export interface Host {
   ) => Promise<
     { readonly data: Uint8Array<ArrayBuffer>; readonly width: number; readonly height: number } | undefined
   >;
+  /** Replaces the global `fetch` where the caller passes none. */
+  fetch?: typeof globalThis.fetch;
   /** Opens the store of the weight cache; replaces the browser's storage. Returns a `CacheStore`. */
   openStore?: () => unknown;
   /** Runs a task while no other process holds the lock; replaces Web Locks. */
