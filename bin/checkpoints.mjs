@@ -3,9 +3,22 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UsageError } from './arguments.mjs';
 import { tools } from './built.mjs';
+import { reasonOf } from './outputs.mjs';
 
 const WEIGHTS = 'model.safetensors';
 const SHARD_INDEX = 'model.safetensors.index.json';
+
+/** Throws if there is nothing at the path of a checkpoint. */
+export async function checkInput(command, path) {
+  await stat(path).catch((error) => {
+    if (error.code !== 'ENOENT')
+      throw new UsageError(`${command}: ${path} cannot be read (${reasonOf(error)}).`);
+    const advice = /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(path)
+      ? ` A checkpoint of the hub must be downloaded first: hf download ${path} --local-dir FOLDER`
+      : '';
+    throw new UsageError(`${command}: there is no file or folder ${path}.${advice}`);
+  });
+}
 
 /** Throws if a folder has no weights that can be loaded. Returns the names of its files. */
 export async function checkFolder(path) {

@@ -13,6 +13,7 @@
  * scripts/make-fixtures/make_verify.py of the repository writes such a file.
  */
 import { readFile } from 'node:fs/promises';
+import { EXIT } from './table.mjs';
 
 /** A photograph of two cats from COCO val2017, 640 × 480. */
 const IMAGE =
@@ -55,8 +56,23 @@ export const PUBLISHED = {
   },
 };
 
-/** Thrown if a comparison could not run, which says nothing about the library's correctness. */
-export class CouldNotRun extends Error {}
+/**
+ * Thrown if a comparison could not run, which says nothing about the library's correctness.
+ * `isUsage`: an argument is at fault.
+ */
+export class CouldNotRun extends Error {
+  constructor(message, isUsage = false) {
+    super(message);
+    this.isUsage = isUsage;
+  }
+}
+
+/** The exit code of a comparison that could not run. */
+export const codeOf = ({ isUsage }) => (isUsage ? EXIT.usage : EXIT.incomplete);
+
+/** The exit code of several comparisons. */
+export const worstOf = (codes) =>
+  [EXIT.failed, EXIT.usage, EXIT.incomplete].find((code) => codes.includes(code)) ?? EXIT.done;
 
 /**
  * Reads the image.
@@ -76,6 +92,7 @@ export async function readImage(from = IMAGE) {
   } catch (error) {
     throw new CouldNotRun(
       `the image ${from} cannot be read: ${[error.message, error.cause?.message].filter(Boolean).join(', ')}`,
+      !/^https?:/.test(from), // the network is no argument
     );
   }
 }
@@ -83,15 +100,16 @@ export async function readImage(from = IMAGE) {
 /** Returns the expected numbers by checkpoint id: from the file of the option --expected, or the published numbers. */
 export async function readExpected(file, ids) {
   if (file === undefined) return PUBLISHED;
+  const wrong = (text) => new CouldNotRun(text, true);
   if (ids.length !== 1)
-    throw new CouldNotRun(
+    throw wrong(
       `--expected ${file} needs exactly one checkpoint id, as in verify owner/name --expected ${file}`,
     );
   let given;
   try {
     given = JSON.parse(await readFile(file, 'utf8'));
   } catch (error) {
-    throw new CouldNotRun(`the numbers in ${file} cannot be read: ${error.message}`);
+    throw wrong(`the numbers in ${file} cannot be read: ${error.message}`);
   }
   const { last_hidden_state: tokens, label, atol = 1e-4, rtol = 1e-5, source = file, ...rest } = given ?? {};
   const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
@@ -100,16 +118,16 @@ export async function readExpected(file, ids) {
     rows.length > 0 &&
     rows.every((row) => Array.isArray(row) && row.length > 0 && row.every(isNumber));
   if (tokens === undefined && label === undefined)
-    throw new CouldNotRun(`${file}: expected last_hidden_state or label, found neither`);
+    throw wrong(`${file}: expected last_hidden_state or label, found neither`);
   if (tokens !== undefined && !areTokens(tokens))
-    throw new CouldNotRun(
+    throw wrong(
       `last_hidden_state in ${file}: expected a list of tokens, each a list of finite numbers, as hidden[0, :4, :8].tolist() prints them`,
     );
   if (!isNumber(atol) || !isNumber(rtol) || atol < 0 || rtol < 0)
-    throw new CouldNotRun(`atol and rtol in ${file}: expected numbers from 0, found ${atol} and ${rtol}`);
+    throw wrong(`atol and rtol in ${file}: expected numbers from 0, found ${atol} and ${rtol}`);
   const unknown = Object.keys(rest).filter((name) => name !== 'posEmbed' && name !== 'pixels');
   if (unknown.length > 0)
-    throw new CouldNotRun(
+    throw wrong(
       `${file}: unknown field ${unknown.join(', ')}. The fields are last_hidden_state, label, atol, rtol, posEmbed, pixels and source`,
     );
   return { [ids[0]]: { ...rest, last_hidden_state: tokens, label, atol, rtol, source } };
@@ -131,9 +149,10 @@ export async function compare({ DINOv2 }, id, wanted, image, { model: where = id
     );
   const { last_hidden_state: tokens = [], label, atol, rtol, posEmbed, pixels } = wanted;
   const model = await DINOv2.fromPretrained(where, { posEmbed, ...options }).catch((error) => {
-    throw error.name === 'SourceError'
-      ? new CouldNotRun(`its files could not be loaded: ${error.message}`)
-      : error;
+    if (error.name === 'SourceError')
+      throw new CouldNotRun(`its files could not be loaded: ${error.message}`);
+    if (['WEBGPU_MISSING', 'ADAPTER_MISSING'].includes(error.code)) throw new CouldNotRun(error.message);
+    throw error;
   });
   try {
     const { vendor, architecture, description } = model.adapter;

@@ -9,35 +9,53 @@
 //   --expected FILE   numbers of your own for one checkpoint, for instance a fine-tuned one: see bin/verification.mjs
 //   --markdown FILE   writes the results as a Markdown table, too
 //
-// Exit code 0: everything matches. 1: something differs. 2: nothing differs, but something could not be
-// compared (no network, no GPU, no published numbers, unreadable numbers).
+// The exit codes are those of the command verify. 0: everything matches. 1: something differs. 2: wrong arguments,
+// nothing was compared. 3: nothing differs, but something could not be compared (no network, no GPU, no published
+// numbers).
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createServer } from 'vite';
+import { checkOutputs } from '../bin/outputs.mjs';
+import { EXIT } from '../bin/table.mjs';
 import {
   allHold,
+  codeOf,
   compare,
   CouldNotRun,
   PUBLISHED,
   readExpected,
   readImage,
   tableOf,
+  worstOf,
 } from '../bin/verification.mjs';
 import { chromiumPath, pollLessOften, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
 import { plainShaders, webAssembly } from './text-plugins.mjs';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    'base-url': { type: 'string' },
-    image: { type: 'string' },
-    expected: { type: 'string' },
-    markdown: { type: 'string' },
-  },
-});
+const { values, positionals } = await argumentsOf();
 const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
 const baseUrl = values['base-url'];
+
+/** Returns the arguments. Ends the process if they are wrong. */
+async function argumentsOf() {
+  try {
+    const found = parseArgs({
+      allowPositionals: true,
+      options: {
+        'base-url': { type: 'string' },
+        image: { type: 'string' },
+        expected: { type: 'string' },
+        markdown: { type: 'string' },
+      },
+    });
+    const { markdown } = found.values;
+    if (markdown !== undefined) await checkOutputs('verify', [markdown], true);
+    return found;
+  } catch (error) {
+    console.error(error.message);
+    return process.exit(EXIT.usage);
+  }
+}
 
 /** Sets up Dawn on a hardware GPU. Without a hardware GPU, uses SwiftShader, as the tests do. */
 async function findGpu() {
@@ -103,6 +121,8 @@ ${rows.join('\n')}
 }
 
 const outcomes = [];
+/** The exit code of each comparison. */
+const codes = [];
 let expectedNumbers = {};
 let adapterName = 'no adapter';
 let server;
@@ -111,7 +131,7 @@ try {
   expectedNumbers = expected;
   const image = await readImage(values.image);
   if (!(await isPng(image)))
-    throw new CouldNotRun(`the image ${values.image} cannot be read: the file is not a PNG`);
+    throw new CouldNotRun(`the image ${values.image} cannot be read: the file is not a PNG`, true);
   await findGpu();
   server = await libraryServer();
   const library = await server.ssrLoadModule('/src/index.ts');
@@ -123,25 +143,22 @@ try {
       console.log(`\n${id}, on ${adapter}\n  against ${source}`);
       for (const line of tableOf(rows)) console.log(line);
       outcomes.push([id, allHold(rows) ? 'holds' : 'DIFFERS', rows]);
+      codes.push(allHold(rows) ? EXIT.done : EXIT.failed);
     } catch (error) {
       const could = !(error instanceof CouldNotRun);
       console.error(`\n${id}: ${could ? 'failed' : 'could not be compared'}: ${error.message}`);
       outcomes.push([id, could ? 'DIFFERS' : 'could not run']);
+      codes.push(could ? EXIT.failed : codeOf(error));
     }
   }
 } catch (error) {
   if (!(error instanceof CouldNotRun)) throw error;
   console.error(`verify could not run: ${error.message}. Nothing was compared.`);
   for (const id of ids) outcomes.push([id, 'could not run']);
+  codes.push(codeOf(error));
 } finally {
   await server?.close();
 }
 console.log(`\n${outcomes.map(([id, outcome]) => `${outcome.padEnd(14)} ${id}`).join('\n')}`);
 if (values.markdown !== undefined) await writeFile(values.markdown, markdownOf(adapterName));
-process.exit(
-  outcomes.some(([, outcome]) => outcome === 'DIFFERS')
-    ? 1
-    : outcomes.every(([, outcome]) => outcome === 'holds')
-      ? 0
-      : 2,
-);
+process.exit(worstOf(codes));

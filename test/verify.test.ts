@@ -114,7 +114,7 @@ if (full) {
   );
 
   test(
-    'a checkpoint that cannot be fetched: exit 2, and a message',
+    'a checkpoint that cannot be fetched: exit 3, and a message',
     async () => {
       const { status, stdout, stderr } = await verify(
         ...hub,
@@ -125,7 +125,7 @@ if (full) {
       );
       expect(stderr).toMatch(/someone\/else: could not be compared: its files could not be loaded: .*404/);
       expect(stdout).toMatch(/could not run +someone\/else/);
-      expect(status).toBe(2);
+      expect(status).toBe(3);
     },
     TIMEOUT_MS,
   );
@@ -178,4 +178,16 @@ test.each(full ? refusals : refusals.slice(0, 2))('%s: exit 2, and it says so', 
   expect(stderr).toMatch(message);
   expect(stdout).toMatch(/could not run +\S/);
   expect(status).toBe(2);
+});
+
+test('an unknown option, and a page that cannot be written: exit 2 before anything is loaded', async () => {
+  expect(await verify('--nope')).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/^Unknown option '--nope'/) as string,
+  });
+  expect(await verify('--markdown', join(image[1]!, 'page.md'))).toMatchObject({
+    status: 2,
+    stdout: '',
+    stderr: expect.stringMatching(/no file can be written into .*chelsea\.png is not a folder/) as string,
+  });
 });

@@ -1,24 +1,16 @@
 /** `convert`: writes a checkpoint with narrower weights. */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { UsageError } from '../arguments.mjs';
 import { tools } from '../built.mjs';
-import { describe, openIn, textBeside } from '../checkpoints.mjs';
-import { checkApart, checkFree, partOf, writeAll, writeText, writing } from '../outputs.mjs';
+import { checkInput, describe, openIn, textBeside } from '../checkpoints.mjs';
+import { checkApart, checkOutputs, writeAll, writeText, writing } from '../outputs.mjs';
 import { byteBar, message } from '../terminal.mjs';
 
 export async function run({ positionals: [input], options: { dtype, out, prefix, force } }) {
-  await stat(input).catch((error) => {
-    if (error.code !== 'ENOENT') throw error;
-    const id = /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(input);
-    const advice = id
-      ? ` To convert a checkpoint of the hub, download it first: hf download ${input} --local-dir FOLDER`
-      : '';
-    throw new UsageError(`convert: there is no file or folder ${input}.${advice}`);
-  });
+  await checkInput('convert', input);
   const path = join(out, 'model.safetensors');
-  await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
-  await checkFree('convert', [path], force);
+  await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path]);
+  await checkOutputs('convert', [path], force);
   const original = await textBeside(input, 'config.json');
   const described = describe(original);
   const preprocessor = tools.convertedPreprocessor(
@@ -35,13 +27,13 @@ export async function run({ positionals: [input], options: { dtype, out, prefix,
   for (const [to, text] of texts)
     if ((await readFile(to, 'utf8').catch(() => undefined)) !== text) changed.push([to, text]);
   const outputs = changed.map(([to]) => to);
-  await checkFree('convert', outputs, force);
+  await checkOutputs('convert', outputs, force);
   let converted;
-  await writing(path, async (file) => {
+  await writing(path, async (file, part) => {
     const write = (position, bytes) => writeAll(file, bytes, position);
     converted = await tools.convertCheckpoint(stream, dtype, write, { described, prefix });
     await file.sync();
-    const written = await tools.openCheckpoint([{ name: path, source: resolve(partOf(path)) }]);
+    const written = await tools.openCheckpoint([{ name: path, source: resolve(part) }]);
     await written.cancel();
     tools.settleAny(written.header, describe(configText)); // throws if the new file could not be loaded
     for (const [to, text] of changed) await writeText(to, text);

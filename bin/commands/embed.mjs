@@ -3,7 +3,7 @@ import { extname, join } from 'node:path';
 import { UsageError } from '../arguments.mjs';
 import { tools } from '../built.mjs';
 import { checkPackages, failureText, imagesIn, loadModel, modelAt, pixelOptions } from '../model.mjs';
-import { checkApart, checkFree, partOf, writeAll, writeText, writing } from '../outputs.mjs';
+import { checkApart, checkOutputs, writeAll, writeText, writing } from '../outputs.mjs';
 import { EXIT } from '../table.mjs';
 import { message, progressBar } from '../terminal.mjs';
 
@@ -21,12 +21,8 @@ export async function run({ positionals, options }) {
     );
   const outputs = format === '.npy' ? [out, namesPath] : [out];
   const { model: id } = options;
-  await checkApart(
-    'embed',
-    [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')],
-    outputs.flatMap((path) => [path, partOf(path)]),
-  );
-  await checkFree('embed', outputs, force);
+  await checkApart('embed', [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')], outputs);
+  await checkOutputs('embed', outputs, force);
   const where = await modelAt('embed', id);
   checkPackages('embed', images);
 

@@ -1,9 +1,11 @@
 /** `index`: adds images to an index on disk. */
-import { stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { UsageError } from '../arguments.mjs';
 import { library, tools } from '../built.mjs';
 import { checkPackages, imagesIn, isUrl, loadModel, modelAt, pixelOptions } from '../model.mjs';
+import { checkFolderFor, reasonOf } from '../outputs.mjs';
 import { EXIT } from '../table.mjs';
 import { message, progressBar } from '../terminal.mjs';
 
@@ -67,7 +69,7 @@ function summary(folder, size, { added, updated, unchanged, removed }, failed) {
  */
 async function settingsOf(folder, options, given) {
   const wanted = Object.fromEntries(SHARED.map((name) => [name, options[name]]));
-  const stored = (await tools.readFolderIndex(folder))?.settings;
+  const stored = (await storedIn('index', folder))?.settings;
   if (given.has('model') || !stored) wanted.model = await modelAt('index', options.model);
   if (!stored) return wanted;
   for (const name of SHARED)
@@ -76,6 +78,28 @@ async function settingsOf(folder, options, given) {
         `index: ${folder} was made with --${name} ${stored[name]}, found --${name} ${wanted[name]}. Leave the option out, or make another index.`,
       );
   return stored;
+}
+
+/**
+ * Reads the settings of an index before a model is loaded. Undefined if there is no index yet.
+ * @throws UsageError if the index could not be opened: not a folder, or no permission to write, which opening needs
+ */
+export async function storedIn(command, folder) {
+  await checkFolderFor(command, folder);
+  const path = join(folder, 'index.log');
+  try {
+    const kind = await stat(path).catch((error) => {
+      if (error.code !== 'ENOENT') throw error;
+      return undefined;
+    });
+    if (kind && !kind.isFile()) throw new Error('it is not a file');
+    if (kind) await access(path, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    throw new UsageError(
+      `${command}: the index cannot be used: ${path}: ${reasonOf(error)}. Choose another folder.`,
+    );
+  }
+  return tools.readFolderIndex(folder);
 }
 
 /** The options of the library with which the images and the queries of an index are embedded. */

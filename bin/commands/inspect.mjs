@@ -1,14 +1,10 @@
 /** `inspect`: prints what a checkpoint holds. */
-import { stat } from 'node:fs/promises';
-import { UsageError } from '../arguments.mjs';
 import { tools } from '../built.mjs';
-import { describe, openIn, textBeside } from '../checkpoints.mjs';
+import { checkInput, describe, openIn, textBeside } from '../checkpoints.mjs';
 import { message } from '../terminal.mjs';
 
 export async function run({ positionals: [path], options: { prefix } }) {
-  await stat(path).catch((error) => {
-    throw error.code === 'ENOENT' ? new UsageError(`inspect: there is no file or folder ${path}.`) : error;
-  });
+  await checkInput('inspect', path);
   const stream = await openIn(path);
   await stream.cancel();
   let described = {};

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { UsageError } from '../arguments.mjs';
 import { library } from '../built.mjs';
 import { checkPackages, failureText, imagesIn, loadModel, modelAt, pixelOptions } from '../model.mjs';
-import { checkApart, checkFree, writeBytes } from '../outputs.mjs';
+import { checkApart, checkOutputs, writeBytes } from '../outputs.mjs';
 import { EXIT } from '../table.mjs';
 import { message, progressBar } from '../terminal.mjs';
 
@@ -34,7 +34,7 @@ export async function run({ positionals, options }) {
   const images = await imagesIn('pca', positionals);
   const outputs = await outputsOf(images, out);
   await checkApart('pca', images, outputs);
-  await checkFree('pca', outputs, force);
+  await checkOutputs('pca', outputs, force);
   const where = await modelAt('pca', options.model);
   checkPackages('pca', images);
 

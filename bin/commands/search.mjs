@@ -2,17 +2,16 @@
 import { realpath } from 'node:fs/promises';
 import { relative, resolve, sep } from 'node:path';
 import { UsageError } from '../arguments.mjs';
-import { tools } from '../built.mjs';
 import { checkPackages, failureText, imagesIn, isUrl, loadModel } from '../model.mjs';
 import { EXIT } from '../table.mjs';
 import { message } from '../terminal.mjs';
-import { openIndex, optionsOf, pathOf } from './index.mjs';
+import { openIndex, optionsOf, pathOf, storedIn } from './index.mjs';
 import { hitText } from './similar.mjs';
 
 export async function run({ positionals, options }) {
   const { index: folder, top, json, dtype } = options;
   const images = await imagesIn('search', positionals);
-  const found = await tools.readFolderIndex(folder);
+  const found = await storedIn('search', folder);
   if (!found)
     throw new UsageError(`search: there is no index in ${folder}. Make one with the command index.`);
   const { settings } = found;

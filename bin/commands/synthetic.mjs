@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { UsageError } from '../arguments.mjs';
 import { tools } from '../built.mjs';
-import { checkFree, writeAll, writeText, writing } from '../outputs.mjs';
+import { checkOutputs, writeAll, writeText, writing } from '../outputs.mjs';
 import { byteBar } from '../terminal.mjs';
 
 export async function run({ positionals: [size, folder], options: { registers, seed, force } }) {
@@ -10,7 +10,7 @@ export async function run({ positionals: [size, folder], options: { registers, s
     throw new UsageError(`synthetic: expected small, base, large or giant, found ${size}.`);
   const path = join(folder, 'model.safetensors');
   const configPath = join(folder, 'config.json');
-  await checkFree('synthetic', [path, configPath], force);
+  await checkOutputs('synthetic', [path, configPath], force);
   const config = tools.configOf(size, { registers: registers ?? false });
   const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), {
     seed,

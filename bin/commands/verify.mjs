@@ -6,12 +6,14 @@ import { EXIT } from '../table.mjs';
 import { byteBar, message } from '../terminal.mjs';
 import {
   allHold,
+  codeOf,
   compare,
   CouldNotRun,
   PUBLISHED,
   readExpected,
   readImage,
   tableOf,
+  worstOf,
 } from '../verification.mjs';
 
 export async function run({ positionals, options: { expected: file, image: path } }) {
@@ -21,21 +23,29 @@ export async function run({ positionals, options: { expected: file, image: path 
   let image;
   try {
     expected = await readExpected(file, positionals);
-    checkPackages('verify', path === undefined ? [] : [path]);
+    checkGpu(path);
     image = await readImage(path);
   } catch (error) {
     if (!(error instanceof CouldNotRun)) throw error;
     const text = `verify: ${error.message}. Nothing was compared.`;
-    // The default image comes from the network: an argument is not at fault.
-    if (path !== undefined || expected === undefined) throw new UsageError(text);
+    if (error.isUsage) throw new UsageError(text);
     message(text);
-    process.exitCode = EXIT.incomplete;
+    process.exitCode = codeOf(error);
     return;
   }
   const codes = [];
   for (const [i, id] of ids.entries())
     codes.push(await one(id, { wanted: expected[id], image, model: places[i] }));
-  process.exitCode = [EXIT.failed, EXIT.incomplete].find((code) => codes.includes(code)) ?? EXIT.done;
+  process.exitCode = worstOf(codes);
+}
+
+/** Throws if a package is missing, without which nothing can be compared. */
+function checkGpu(image) {
+  try {
+    checkPackages('verify', image === undefined ? [] : [image]);
+  } catch (error) {
+    throw new CouldNotRun(error.message.replace(/^verify: /, ''));
+  }
 }
 
 /** Compares one model. Prints a table, and returns an exit code. */
@@ -50,6 +60,6 @@ async function one(id, { wanted, image, model }) {
   } catch (error) {
     const could = !(error instanceof CouldNotRun);
     message(`${id}: ${could ? 'failed' : 'could not be compared'}: ${error.message}`);
-    return could ? EXIT.failed : EXIT.incomplete;
+    return could ? EXIT.failed : codeOf(error);
   }
 }
