@@ -57,7 +57,9 @@ function parsed(name, args) {
       unknown
         ? `${name}: there is no option ${unknown}. Its options are ${Object.keys(options)
             .map((option) => `--${option}`)
-            .join(', ')}.`
+            .join(
+              ', ',
+            )}.${unknown.startsWith('--') ? '' : ' Write ./ before the name of a file that begins with a dash.'}`
         : `${name}: ${error.message.split('\n')[0]}.`.replace(/\.\.$/, '.'),
     );
   }
@@ -70,6 +72,8 @@ function checked(name, values, positionals) {
     throw new UsageError(
       `${name}: expected ${names.join(' and ')}, found ${positionals.length === 0 ? 'nothing' : positionals.join(' ')}.`,
     );
+  if (positionals.includes(''))
+    throw new UsageError(`${name}: expected ${names.join(' and ')}, found an empty text.`);
   const result = {};
   const specifications = Object.entries(options);
   for (const [option, { default: usual }] of specifications)
@@ -81,7 +85,9 @@ function checked(name, values, positionals) {
   return { positionals, options: result, given: new Set(Object.keys(values)) };
 }
 
-function valueOf(name, option, { among, whole }, found) {
+function valueOf(name, option, { among, whole, value }, found) {
+  if (found === '' && option !== 'prefix')
+    throw new UsageError(`${name}: expected --${option} ${value}, found an empty text.`);
   if (among && !among.includes(found))
     throw new UsageError(`${name}: expected --${option} to be ${listed(among)}, found ${found}.`);
   if (!whole) return found;

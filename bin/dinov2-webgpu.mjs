@@ -3,15 +3,17 @@
 import { readFile } from 'node:fs/promises';
 import { parse, seeHelp, UsageError } from './arguments.mjs';
 import { endWithParent, isHidden, runHidden } from './hidden.mjs';
+import { reasonOf } from './outputs.mjs';
 import { COMMANDS, EXIT } from './table.mjs';
 import { message } from './terminal.mjs';
 
 const argv = process.argv.slice(2);
 
 // A reader that has seen enough, such as `head`, closes stdout. Models that `verify` has not compared do not hold.
-process.stdout.on('error', (error) =>
-  process.exit(error.code === 'EPIPE' && argv[0] !== 'verify' ? EXIT.done : EXIT.failed),
-);
+process.stdout.on('error', (error) => {
+  if (error.code !== 'EPIPE') message(`The output cannot be written (${reasonOf(error)}).`);
+  process.exit(error.code === 'EPIPE' && argv[0] !== 'verify' ? EXIT.done : EXIT.failed);
+});
 
 function fail(error) {
   const isUsage = error instanceof UsageError;

@@ -2,10 +2,12 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -52,6 +54,9 @@ const embed = ['embed', 'x.png', '--out', 'x.npy'];
 test.each<[string[], RegExp]>([
   [['embed', 'x.png', '--nope'], /^embed: there is no option --nope\. Its options are --out, /],
   [['embed', 'a\nb.png', '--out', 'x.npy'], /without line breaks, found "a\\nb\.png"/],
+  [['embed', 'x.png', '--out', ''], /^embed: expected --out FILE, found an empty text/],
+  [['convert', '', '--dtype', 'int8', '--out', 'x'], /^convert: expected IN, found an empty text/],
+  [['index', '-x.png', '--index', 'i'], /^index: there is no option -x\. .*Write \.\/ before the name/],
   [['embed', 'none.png', '--out', 'x.npy'], /^embed: none\.png: there is no such file or folder/],
   [
     [...embed, '--model', 'nowhere'],
@@ -147,4 +152,15 @@ test('a folder without permission to write: exit code 2', () => {
   );
   expect(stderr).toMatch(/^embed: no file can be written into closed \(EACCES: permission denied\)/);
   expect(status).toBe(2);
+});
+
+test('what cannot be printed because the disk is full is an error', () => {
+  const full = openSync('/dev/full', 'w');
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [join(folder, 'bin/dinov2-webgpu.mjs'), 'embed', '--help'],
+    { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] },
+  );
+  closeSync(full);
+  expect([status, stderr]).toEqual([1, 'The output cannot be written (ENOSPC: no space left on device).\n']);
 });
