@@ -2,12 +2,19 @@
 import { ConfigError } from '../errors.js';
 import { show } from '../platform/json.js';
 
+/** An object of a JSON file. */
+export type Json = Readonly<Record<string, unknown>>;
+
+/** Returns whether a value of a JSON file is an object. */
+export const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /** Reads fields and collects errors, so that `throwRefused` can report all errors in one message. */
 export class Fields {
-  readonly #json: Readonly<Record<string, unknown>>;
+  readonly #json: Json;
   readonly #refused: { code: 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED'; field: string; text: string }[] = [];
 
-  constructor(json: Readonly<Record<string, unknown>>) {
+  constructor(json: Json) {
     this.#json = json;
   }
 

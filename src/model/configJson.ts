@@ -1,31 +1,15 @@
 /**
- * Reads config.json in Hugging Face's and timm's forms, and writes Hugging Face's form. Defaults are those of
- * `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
+ * Reads config.json in Hugging Face's and timm's forms (timm's: timmConfig.ts), and writes Hugging Face's form.
+ * Defaults are those of `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
  */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
 import { show } from '../platform/json.js';
 import { checkConfig, epsRange, hiddenFeaturesOf, limits, type DINOv2Config } from './config.js';
-import { Fields } from './configFields.js';
+import { Fields, isObject, type Json } from './configFields.js';
+import { timmHints, type ConfigHints } from './timmConfig.js';
 
-/**
- * Values from a config.json that does not contain a complete configuration. The tensors' names and shapes
- * determine the other values.
- */
-export interface ConfigHints {
-  /** Program that wrote config.json, for error messages. */
-  readonly writer: string;
-  /** Length of a token's vector. Undefined if the file does not contain it. */
-  readonly embedDim?: number | undefined;
-  /** Number of attention heads. Undefined if the file does not contain it. */
-  readonly numHeads?: number | undefined;
-  /** Activation of the MLP, or of the SwiGLU's gate. */
-  readonly activation?: 'gelu' | 'silu' | undefined;
-  /** timm's `no_embed_class`: true if the position embeddings do not include the cls token. */
-  readonly patchPositions?: boolean | undefined;
-  /** Side in pixels of the square image to which the position embeddings belong. */
-  readonly imageSize?: number | undefined;
-}
+export type { ConfigHints } from './timmConfig.js';
 
 /**
  * Content of a config.json: a complete configuration, or hints that complement the tensors' names and shapes.
@@ -33,8 +17,6 @@ export interface ConfigHints {
 export type ConfigFile =
   | { readonly config: DINOv2Config; readonly hints?: undefined }
   | { readonly config?: undefined; readonly hints: ConfigHints };
-
-type Json = Readonly<Record<string, unknown>>;
 
 /**
  * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's. A config.json of timm names an
@@ -53,52 +35,6 @@ export function readConfigFile(json: unknown): ConfigFile {
     };
   return { config: parseConfig(json) };
 }
-
-/** timm's names of the supported activations: the exact GELU, and SiLU. */
-const computed: ReadonlyMap<unknown, 'gelu' | 'silu'> = new Map([
-  ['gelu', 'gelu'],
-  ['silu', 'silu'],
-  ['swish', 'silu'],
-]);
-
-/**
- * Reads a config.json of timm.
- * @throws {ConfigError} CONFIG_UNSUPPORTED, for arguments that change the arithmetic of the model
- */
-function timmHints(json: Json, architecture: string): ConfigHints {
-  const args = isObject(json['model_args']) ? json['model_args'] : {};
-  const refuse = (what: string, expected: string, found: unknown): never => {
-    throw new ConfigError(
-      'CONFIG_UNSUPPORTED',
-      `config.json: ${what}: expected ${expected}, found ${show(found)}. A model with this setting is not supported: no published DINOv2 has it.`,
-    );
-  };
-  if (/quickgelu|gelutanh|gelu_tanh/.test(architecture))
-    refuse('architecture', 'an architecture with the exact GELU', architecture);
-  const activation = args['act_layer'];
-  if (activation !== undefined && activation !== null && !computed.has(activation))
-    refuse('model_args.act_layer', '"gelu" or "silu"', activation);
-  const cfg = isObject(json['pretrained_cfg']) ? json['pretrained_cfg'] : {};
-  for (const [what, size] of [
-    ['model_args.img_size', args['img_size']],
-    ['pretrained_cfg.input_size', Array.isArray(cfg['input_size']) ? cfg['input_size'].slice(1) : undefined],
-  ] as const)
-    if (Array.isArray(size) && size[0] !== size[1]) refuse(what, 'a square', size);
-  const { embed_dim: embedDim, num_heads: numHeads, no_embed_class: patchPositions } = args;
-  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // timm's older form
-  const side: unknown = [args['img_size'] ?? inputSize].flat().at(-1);
-  return {
-    activation: computed.get(activation),
-    writer: "timm's config.json",
-    embedDim: typeof embedDim === 'number' ? embedDim : undefined,
-    numHeads: typeof numHeads === 'number' ? numHeads : undefined,
-    patchPositions: typeof patchPositions === 'boolean' ? patchPositions : undefined,
-    imageSize: typeof side === 'number' ? side : undefined,
-  };
-}
-
-const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function asObject(json: unknown): Json {
   if (isObject(json)) return json;
@@ -178,6 +114,9 @@ export function parseConfig(json: unknown): DINOv2Config {
     : 0;
   fields.only('num_channels', 3);
   fields.only('qkv_bias', true);
+  const pruned = fields.value('pruned_heads');
+  if (isObject(pruned) && Object.keys(pruned).length > 0)
+    fields.refuse('CONFIG_UNSUPPORTED', 'pruned_heads', '{}', show(pruned));
   if (swiglu === false) fields.only('hidden_act', 'gelu'); // a SwiGLU ignores hidden_act
   if (fields.sound('hidden_size', 'num_attention_heads') && embedDim !== numHeads * HEAD_DIM) {
     const expected =

@@ -52,6 +52,12 @@ function inferConfig(
   if (found === undefined) throw refusal('too few tensors of a DINOv2 model to determine its size');
   const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = found;
   const grid = gridOf(found, hints);
+  const { modelSize = grid * patchSize, writer } = hints ?? {};
+  if (Math.floor(modelSize / patchSize) !== grid)
+    throw refusal(
+      `pos_embed: expected positions of ${Math.floor(modelSize / patchSize)} × ${Math.floor(modelSize / patchSize)} patches (an image of ${modelSize} pixels, as in ${writer}), found ${grid} × ${grid}`,
+      'timm resamples the positions when it loads the checkpoint. Save the model again after it is loaded in timm, or correct img_size.',
+    );
   const activation = ffn === 'mlp' ? 'gelu' : 'silu';
   if (hints?.activation !== undefined && hints.activation !== activation)
     throw refusal(

@@ -435,6 +435,68 @@ describe('readConfigFile', () => {
     expect(configOfCheckpoint(giant, withActivation('swish')).config.ffn).toBe('swiglu');
   });
 
+  it.each<[object, RegExp]>([
+    [{ dynamic_img_pad: true }, /model_args\.dynamic_img_pad: expected false .*, found true/],
+    [{ norm_layer: 'rmsnorm' }, /model_args\.norm_layer: expected "layernorm".*, found "rmsnorm"/],
+    [{ mlp_layer: 'GluMlp' }, /model_args\.mlp_layer: expected "Mlp" or "SwiGLUPacked", found "GluMlp"/],
+    [{ pos_embed: 'none' }, /model_args\.pos_embed: expected "learn", found "none"/],
+    [{ attn_layer: 'diff' }, /model_args\.attn_layer: expected no argument of this name, found "diff"/],
+    [{ block_fn: 'ResPostBlock' }, /model_args\.block_fn: expected no argument of this name/],
+    [{ constructor: 1 }, /model_args\.constructor: expected no argument of this name/],
+  ])("refuses timm's arguments %j", (model_args, message) => {
+    const timm = { architecture: 'vit_small_patch14_dinov2', pretrained_cfg: {}, model_args };
+    expect(configError('CONFIG_UNSUPPORTED', () => readConfigFile(timm)).message).toMatch(message);
+  });
+
+  it("ignores timm's arguments that change nothing", () => {
+    const model_args = {
+      dynamic_img_pad: false,
+      pos_embed: null,
+      dynamic_img_size: true,
+      drop_path_rate: 0.4,
+      norm_layer: 'layernorm',
+    };
+    const timm = { architecture: 'vit_small_patch14_dinov2', pretrained_cfg: {} };
+    const header = headerOf(parameters(configOf('small')));
+    expect(configOfCheckpoint(header, readConfigFile({ ...timm, model_args }))).toEqual(
+      configOfCheckpoint(header, readConfigFile(timm)),
+    );
+  });
+
+  it('takes GELU for a SwiGLU whose arguments name no activation, as timm does, and so refuses it', () => {
+    const giant = headerOf(parameters(configOf('giant')));
+    const read = (architecture: string, model_args: object) => () =>
+      configOfCheckpoint(giant, readConfigFile({ architecture, model_args }));
+    const mlp_layer = 'timm.layers.SwiGLUPacked';
+    expect(configError('CONFIG_UNSUPPORTED', read('vit_giant_patch14_224', { mlp_layer })).message).toMatch(
+      /act_layer: expected silu.*found gelu in timm's config\.json/,
+    );
+    expect(read('vit_giant_patch14_224', { mlp_layer, act_layer: 'silu' })().config.ffn).toBe('swiglu');
+    expect(read('vit_giant_patch14_reg4_dinov2', { mlp_layer })().config.ffn).toBe('swiglu');
+    expect(read('vit_giant_patch14_224', {})().config.ffn).toBe('swiglu');
+  });
+
+  it('refuses positions of another size than that for which timm makes the model, because timm resamples them', () => {
+    const header = headerOf(parameters(configOf('small')));
+    const read =
+      (size: number | undefined, input: number, dynamic_img_size = false) =>
+      () =>
+        configOfCheckpoint(
+          header,
+          readConfigFile({
+            architecture: 'vit_small_patch14_dinov2',
+            model_args: { img_size: size, dynamic_img_size },
+            pretrained_cfg: { input_size: [3, input, input] },
+          }),
+        );
+    for (const other of [read(224, 518), read(224, 224), read(undefined, 224, true)])
+      expect(configError('CONFIG_UNSUPPORTED', other).message).toMatch(
+        /pos_embed: expected positions of 16 × 16 patches \(an image of 224 pixels, as in timm's config\.json\), found 37 × 37\. timm resamples/,
+      );
+    for (const same of [read(518, 224), read(530, 518), read(518, 518, true), read(undefined, 224)])
+      expect(same().config.imageSize).toBe(518);
+  });
+
   it('derives the configuration from the tensors if config.json contains only the name of the backbone', () => {
     const json = { model_type: 'depth_anything', backbone: 'facebook/dinov2-small', backbone_config: null };
     expect(readConfigFile(json).hints?.writer).toContain('facebook/dinov2-small');
@@ -445,6 +507,13 @@ describe('readConfigFile', () => {
       parseConfig({ ...backbone, use_swiglu_ffn: null, num_register_tokens: null, torch_dtype: null }),
     ).toEqual(configOf('small'));
     configError('CONFIG_FIELD', () => parseConfig({ ...backbone, image_size: null }));
+  });
+
+  it('refuses pruned heads', () => {
+    expect(parseConfig({ ...backbone, pruned_heads: {} })).toEqual(configOf('small'));
+    expect(
+      configError('CONFIG_UNSUPPORTED', () => parseConfig({ ...backbone, pruned_heads: { 0: [1] } })).message,
+    ).toContain('pruned_heads: expected {}, found {"0":[1]}');
   });
 });
 
