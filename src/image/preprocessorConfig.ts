@@ -6,11 +6,8 @@ import { ConfigError } from '../errors.js';
 import { show } from '../platform/json.js';
 import { RESAMPLES, type Resample } from './coefficients.js';
 import { MAX_SIDE, roundHalfEven } from './geometry.js';
-import { isUsable, type Normalization } from './normalization.js';
 import type { Preprocessing, ResizeRule } from './preprocessing.js';
-
-type Triple = readonly [number, number, number];
-type Json = Readonly<Record<string, unknown>>;
+import { Fields, isSide, type Json, type Triple } from './preprocessorFields.js';
 
 const IMAGENET_MEAN: Triple = [0.485, 0.456, 0.406];
 const IMAGENET_STD: Triple = [0.229, 0.224, 0.225];
@@ -49,20 +46,20 @@ const BASE = {
   default_to_square: true,
 };
 
-/** Combinations of keys that transformers accepts in the object of a size. */
-const SIZE_KEYS = [
-  'height,width',
-  'shortest_edge',
-  'longest_edge,shortest_edge',
-  'longest_edge',
-  'max_height,max_width',
-  'max_pixels,min_pixels',
-];
+/** `model_type` of config.json → the class that AutoImageProcessor takes if the file names none. */
+const CLASS_OF_MODEL: Readonly<Record<string, string>> = {
+  dinov2: 'BitImageProcessor',
+  dinov2_with_registers: 'BitImageProcessor',
+  depth_anything: 'DPTImageProcessor',
+  dpt: 'DPTImageProcessor',
+};
 
 /**
  * Converts a parsed preprocessor_config.json. An absent field takes the default of the class. As in Python, a
  * null field switches its step off, or is an error if the step needs the field. `do_convert_rgb` is ignored:
- * images are always decoded to RGB, and Python without the conversion gives the same pixels or fails.
+ * images are always decoded to RGB, and Python without the conversion gives the same pixels or fails. As in
+ * Python, fields that the class does not read are ignored; but if the file names no class, fields of other
+ * libraries (`mean`, `crop_pct`, …) are an error.
  *
  * @param modelType `model_type` of config.json, which selects the class if the file does not
  * @throws ConfigError CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, if the class or a step is
@@ -70,12 +67,14 @@ const SIZE_KEYS = [
  */
 export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Preprocessing {
   const file = objectOf('preprocessor_config.json', json);
-  const type = processorOf(file, modelType);
+  const named = namedProcessor(file);
+  const type = processorOf(named, modelType);
   const fields = new Fields('preprocessor_config.json', {
     ...BASE,
     ...PROCESSORS[type],
     ...Object.fromEntries(Object.entries(file).filter(([, value]) => value !== undefined)),
   });
+  if (named === undefined) fields.refuseForeign();
   const isDpt = type === 'DPTImageProcessor';
   if (fields.flag('do_pad') && fields.has(isDpt ? 'size_divisor' : 'pad_size'))
     fields.unsupported('do_pad', 'false (images are not padded to a size)', true);
@@ -89,12 +88,13 @@ export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Pr
       : fields.size('size', fields.flag('default_to_square'));
   const cropSize = fields.size('crop_size', true);
   const crops = fields.flag('do_center_crop') && !isDpt;
-  if (crops && cropSize?.['height'] === undefined)
+  const { height, width } = cropSize ?? {};
+  if (crops && (height === undefined || width === undefined))
     fields.refuse('crop_size', 'a number, or an object of height and width, because do_center_crop is true');
   return {
     source: 'preprocessor_config.json',
     resize: fields.flag('do_resize') ? resizeRule(fields, size, isDpt) : undefined,
-    crop: crops ? { height: cropSize!['height']!, width: cropSize!['width']! } : undefined,
+    crop: crops ? { height: height!, width: width! } : undefined,
     resample: fields.flag('do_resize') || fields.has('resample') ? fields.resample() : 'bicubic',
     normalization: fields.usable({
       rescaleFactor: fields.flag('do_rescale')
@@ -107,21 +107,27 @@ export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Pr
   };
 }
 
-/** Returns the name of the class that AutoImageProcessor selects, without the suffix of its backend. */
-function processorOf(file: Json, modelType: string): string {
-  const { image_processor_type: named, feature_extractor_type: legacy } = file;
+/** Returns the class that a file names. Undefined if it names none. */
+function namedProcessor(file: Json): unknown {
+  const { image_processor_type: type, feature_extractor_type: legacy } = file;
   const custom = (file['auto_map'] ?? {}) as Json;
-  const found =
-    named ??
+  return (
+    type ??
     custom['AutoImageProcessor'] ??
     (typeof legacy === 'string' ? legacy.replace('FeatureExtractor', 'ImageProcessor') : legacy) ??
     custom['AutoFeatureExtractor'] ??
-    (['depth_anything', 'dpt'].includes(modelType) ? 'DPTImageProcessor' : 'BitImageProcessor');
+    undefined
+  );
+}
+
+/** Returns the name of the class that AutoImageProcessor selects, without the suffix of its backend. */
+function processorOf(named: unknown, modelType: string): string {
+  const found = named ?? (Object.hasOwn(CLASS_OF_MODEL, modelType) ? CLASS_OF_MODEL[modelType] : undefined);
   const name = typeof found === 'string' ? found.replace(/(Fast|Pil)$/, '') : '';
   if (Object.hasOwn(PROCESSORS, name)) return name;
   throw new ConfigError(
     'CONFIG_UNSUPPORTED',
-    `preprocessor_config.json: image_processor_type: expected one of ${Object.keys(PROCESSORS).join(', ')}, found ${show(found)}. ` +
+    `preprocessor_config.json: image_processor_type: expected one of ${Object.keys(PROCESSORS).join(', ')}, found ${found === undefined ? `none, for a model of the type ${show(modelType)}` : show(found)}. ` +
       "Pass the checkpoint's values in the option preprocessor: { image_processor_type: 'BitImageProcessor', size: …, crop_size: …, resample: …, image_mean: …, image_std: … }, " +
       'or pass preprocessor: null to use the values of facebook/dinov2.',
   );
@@ -157,8 +163,6 @@ function resizeRule(
  * only.
  */
 const isResample = (value: unknown): value is Resample => RESAMPLES.includes(value as Resample);
-const isSide = (value: unknown): boolean =>
-  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
 
 /**
  * Converts a parsed config.json of timm. Reads the object `pretrained_cfg`, or the whole file in timm's older
@@ -249,111 +253,5 @@ function objectOf(where: string, json: unknown): Json {
   if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Json;
   throw new ConfigError('CONFIG_JSON', `${where}: expected an object, found ${show(json)}.`);
 }
-
-/** Typed access to the fields of a JSON object. Each method checks its field. */
-class Fields {
-  readonly #where: string;
-  readonly #json: Json;
-
-  constructor(where: string, json: Json) {
-    this.#where = where;
-    this.#json = json;
-  }
-
-  value(name: string): unknown {
-    return this.#json[name];
-  }
-
-  has(name: string): boolean {
-    return (this.#json[name] ?? null) !== null;
-  }
-
-  /** Returns a boolean field. A null or absent field gives false. */
-  flag(name: string): boolean {
-    const value = this.#json[name] ?? false;
-    return typeof value === 'boolean' ? value : this.refuse(name, 'true or false');
-  }
-
-  number(name: string, expected: string, isRight: (value: number) => boolean): number {
-    const value = this.#json[name];
-    return typeof value === 'number' && Number.isFinite(value) && isRight(value)
-      ? value
-      : this.refuse(name, expected);
-  }
-
-  /** Returns a field of three finite numbers. With `takesOne`, a single number stands for all three. */
-  triple(name: string, takesOne = true): Triple {
-    const value = this.#json[name];
-    const three = takesOne && typeof value === 'number' ? [value, value, value] : value;
-    return Array.isArray(three) && three.length === 3 && three.every(Number.isFinite)
-      ? (three as [number, number, number])
-      : this.refuse(name, `three finite numbers${takesOne ? ', or one for all channels' : ''}`);
-  }
-
-  /**
-   * Returns a size as an object with the keys of transformers. Returns undefined if the field is null or
-   * absent.
-   */
-  size(name: string, square: boolean): Readonly<Record<string, number>> | undefined {
-    const value = this.#json[name] ?? undefined;
-    if (value === undefined) return undefined;
-    if (typeof value === 'number' && isSide(value))
-      return square ? { height: value, width: value } : { shortest_edge: value };
-    if (Array.isArray(value) && value.length === 2 && value.every(isSide))
-      return { height: value[0] as number, width: value[1] as number };
-    const entries = typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : [];
-    const keys = entries.map(([key]) => key).sort();
-    const sides = entries.filter(([, side]) => side !== null);
-    if (SIZE_KEYS.includes(keys.join()) && sides.every(([, side]) => isSide(side)))
-      return Object.fromEntries(sides as [string, number][]);
-    return this.refuse(
-      name,
-      `a whole number, [height, width], or an object of ${SIZE_KEYS.slice(0, 5).join(' or ')}, with sides from 1 to ${MAX_SIDE}`,
-    );
-  }
-
-  /**
-   * Returns the resampling filter. The field contains Pillow's number for the filter. The only accepted name
-   * is `bilinear`, because Python resizes bilinearly for every name.
-   */
-  resample(): Resample {
-    const value = this.#json['resample'];
-    if (typeof value === 'string') {
-      if (value.toLowerCase() === 'bilinear') return 'bilinear';
-      this.refuse(
-        'resample',
-        'a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming; Python resizes bilinearly for every name)',
-      );
-    }
-    return (
-      (typeof value === 'number' ? RESAMPLES[value] : undefined) ??
-      this.refuse('resample', 'a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming)')
-    );
-  }
-
-  usable(normalization: Normalization): Normalization {
-    if (isUsable(normalization)) return normalization;
-    throw new ConfigError(
-      'CONFIG_FIELD',
-      `${this.#where}: expected a mean, a standard deviation and a rescale factor that give finite float32 values, found ${show(normalization)}. ${ADVICE}`,
-    );
-  }
-
-  refuse(name: string, expected: string): never {
-    throw new ConfigError(
-      'CONFIG_FIELD',
-      `${this.#where}: ${name}: expected ${expected}, found ${show(this.#json[name])}. ${ADVICE}`,
-    );
-  }
-
-  unsupported(name: string, expected: string, found: unknown): never {
-    throw new ConfigError(
-      'CONFIG_UNSUPPORTED',
-      `${this.#where}: ${name}: expected ${expected}, found ${show(found)}. ${ADVICE}`,
-    );
-  }
-}
-
-const ADVICE = 'Correct the file, or replace it with the option preprocessor.';
 
 const oneOf = (values: readonly string[]): string => values.map((value) => `"${value}"`).join(', ');

@@ -96,6 +96,9 @@ describe('parsePreprocessorConfig', () => {
     [{ rescale_factor: 0 }, 'CONFIG_FIELD', /rescale_factor: expected a number above 0, found 0\./],
     [{ resample: 'bicubic' }, 'CONFIG_FIELD', /Python resizes bilinearly for every name.*found "bicubic"/],
     [{ resample: 2.5 }, 'CONFIG_FIELD', /resample: expected a number from 0 to 5/],
+    [{ crop_size: { height: 224, width: null } }, 'CONFIG_FIELD', /crop_size: expected a number, or/],
+    [{ crop_size: { height: null, width: 224 } }, 'CONFIG_FIELD', /crop_size: expected a number, or/],
+    [{ size: { height: 224, width: null } }, 'CONFIG_FIELD', /size: expected height and width/],
     [{ do_pad: true, pad_size: 400 }, 'CONFIG_UNSUPPORTED', /do_pad: expected false/],
     [
       { image_processor_type: 'DPTImageProcessor', do_pad: true, size_divisor: 14 },
@@ -132,6 +135,35 @@ describe('parsePreprocessorConfig', () => {
   it("uses DPT's preprocessor for a depth model whose file names none", () => {
     expect(parsePreprocessorConfig({}, 'depth_anything').resize).toEqual({ height: 384, width: 384 });
     expect(parsePreprocessorConfig({}).resize).toEqual({ shortestEdge: 224 });
+    for (const type of ['llava', 'zoedepth', '__proto__', ''])
+      expect(() => parsePreprocessorConfig({}, type)).toThrow(
+        `image_processor_type: expected one of BitImageProcessor, CLIPImageProcessor, ViTImageProcessor, DPTImageProcessor, found none, for a model of the type "${type}".`,
+      );
+  });
+
+  it("refuses another library's fields in a file that names no class; ignores them otherwise, as Python does", () => {
+    const { image_processor_type: _, ...unnamed } = facebook;
+    expect(parsePreprocessorConfig(unnamed)).toEqual(parsePreprocessorConfig(facebook));
+    for (const [field, value] of Object.entries({
+      mean: [0.5, 0.5, 0.5],
+      crop_pct: 0.9,
+      interpolation: 'bicubic',
+      do_flip_channel_order: true,
+    })) {
+      expect(parsePreprocessorConfig({ ...facebook, [field]: value })).toEqual(
+        parsePreprocessorConfig(facebook),
+      );
+      expect(() => parsePreprocessorConfig({ ...unnamed, [field]: value })).toThrow(
+        expect.objectContaining({
+          code: 'CONFIG_UNSUPPORTED',
+          message: expect.stringContaining(
+            `${field}: expected no such field in a file without image_processor_type, found ${JSON.stringify(value)}.`,
+          ) as string,
+        }) as Error,
+      );
+      for (const none of [null, false])
+        expect(() => parsePreprocessorConfig({ ...unnamed, [field]: none })).not.toThrow();
+    }
   });
 });
 
