@@ -122,7 +122,7 @@ export function chooseCandidate(
   const mixed = all.filter((candidate) => candidate.prefix === chosen.prefix);
   if (mixed.length > 1) throw several(mixed);
   const adapter = [...header.tensors.keys()].find(
-    (file) => file.startsWith(chosen.prefix) && adapterName.test(file),
+    (file) => adapterName.test(file) && adapts(file, chosen, all),
   );
   if (adapter !== undefined)
     throw new CheckpointError(
@@ -131,6 +131,16 @@ export function chooseCandidate(
         'Merge the adapter in Python, and save the result: model = model.merge_and_unload(); model.save_pretrained("merged").',
     );
   return chosen;
+}
+
+/**
+ * Returns whether an adapter's tensor may belong to a model: its name has the model's prefix, or it is the name
+ * of a layer of a DINOv2 behind a prefix under which the file has no model.
+ */
+function adapts(adapter: string, { prefix }: Candidate, all: readonly Candidate[]): boolean {
+  if (adapter.startsWith(prefix)) return true;
+  const layer = translate(`${adapter.slice(0, adapter.search(adapterName))}.weight`);
+  return layer !== undefined && !all.some((candidate) => candidate.prefix === layer.prefix);
 }
 
 function theWholeOne(

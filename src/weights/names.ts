@@ -111,16 +111,28 @@ function expected(
  * for the message. Returns undefined if the tensor would change nothing.
  */
 function surplus(
-  { prefix, family }: Candidate,
+  { prefix, family, parts: files }: Candidate,
   file: string,
   { shape, dtype }: TensorInfo,
   known: boolean,
 ): string | undefined {
   if (!file.startsWith(prefix) || shape.includes(0)) return undefined;
   if (known) return '';
-  if (/^(I|U|BOOL)/.test(dtype)) return undefined;
+  const isInteger = /^(I|U|BOOL)/.test(dtype);
+  if (isInteger && !changesWeight(file, dtype, files)) return undefined;
   const why = changesModel(file.slice(prefix.length), family);
-  return why && ` (${why})`;
+  return why && ` (${isInteger ? 'a mask or a parameter of a weight, ' : ''}${why})`;
+}
+
+/**
+ * Returns whether a tensor of integers or booleans changes a weight: masks of pruned weights and heads, and zero
+ * points and orders of quantized weights. Other such tensors are buffers (`position_ids`, counters).
+ * @param files the tensors of the model
+ */
+function changesWeight(file: string, dtype: string, files: ReadonlyMap<string, unknown>): boolean {
+  if (dtype === 'BOOL' || /mask|zero|quant|_idx$|perm/.test(file.split('.').at(-1)!)) return true;
+  const [, owner = ''] = /^(.*\.(?:weight|bias))[._]/.exec(file) ?? [];
+  return files.has(owner);
 }
 
 function addMissing(problems: Problems, candidate: Candidate, parameters: readonly Parameter[]): void {

@@ -11,6 +11,9 @@ import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 
 const SUFFIX = '_scale';
 
+/** Ends of the names of further tensors with which other programs store an int8 matrix. */
+const companions = ['_zero_point', '_zeros', '_offset', '_g_idx', '_scale_2', '_shape'];
+
 /** A checkpoint's tensors, with int8 matrices presented as float matrices. */
 export interface Quantized {
   /**
@@ -26,7 +29,7 @@ export const scaleName = (tensor: string): string => tensor + SUFFIX;
 
 /**
  * Finds the int8 matrices with scales in a header. @throws CheckpointError CHECKPOINT_TENSORS if a scale
- * tensor does not fit its matrix
+ * tensor does not fit its matrix, or if the matrix has further parameters, such as zero points
  */
 export function readQuantized(header: SafetensorsHeader): Quantized {
   const scales = new Map<string, number>();
@@ -37,6 +40,12 @@ export function readQuantized(header: SafetensorsHeader): Quantized {
       tensors.set(name, info);
       continue;
     }
+    const other = companions.find((suffix) => header.tensors.has(name + suffix));
+    if (other !== undefined)
+      throw new CheckpointError(
+        'CHECKPOINT_TENSORS',
+        `${name}: expected int8 weights with one scale for each row and no other parameters, found ${name}${other}. Save the model with float weights, and choose dtype: 'int8' when loading it.`,
+      );
     const rows = info.shape[0] ?? 0;
     if (scale.dtype !== 'F32' || scale.shape.length !== 1 || scale.shape[0] !== rows) {
       throw new CheckpointError(

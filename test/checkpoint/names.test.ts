@@ -474,6 +474,16 @@ describe('placeTensors', () => {
     // An adapter of another part of a larger model is irrelevant.
     const other = { name: 'language_model.layers.0.q_proj.lora_A.weight', shape: [4, 7] };
     expect(placeTensors(headerOf([...layers, other]), parameters(tiny)).setAside).toEqual([other.name]);
+    // An adapter of this model, whose names have another prefix than its base model.
+    const base = layers.map(({ name, shape }) => ({
+      name: name.replace('base_model.model.', 'backbone.'),
+      shape,
+    }));
+    expect(place([...base, ...adapter])).toMatch(/not merged .*base_model\.model\./);
+    // An adapter of another model of the file, which is irrelevant.
+    const text = 'text.encoder.layer.0.attention.output.dense';
+    const bert = [`${text}.weight`, `${text}.lora_A.weight`].map((name) => ({ name, shape: [8, 8] }));
+    expect(placeTensors(headerOf([...base, ...bert]), parameters(tiny)).prefix).toBe('backbone.');
   });
 
   it('leaves out tensors that do not affect the result, and rejects those that do', () => {
@@ -508,6 +518,21 @@ describe('placeTensors', () => {
       expect(
         checkpointError('CHECKPOINT_TENSORS', () => place([{ name, shape: [128] }], parameters(tiny))),
       ).toContain(`${name} [128] (${why}`);
+  });
+
+  it.each<[string, SafetensorsDtype, readonly number[]]>([
+    ['encoder.layer.0.attention.attention.query.weight_mask', 'I8', [128, 128]],
+    ['encoder.layer.0.attention.attention.query.weight_zero_point', 'I32', [128]],
+    ['encoder.layer.1.attention.attention.head_mask', 'BOOL', [2]],
+    ['encoder.layer.1.attention.attention.active', 'BOOL', [2]],
+    ['encoder.layer.1.mlp.fc1.g_idx', 'I32', [128]],
+    ['encoder.layer.1.mlp.fc1.weight.quant_map', 'U8', [16]],
+    ['embeddings.patch_embeddings.projection.bias_order', 'I64', [128]],
+  ])('rejects %s, a tensor of integers that changes a weight', (name, dtype, shape) => {
+    const tensors = [...huggingFaceTensors(parameters(tiny)), { name, shape, dtype }];
+    expect(
+      checkpointError('CHECKPOINT_TENSORS', () => placeTensors(headerOf(tensors), parameters(tiny))),
+    ).toMatch(/1 surplus[^]* \(a mask or a parameter of a weight, in/);
   });
 
   it('explains that models without LayerScale or without qkv biases are not supported', () => {

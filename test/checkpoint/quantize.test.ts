@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { packMatrix, PanelPacker, packedBytes } from '../../src/weights/packing.ts';
 import { int8Scale } from '../../src/weights/panelMemory.ts';
-import { RowScales } from '../../src/weights/quantized.ts';
+import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
+import { readQuantized, RowScales } from '../../src/weights/quantized.ts';
 import { Random } from '../random.ts';
 import { quantize } from '../reference/quantize.ts';
 
@@ -87,3 +88,21 @@ test('a matrix without its scales is rejected, instead of becoming zeros', () =>
   expect([...scales.add('blocks.0.weight_scale', 4, bytes.subarray(4))!]).toEqual([2, 3]);
   expect([...scales.of('blocks.0.weight')!]).toEqual([1, 2, 3]);
 });
+
+test.each(['_zero_point', '_g_idx'])(
+  'an int8 matrix with %s is rejected, because it would change the weights',
+  (end) => {
+    const tensors = [
+      ['a.weight', { dtype: 'I8', shape: [4, 8] }],
+      ['a.weight_scale', { dtype: 'F32', shape: [4] }],
+    ] as const;
+    const other = [`a.weight${end}`, { dtype: 'I8', shape: [4] }] as const;
+    expect(readQuantized(encodeSafetensorsHeader(tensors).header).scales.size).toBe(1);
+    expect(() => readQuantized(encodeSafetensorsHeader([...tensors, other]).header)).toThrow(
+      expect.objectContaining({
+        code: 'CHECKPOINT_TENSORS',
+        message: expect.stringContaining(`no other parameters, found a.weight${end}`) as string,
+      }) as Error,
+    );
+  },
+);
