@@ -46,8 +46,8 @@ export interface LoadOptions {
   readonly selfTest?: boolean | undefined;
   /**
    * How position embeddings are resampled if the grid of patches differs from that of the checkpoint.
-   * Default: as in the Python code whose naming convention the tensor names follow (Hugging Face,
-   * facebookresearch or timm). Use `offset` to get the numbers of facebookresearch from a Hugging Face
+   * Default: as in Hugging Face, if config.json is Hugging Face's; otherwise as in the Python code whose naming
+   * convention the tensor names follow (Hugging Face, facebookresearch or timm). Use `offset` to get the numbers of facebookresearch from a Hugging Face
    * checkpoint without registers.
    */
   readonly posEmbed?: PosEmbedConvention | undefined;

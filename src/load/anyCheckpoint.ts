@@ -5,7 +5,7 @@
  * own files, see settle.ts.
  */
 import type { DINOv2Config } from '../model/config.js';
-import type { TensorChoice } from '../model/checkpointConfig.js';
+import { INTERPOLATED, type TensorChoice } from '../model/checkpointConfig.js';
 import { parameters } from '../model/parameters.js';
 import { configOfCheckpoint } from '../model/tensorConfig.js';
 import type { SafetensorsHeader } from '../safetensors.js';
@@ -17,6 +17,7 @@ import {
   type ProblemType,
 } from '../tasks/classLabels.js';
 import { watchForHead, type HeadWidths, type LinearHead } from '../weights/head.js';
+import type { Dialect } from '../weights/huggingFace.js';
 import { placeTensors } from '../weights/names.js';
 import { readQuantized, RowScales } from '../weights/quantized.js';
 import type { Described } from './described.js';
@@ -36,13 +37,27 @@ export function settleAny(
   const { config, assumed } = configOfCheckpoint(quantized.header, described, choice);
   const wanted = parameters(config);
   const { placements, dialect, prefix, setAside } = placeTensors(quantized.header, wanted, choice.prefix);
+  const stated = config === described.config; // neither the caller nor the file's metadata chose an interpolation
+  const sentences = stated ? conventionAssumed(config, dialect) : [];
   const rowScales = quantized.scales.size > 0 ? new RowScales(quantized.scales) : undefined;
   return {
     config,
-    tensors: { dialect, prefix, setAside, assumed },
+    tensors: { dialect, prefix, setAside, assumed: [...assumed, ...sentences] },
     layout: { parameters: wanted, placements, rowScales },
     watch: (stream) => watchForHead(stream, headWidths(config), prefix, quantized),
   };
+}
+
+/**
+ * Returns a sentence about the interpolation of position embeddings for a model whose config.json is Hugging
+ * Face's, if the tensor names are of code that interpolates in another way.
+ */
+function conventionAssumed({ posEmbed, numRegisterTokens }: DINOv2Config, dialect: Dialect): string[] {
+  if (dialect === 'huggingface' || numRegisterTokens > 0 || posEmbed === 'antialias') return [];
+  const other = dialect === 'timm' ? 'antialias' : 'offset';
+  return [
+    `${INTERPOLATED} for other sizes as in Hugging Face, whose config.json this is: '${posEmbed}'. The tensor names are ${dialect}'s, whose code interpolates as posEmbed: '${other}'.`,
+  ];
 }
 
 /** Returns the input widths that a classifier of this model may have. */

@@ -1,12 +1,13 @@
 // Checkpoints with other naming schemes and element types must give the same features as the F32 checkpoint with
 // Hugging Face's names.
+import { readFile } from 'node:fs/promises';
 import { beforeAll, expect, test } from 'vitest';
 import { f16BitsOfF32Bits } from '../../src/numerics/float16.ts';
 import type { SafetensorsDtype } from '../../src/safetensors.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type DINOv2Config, type LoadOptions, type LoadReport } from '../../src/index.ts';
 import { sharedDevice } from '../gpu/sharedDevice.ts';
-import { maxError, minCosine } from '../parity.ts';
+import { maxError, minCosine, referenceFolder } from '../parity.ts';
 import { facebookresearch, readAll, timm, write, type Named } from './renamed.ts';
 
 const pixels = syntheticTensor('pixel_values.70x70', [1, 3, 70, 70]);
@@ -40,6 +41,27 @@ test.each(['plain', 'registers', 'swiglu'])(
     expect(config.posEmbed).toBe(kind === 'registers' ? 'antialias' : 'offset');
   },
 );
+
+test("facebookresearch's names with Hugging Face's config.json: Hugging Face's positions, and the report says so", async () => {
+  const config = JSON.parse(
+    await readFile(new URL('tiny-plain/config.json', referenceFolder), 'utf8'),
+  ) as object;
+  const facebook = facebookresearch(tensors.get('plain')!);
+  const assumed = async (
+    file: ReadonlyMap<string, Named>,
+    options?: LoadOptions,
+  ): Promise<readonly string[]> => (await featuresOf(write(file), options, config)).loaded.assumed;
+  const { config: found } = await featuresOf(write(facebook), {}, config);
+  expect(found.posEmbed).toBe('plain');
+  expect(await assumed(facebook)).toEqual([
+    "Position embeddings are interpolated for other sizes as in Hugging Face, whose config.json this is: 'plain'. The tensor names are facebookresearch's, whose code interpolates as posEmbed: 'offset'.",
+  ]);
+  expect((await assumed(timm(facebook))).join()).toContain(
+    "timm's, whose code interpolates as posEmbed: 'antialias'",
+  );
+  expect(await assumed(facebook, { posEmbed: 'plain' })).toEqual([]);
+  expect(await assumed(tensors.get('plain')!)).toEqual([]);
+});
 
 test.each([
   ['plain', 'dinov2.'],
