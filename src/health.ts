@@ -6,6 +6,7 @@ import type { Gpu } from './gpu/device.js';
 import { kernelName } from './gpu/kernels/kernel.js';
 import { alternatives } from './gpu/lowering.js';
 import type { Features } from './features.js';
+import type { Preprocessing } from './image/preprocessing.js';
 import type { DINOv2Config } from './model/config.js';
 import { buildForward } from './model/vit.js';
 import type { ForwardOptions, LoadReport, PixelSize } from './options.js';
@@ -25,6 +26,8 @@ export interface Health {
   readonly dtype: Dtype;
   /** The reason for `dtype`, as a sentence, and what `tune` with the option `arithmetic` chose, with its reason. */
   readonly dtypeReason: string;
+  /** How images are prepared, and why, as a sentence. `model.preprocessing` holds the values. */
+  readonly preprocessing: string;
   /** The kernels, or storage layouts of weights, that this GPU compiled or computed wrongly. */
   readonly rejected: readonly { readonly code: DeviceCode; readonly message: string }[];
   /** The reason for which the device is lost. Undefined while the device works. */
@@ -49,12 +52,14 @@ export interface Examined {
   readonly config: DINOv2Config;
   /** The report of the load. */
   readonly loaded: LoadReport;
+  /** How images are prepared. */
+  readonly preprocessing: Preprocessing;
   /** Runs a forward pass. */
   forward(pixels: Float32Array, size: PixelSize, options: ForwardOptions): Promise<Features>;
 }
 
 /** Collects the health of a model. Runs nothing on the GPU. @throws DeviceError DISPOSED */
-export function healthOf({ loaded }: Examined, sessions: Sessions): Health {
+export function healthOf({ loaded, preprocessing }: Examined, sessions: Sessions): Health {
   sessions.alive();
   const { losses, tuned } = sessions;
   const { gpu, parts } = sessions.current;
@@ -64,6 +69,7 @@ export function healthOf({ loaded }: Examined, sessions: Sessions): Health {
     selfTestMs,
     dtype,
     dtypeReason: tuned?.arithmetic ? `${reason} tune(): ${tuned.arithmetic.reason}` : reason,
+    preprocessing: `${wordsOf(preprocessing)}, ${origins[preprocessing.source]}.`,
     rejected: failures.map(({ code, message }) => ({ code, message })),
     lost: lossOf(gpu),
     losses: losses.map((loss) => ({ ...loss, error: loss.error?.message })),
@@ -71,6 +77,20 @@ export function healthOf({ loaded }: Examined, sessions: Sessions): Health {
     uncaughtError: gpu.uncaptured?.message,
   };
 }
+
+/** For each source of a preprocessing: the reason why it is used. */
+const origins: Readonly<Record<Preprocessing['source'], string>> = {
+  'preprocessor_config.json': 'from preprocessor_config.json, or from the option preprocessor',
+  'config.json': "from timm's pretrained_cfg in config.json, because there is no preprocessor_config.json",
+  default:
+    'which is the default (as facebook/dinov2), because no file says otherwise: there is no preprocessor_config.json, or the server refused access to it (status 403) ' +
+    'or sent a web page instead, or the option preprocessor is null, or the model was loaded without this file. ' +
+    'If the model was trained with other values, the features are wrong',
+};
+
+/** Lists the values of a preprocessing. */
+const wordsOf = ({ resize, crop, resample, normalization, convention }: Preprocessing): string =>
+  `resize ${JSON.stringify(resize ?? 'none')}, crop ${JSON.stringify(crop ?? 'none')}, ${resample}, ${JSON.stringify(normalization)}, rounded as in ${convention}`;
 
 function lossOf(gpu: Gpu): string | undefined {
   try {
@@ -133,6 +153,7 @@ export async function reportOf(model: Examined, sessions: Sessions): Promise<str
       'Model',
       `${config.depth} blocks, ${config.embedDim} channels, ${config.numHeads} heads, patches of ${config.patchSize}, ${config.numRegisterTokens} registers, ${config.ffn}`,
     ],
+    ['Preprocessing', health.preprocessing],
     ['Weights', `${health.dtype} stored as ${parts.precision.storage}. ${health.dtypeReason}`],
     ['Kernels', [...new Set(variants.map(({ kernel }) => kernelName(kernel)))].join(', ')],
     [

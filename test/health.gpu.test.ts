@@ -1,11 +1,14 @@
 // model.health() and model.report().
 import { afterEach, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../src/index.ts';
+import { families, weightsOf } from './families/fixture.ts';
 import { wrongDevice } from './gpu/sabotage.ts';
 import { sharedDevice } from './gpu/sharedDevice.ts';
 import { requestDevice, tiny } from './gpu/tiny.ts';
 
 const device = await sharedDevice();
+const timm = families.find(({ name }) => name === 'timm-plain')!;
+const [weights, timmConfig] = [weightsOf(timm), timm.config!];
 afterEach(() => vi.unstubAllGlobals());
 
 test('a healthy model', async () => {
@@ -16,6 +19,9 @@ test('a healthy model', async () => {
     selfTestMs: expect.any(Number) as number,
     dtype: 'fp32',
     dtypeReason,
+    preprocessing: expect.stringMatching(
+      /^resize \{"shortestEdge":256\}, crop \{"height":224,"width":224\}, bicubic, .*, which is the default.*status 403.*the features are wrong\.$/,
+    ) as string,
     rejected: [],
     lost: undefined,
     losses: [],
@@ -23,6 +29,23 @@ test('a healthy model', async () => {
     uncaughtError: undefined,
   });
   expect(model.loaded.loadMs).toBeGreaterThan(0);
+});
+
+test.each([
+  [
+    { config: timmConfig },
+    /^resize \{"shortestEdge":98\}, crop \{"height":98,"width":98\}, bicubic, .*, rounded as in timm, from timm's pretrained_cfg in config\.json/,
+  ],
+  [
+    { config: timmConfig, preprocessor: { do_normalize: false } },
+    /^resize \{"shortestEdge":224\}, .*"mean":\[0,0,0\].*, from preprocessor_config\.json, or from the option preprocessor\.$/,
+  ],
+  [{ config: timmConfig, preprocessor: null }, /^resize \{"shortestEdge":256\}, .*, which is the default/],
+])('health and report say how images are prepared, and why', async (files, expected) => {
+  using model = await DINOv2.fromFiles({ ...files, weights }, { device, selfTest: false });
+  const { preprocessing } = await model.health();
+  expect(preprocessing).toMatch(expected);
+  expect(await model.report()).toContain(`\n- Preprocessing: ${preprocessing}\n`);
 });
 
 test('the report has all parts on a line each, no address and no path', async () => {
@@ -40,6 +63,7 @@ test('the report has all parts on a line each, no address and no path', async ()
     'Features',
     'Limits',
     'Model',
+    'Preprocessing',
     'Weights',
     'Kernels',
     'Self-test',
