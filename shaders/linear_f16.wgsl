@@ -4,16 +4,16 @@
 // A run is the sum of the products of 16 consecutive values of k (k is the index of the input feature), in
 // f16. Each run is multiplied by a power of two in f32 and added to a sum in f32, in the order of k. The power
 // of two undoes the scale of x: for each row and run, x is scaled so that the largest of its 16 magnitudes
-// becomes 64 or more, but less than 128 (`load_block` in linear_load_f16.wgsl).
+// becomes 256 or more, but less than 512 (`load_block` in linear_load_f16.wgsl).
 //
 // Therefore no run overflows, whatever finite values x has:
-//   1. a staged x is at most 128, and a weight is at most 16 (`F16_ARITHMETIC_LIMIT`, checked on loading);
-//   2. so the 16 products of a run sum up to at most 16 · 128 · 16 = 32,768 in magnitude;
+//   1. a staged x is at most 512, and a weight is at most 4 (`F16_ARITHMETIC_LIMIT`, checked on loading);
+//   2. so the 16 products of a run sum up to at most 16 · 512 · 4 = 32,768 in magnitude;
 //   3. 16 roundings of 2⁻¹¹ each enlarge that by less than 1 %, and the largest f16 number is 65,504.
 //
-// A value of x that is 2 ** 20 times smaller than the largest of its run is rounded to a multiple of 2 ** -24
-// in f16, as are its products. So a run is less accurate if its largest value exceeds the others 10 ** 5 times
-// or more, and has weights near zero.
+// A value of x that is 2 ** 22 times smaller than the largest of its run is rounded to a multiple of 2 ** -24
+// in f16, as are its products. So a run is less accurate if its largest value exceeds the others 10 ** 6 times
+// or more, and has weights near zero. At 10 ** 6, in all runs of a row, the cosine is 1 - 1e-6 (bench/RESULTS.md).
 //
 // linear_narrow_f16.wgsl has a smaller tile, for few rows. Both kernels compute the same runs and add them in
 // the same order, so the bits are the same.

@@ -22,7 +22,7 @@ fn load_x(row: u32, vector: u32) -> vec4f {
 }
 
 // Returns the values of row `row` at the 16 features from 16 · `step` on. Their scale is a power of two: the
-// largest magnitude becomes 64 or more, but less than 128. The exponent's bits are limited to 7 or more, so that
+// largest magnitude becomes 256 or more, but less than 512. The exponent's bits are limited to 9 or more, so that
 // scale and inverse are normal numbers. If a value is infinite or NaN, the inverse or the value is NaN, and
 // so are the results.
 fn load_block(row: u32, step: u32) -> Block {
@@ -32,9 +32,9 @@ fn load_block(row: u32, step: u32) -> Block {
   let x3 = load_x(row, step * 4u + 3u);
   let most4 = max(max(abs(x0), abs(x1)), max(abs(x2), abs(x3)));
   let most = max(max(most4.x, most4.y), max(most4.z, most4.w));
-  let exponent = max(bitcast<u32>(most) >> 23u, 7u);
-  let scale_bits = (260u - exponent) << 23u;
-  let inverse_bits = (exponent - 6u) << 23u;
+  let exponent = max(bitcast<u32>(most) >> 23u, 9u);
+  let scale_bits = (262u - exponent) << 23u;
+  let inverse_bits = (exponent - 8u) << 23u;
   let scale = bitcast<f32>(scale_bits);
   let inverse = bitcast<f32>(select(inverse_bits, NAN_BITS, exponent >= 255u));
   return Block(vec4<f16>(x0 * scale), vec4<f16>(x1 * scale), vec4<f16>(x2 * scale), vec4<f16>(x3 * scale), inverse);

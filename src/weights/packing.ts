@@ -42,7 +42,7 @@ export const weightLimit = (storage: WeightStorage): number =>
  * The magnitude below which all weights must be for f16 arithmetic, so that no sum overflows; see
  * shaders/linear_f16.wgsl.
  */
-export const F16_ARITHMETIC_LIMIT = 16;
+export const F16_ARITHMETIC_LIMIT = 4;
 
 const SCALE_BYTES = 4;
 

@@ -56,23 +56,21 @@ if (!hasF16) {
       expect(full.dtypeReason).not.toMatch('f16 arithmetic');
     });
 
-    test('a weight of 16 or more keeps f32 arithmetic, and the reason says so', async () => {
+    test('a weight of 4 or more keeps f32 arithmetic, and the reason says so', async () => {
       const { config } = massiveModel('plain');
       const load = (value: number): Promise<DINOv2> => {
         const edit = { name: 'encoder.layer.1.mlp.fc1.weight', index: 5, value };
         return DINOv2.fromFiles({ weights: checkpointBytes(config, [edit]) }, { device, dtype: 'fp16' });
       };
-      using below = await load(-15.9);
+      using below = await load(-3.9);
       expect(below.dtypeReason).toMatch(F16);
-      using above = await load(-16);
+      using above = await load(-4);
       expect(above.dtypeReason).toMatch(
-        /^fp16, stored as f16, as requested, with f32 arithmetic, because a weight has a magnitude of 16 or more: passed/,
+        /^fp16, stored as f16, as requested, with f32 arithmetic, because a weight has a magnitude of 4 or more: passed/,
       );
       using untested = await DINOv2.fromFiles(
         {
-          weights: checkpointBytes(config, [
-            { name: 'encoder.layer.1.mlp.fc1.weight', index: 5, value: -16 },
-          ]),
+          weights: checkpointBytes(config, [{ name: 'encoder.layer.1.mlp.fc1.weight', index: 5, value: -4 }]),
         },
         { device, dtype: 'fp16', selfTest: false },
       );
@@ -80,7 +78,7 @@ if (!hasF16) {
     });
 
     test('f16 arithmetic that the self-test rejects is not used, and the reason says so', async () => {
-      const wrong = await wrongDevice([['(exponent - 6u) << 23u', '(exponent - 5u) << 23u']]);
+      const wrong = await wrongDevice([['(exponent - 8u) << 23u', '(exponent - 7u) << 23u']]);
       as(wrong.device, 'rdna-2');
       const model = await DINOv2.synthetic(tiny, { device: wrong.device, dtype: 'fp16' });
       expect(model.dtypeReason).toMatch(

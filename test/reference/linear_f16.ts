@@ -26,10 +26,10 @@ export function toF16(value: number): number {
 const multiplyAdd = (a: number, b: number, sum: number, fused: boolean): number =>
   toF16((fused ? a * b : toF16(a * b)) + sum);
 
-/** The scale of 16 values: their largest magnitude becomes 64 or more, but less than 128. */
+/** The scale of 16 values: their largest magnitude becomes 256 or more, but less than 512. */
 export function scaleOf(values: Float32Array): number {
   const most = Math.max(...values.map(Math.abs));
-  return most === 0 ? 2 ** 126 : 2 ** (6 - Math.max(exponentOf(most), -120));
+  return most === 0 ? 2 ** 126 : 2 ** (8 - Math.max(exponentOf(most), -118));
 }
 
 /**

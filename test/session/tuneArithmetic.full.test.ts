@@ -119,14 +119,14 @@ describe('the option arithmetic', { timeout: 900_000 }, () => {
     device.destroy();
   });
 
-  test('a weight of 16 or more keeps f32 arithmetic', async () => {
+  test('a weight of 4 or more keeps f32 arithmetic', async () => {
     const device = await gpuDevice();
-    const edit = { name: 'encoder.layer.1.mlp.fc1.weight', index: 5, value: 16 };
+    const edit = { name: 'encoder.layer.1.mlp.fc1.weight', index: 5, value: 4 };
     const weights = checkpointBytes(massiveModel('plain').config, [edit]);
     using model = await DINOv2.fromFiles({ weights }, { device, dtype: 'fp16', selfTest: false });
     expect((await keeping(model, plain)).arithmetic).toEqual({
       used: 'f32',
-      reason: 'f32 arithmetic, because a weight has a magnitude of 16 or more.',
+      reason: 'f32 arithmetic, because a weight has a magnitude of 4 or more.',
     });
     device.destroy();
   });
