@@ -57,7 +57,7 @@ export function croppedPixels(
   if (pixels.length !== batch * 3 * height * width) {
     throw new ImageError(
       'INPUT_SHAPE',
-      `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`,
+      `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}.`,
     );
   }
   const bad = pixels.findIndex((value) => !Number.isFinite(value));
