@@ -28,7 +28,7 @@ test('index.js only re-exports: with a definition in it, a page would load every
 
 /** Size budgets, slightly above the current sizes: growth has to be a decision. */
 describe('evaluated by an import', () => {
-  const limits = [8_200, 17_000, 2_000, 2_000, 5_100, 8_000, 55_000];
+  const limits = [8_200, 17_000, 2_000, 2_000, 5_100, 8_000, 56_000];
   test.each(IMPORTS.map(([names, entry], i) => [names, entry, limits[i]!] as const))(
     '%s of %s',
     async (names, entry, budget) => {

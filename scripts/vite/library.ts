@@ -70,7 +70,7 @@ const sharedChunks = [
   },
   {
     name: 'correspondences',
-    test: /src\/(tasks\/(correspondences|nearestPatches)|gpu\/kernels\/correspondenceKernels)\.ts$|shaders\/(nearest_patch|patch_directions)\.wgsl$/,
+    test: /src\/(tasks\/(correspondences|nearest(Check|Patches))|weights\/testedDispatch|gpu\/kernels\/correspondenceKernels)\.ts$|shaders\/(nearest_patch|patch_directions)\.wgsl$/,
   },
   { name: 'canvas', test: /src\/tasks\/canvas\.ts$/ },
   { name: 'abort', test: /src\/platform\/(abort|pause)\.ts$/ },
