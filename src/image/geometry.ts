@@ -99,7 +99,7 @@ function checkNormalization(normalization: Partial<Normalization>): void {
   if (stray !== undefined)
     throw new OptionError(
       'OPTION_NAME',
-      `normalization: unknown field ${JSON.stringify(stray.slice(0, 80))}. The fields are mean, std and rescaleFactor; each is optional.`,
+      `normalization: unknown field ${JSON.stringify(stray.slice(0, 80))}. The fields are mean, std and rescaleFactor.`,
     );
   for (const [name, value] of Object.entries({ mean, std })) {
     if (value !== undefined && !(Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)))

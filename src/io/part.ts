@@ -129,7 +129,7 @@ export class Part {
         this.at >= (this.end ?? Infinity) ||
         (this.at >= (this.#file.totalBytes ?? Infinity) && !this.#body)
       ) {
-        this.cancel(undefined);
+        this.#finish();
         return undefined;
       }
       try {
@@ -157,6 +157,17 @@ export class Part {
         await this.#failed(error);
       }
     }
+  }
+
+  /**
+   * Ends an answer. If all of its bytes were delivered, its end is read: after an abort, Chromium would drop what
+   * its HTTP cache has of the file, and ask again for ranges that are under way.
+   */
+  #finish(): void {
+    const body = this.#body;
+    if (body?.end !== this.at) return this.cancel(undefined);
+    this.#body = undefined;
+    body.reader?.read().catch(() => undefined);
   }
 
   /** Closes the connection. */

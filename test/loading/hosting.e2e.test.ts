@@ -107,6 +107,8 @@ test('with the recommended headers: parallel parts, no preflight', async () => {
     'Access-Control-Expose-Headers',
     'Cache-Control',
   ]);
+  const failed: string[] = [];
+  page.on('requestfailed', (request) => void failed.push(request.url()));
   expect(await fromHost()).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length } });
   // The first part is requested alone, then three in parallel, which may arrive in any order.
   const ranges = ['0-524287', '524288-1048575', '1048576-1572863', '1572864-1909559'].map(
@@ -114,6 +116,7 @@ test('with the recommended headers: parallel parts, no preflight', async () => {
   );
   expect(ofWeights()[0]).toBe(ranges[0]);
   expect(ofWeights().sort()).toEqual(ranges.sort());
+  expect(failed.filter((url) => url.endsWith('.safetensors'))).toEqual([]); // no request is aborted at its end
 });
 
 test('with the recommended headers and several files: the 404 of model.safetensors is readable', async () => {
