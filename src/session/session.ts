@@ -22,8 +22,8 @@ export interface SessionParts {
   readonly preprocessing: Preprocessing;
   readonly precision: Precision;
   /**
-   * Loads the same checkpoint again with the same options, except those that are passed. Undefined if the
-   * source cannot be read again.
+   * Loads the same checkpoint again. `changes` replace options of the first load. Undefined if the source cannot be
+   * read again.
    */
   readonly reload: ((changes: ReloadOptions) => Promise<SessionParts>) | undefined;
 }

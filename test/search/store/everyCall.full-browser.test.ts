@@ -102,7 +102,7 @@ const changes = {
   },
 } as const;
 
-/** Tries a change for each call that it makes and each fault. `check` is told what it threw. */
+/** Repeats a change. Each time, one storage call of the change fails. `check` gets the error that the change threw. */
 async function everyCall<Prepared>(
   prepare: () => Promise<Prepared>,
   change: (prepared: Prepared) => Promise<unknown>,
