@@ -10,6 +10,7 @@ import { chromium, type Browser, type Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromiumArgs, fontsFile } from '../../scripts/software-gpu.mjs';
 import { correctEvaluate } from '../evaluate.ts';
+import { recordVideo } from '../recordVideo.ts';
 import { click, frames, pixelsOf, still, watchReads } from './livePage.js';
 import { done, give, openPage, openSite, openTiny, shiftsOf, toast, watchShifts, type Site } from './site.js';
 
@@ -245,36 +246,12 @@ describe('with the example', () => {
 
   // On a phone the page shows only the features, and the video has 2 × 2 pixels.
   it('plays a video file that is dropped, and says why another file cannot be played', async () => {
-    const base64 = await page.evaluate(async () => {
-      const canvas = document.createElement('canvas');
-      [canvas.width, canvas.height] = [320, 180];
-      const context = canvas.getContext('2d')!;
-      const recorder = new MediaRecorder(canvas.captureStream(20), { mimeType: 'video/webm' });
-      const parts: Blob[] = [];
-      recorder.addEventListener('dataavailable', ({ data }) => parts.push(data));
-      const stopped = new Promise((resolve) => recorder.addEventListener('stop', resolve));
-      recorder.start();
-      for (let i = 0; i < 20; i++) {
-        context.fillStyle = i % 2 ? '#274' : '#742';
-        context.fillRect(0, 0, 320, 180);
-        context.fillStyle = '#fff';
-        context.fillRect(10 * i, 60, 60, 60);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-      recorder.stop();
-      await stopped;
-      const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
-      return btoa(Array.from(bytes, (each) => String.fromCharCode(each)).join(''));
-    });
+    const bytes = await recordVideo(page, 320, 180);
     await give(page, 'drop', { name: 'broken.mp4', type: 'video/mp4', bytes: new Uint8Array(64) });
     await toast(page, 'file').waitFor();
     expect(await toast(page, 'file').innerText()).toMatch(/broken\.mp4 could not be played[^]*cannot play/);
     expect(await page.locator('#example').getAttribute('aria-pressed')).toBe('true');
-    await give(page, 'drop', {
-      name: 'squares.webm',
-      type: 'video/webm',
-      bytes: Buffer.from(base64, 'base64'),
-    });
+    await give(page, 'drop', { name: 'squares.webm', type: 'video/webm', bytes });
     await expect.poll(() => text(page, 'video-caption')).toContain('squares.webm');
     await expect.poll(() => text(page, 'grid')).toBe('5 × 8 (112 × 70 px)');
     await frames(page, 2);

@@ -9,6 +9,7 @@ import type { Browser, BrowserContext, Page } from 'playwright';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { putBuild } from '../builds.ts';
 import { openChromium } from '../chromium.ts';
+import { recordVideo } from '../recordVideo.ts';
 import { CLASSES, fakeHub, tinyCheckpoint } from './hub.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -194,28 +195,7 @@ test('worker.html', () =>
 
 test('video.html', () =>
   open('video.html', /^Choose a video/, async (page) => {
-    const base64 = await page.evaluate(async () => {
-      const canvas = document.createElement('canvas');
-      [canvas.width, canvas.height] = [320, 240];
-      const context = canvas.getContext('2d')!;
-      const recorder = new MediaRecorder(canvas.captureStream(20), { mimeType: 'video/webm' });
-      const parts: Blob[] = [];
-      recorder.addEventListener('dataavailable', ({ data }) => parts.push(data));
-      const stopped = new Promise((resolve) => recorder.addEventListener('stop', resolve));
-      recorder.start();
-      for (let i = 0; i < 20; i++) {
-        context.fillStyle = '#274';
-        context.fillRect(0, 0, 320, 240);
-        context.fillStyle = '#fff';
-        context.fillRect(100 + 2 * i, 90, 80, 80);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-      recorder.stop();
-      await stopped;
-      const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
-      return btoa(Array.from(bytes, (each) => String.fromCharCode(each)).join(''));
-    });
-    const buffer = Buffer.from(base64, 'base64');
+    const buffer = await recordVideo(page, 320, 240);
     await page.locator('input').setInputFiles({ name: 'square.webm', mimeType: 'video/webm', buffer });
     await says(page, /^Click an object/);
     await page.locator('video').click({ position: { x: 260, y: 220 } });
