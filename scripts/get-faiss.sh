@@ -6,6 +6,6 @@ folder=$1
 python="$folder/bin/python"
 if ! "$python" -c 'import faiss, numpy, safetensors' 2>/dev/null; then
   python3 -m venv "$folder" >&2
-  "$python" -m pip install --quiet --disable-pip-version-check faiss-cpu==1.15.1 numpy==2.4.6 safetensors==0.8.0 >&2
+  "$python" -m pip install --quiet --retries 0 --disable-pip-version-check faiss-cpu==1.15.1 numpy==2.4.6 safetensors==0.8.0 >&2
 fi
 echo "$python"

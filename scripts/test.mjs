@@ -1,6 +1,6 @@
 // Runs the tests, lists the adapters that they used, and ends with the line `N passed, N failed`.
 //
-//   node scripts/test.mjs [--full | --long] [--project NAME]… [vitest filters…]
+//   node scripts/test.mjs [--full | --long] [--exclude PATTERN]… [--project NAME]… [vitest filters…]
 //
 // --full adds the full tier, which takes minutes: files named *.full*.test.ts, and the variants of tests
 // that test/full.ts adds.
@@ -21,7 +21,9 @@ const flags = ['--full', '--long'];
 const given = process.argv.slice(2);
 const long = given.includes('--long');
 const full = long || given.includes('--full');
-const filters = given.filter((arg) => !flags.includes(arg));
+const isExcluded = (place) => given[place] === '--exclude' || given[place - 1] === '--exclude';
+const excluded = given.filter((_, place) => isExcluded(place));
+const filters = given.filter((arg, place) => !flags.includes(arg) && !isExcluded(place));
 
 /**
  * Two Vitest processes run at the same time. Tests on Dawn use the CPU nearly all the time, and share
@@ -30,10 +32,10 @@ const filters = given.filter((arg) => !flags.includes(arg));
  */
 const lanes =
   filters.length > 0
-    ? [{ args: filters }]
+    ? [{ args: [...filters, ...excluded] }]
     : [
-        { args: ['--project', 'unit', '--project', 'browser', '--project', 'demo'] },
-        { args: ['--project', 'dawn'], env: { VITEST_MAX_WORKERS: '1' } },
+        { args: ['--project', 'unit', '--project', 'browser', '--project', 'demo', ...excluded] },
+        { args: ['--project', 'dawn', ...excluded], env: { VITEST_MAX_WORKERS: '1' } },
       ];
 
 /**

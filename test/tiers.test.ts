@@ -57,6 +57,10 @@ const steps = [...read('.ci/run').matchAll(/^.*\bnpm run --silent test:full\b(.*
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 const longRun = runOf(scripts['test:long']!.replace('node scripts/test.mjs --long', ''));
 
+const [shortRun] = [...read('.ci/run').matchAll(/^step 'npm test' npm test\b(.*)$/gm)].map(([, rest]) =>
+  runOf(rest!),
+);
+
 /** Whether a file has variants of a tier: it imports test/full.ts or, in a browser, injects its value. */
 const asks = (path: string, tier: 'full' | 'long'): boolean =>
   new RegExp(`import \\{[^}]*\\b${tier}\\b[^}]*\\} from '[./]*/full\\.[jt]s'`).test(read(path)) ||
@@ -73,6 +77,18 @@ test('.ci/run has steps of the full tier', () => {
 
 test.each(fullFiles)('%s is in a step of .ci/run', (path) => {
   expect(steps.filter((run) => selects(run, path))).not.toEqual([]);
+});
+
+test('what .ci/run leaves out of npm test, a step runs with all variants', () => {
+  expect(shortRun!.filters).toEqual([]);
+  for (const pattern of shortRun!.excluded) {
+    const left = files.filter((path) => path.endsWith(pattern));
+    expect(left, pattern).toHaveLength(1);
+    expect(
+      steps.filter((run) => selects(run, left[0]!)),
+      pattern,
+    ).not.toEqual([]);
+  }
 });
 
 test.each(files.filter((path) => asks(path, 'long')))('%s is in npm run test:long', (path) => {
