@@ -87,8 +87,9 @@ export const tests: NonNullable<ViteUserConfig['test']> = {
               environment: 'node' as const,
               include: ['test/**/*.firefox.test.ts'],
               globalSetup: ['test/builds.ts'],
-              testTimeout: 120_000, // the longest test takes 60 s if another program uses one of two cores
-              hookTimeout: 120_000,
+              // lavapipe compiles every tile in one test: for 60 s, and for more than 120 s on a slow machine.
+              testTimeout: 600_000,
+              hookTimeout: 600_000,
             },
           },
           {
