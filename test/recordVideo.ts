@@ -1,6 +1,6 @@
 import type { Page } from 'playwright';
 
-/** Frames that a recording must hold. A busy machine may drop some of those that are drawn. */
+/** Least number of frames in a recording. Not every drawing on the canvas becomes a frame. */
 const FRAMES = 20;
 
 /** Returns a WebM file, recorded by the browser, in which a white square moves over a green background. */
