@@ -200,6 +200,7 @@ async function ask(): Promise<void> {
   if (!now || !index) return;
   byId('query-whole', HTMLButtonElement).disabled = !part;
   results.setAttribute('aria-busy', 'true');
+  results.setAttribute('aria-label', 'Results');
   const name = shortName('id' in now.of ? nameOf(now.of.id) : now.of.name);
   setText('results-heading', region ? 'Where that part is' : 'Similar photographs');
   try {
@@ -301,8 +302,10 @@ function present(index: EmbeddingIndex, name: string, { tiles, ms, byPart }: Ans
   setText('backend', index.backend.kind === 'gpu' ? 'the GPU' : 'the processor');
   byId('backend', HTMLElement).title = index.backend.reason;
   const [best] = there;
+  const of = `${byPart ? 'that part of ' : ''}${name}`;
+  results.setAttribute('aria-label', `Results for ${of}`);
   setStatus(
-    `Found ${count(shownResults())} for ${byPart ? 'that part of ' : ''}${name}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`,
+    `Found ${count(shownResults())} for ${of}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`,
   );
 }
 

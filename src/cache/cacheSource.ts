@@ -90,6 +90,7 @@ export class CacheSource implements OwnSource {
     const ask = async (from: number, to: number | undefined): Promise<ByteStream> => {
       network = await openSource(this.#url, {
         ...options,
+        reload: true, // the cache entry stores the bytes, so the HTTP cache need not
         pinned: this.#sha256 !== undefined,
         ...(kept && { from, to, known: kept }),
       });

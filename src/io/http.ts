@@ -46,7 +46,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
     crossOrigin: location !== undefined && url.origin !== location.origin,
     pinned,
-    cache: reload ? 'reload' : whole ? 'no-cache' : 'default',
+    cache: reload ? 'no-store' : whole ? 'no-cache' : 'default',
     spare: [],
     ranges: !whole && url.protocol !== 'blob:',
     answered: false,
@@ -58,7 +58,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     throw startOver(
       new SourceError(
         'SOURCE_CHANGED',
-        `${name}: the download was interrupted and cannot be resumed: the server sends neither ETag nor Last-Modified, so the file may have changed. Load it again.`,
+        `${name}: the download was interrupted and cannot be resumed, because the server sends neither ETag nor Last-Modified. Load it again.`,
       ),
     );
   }

@@ -34,9 +34,10 @@ export interface RemoteFile {
    */
   readonly pinned: boolean;
   /**
-   * Cache mode of every fetch. `reload` bypasses the browser's HTTP cache, which may hold a part of an older
-   * version. Small files are read in one answer, without validators of other parts to compare, so they are
-   * always revalidated (`no-cache`) at the cost of a 304 answer.
+   * Cache mode of every fetch. `no-store` bypasses the browser's HTTP cache: it may hold a part of an older
+   * version, and Chromium sends only one request at a time for a file that it may hold. Small files are read
+   * in one answer, without validators of other parts to compare, so they are always revalidated (`no-cache`)
+   * at the cost of a 304 answer.
    */
   readonly cache: RequestCache;
   /** Buffers for the bytes of answers, for reuse. */

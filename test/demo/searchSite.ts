@@ -130,12 +130,10 @@ export async function added(page: Page): Promise<string> {
 
 /** Waits for search results and returns their names, best first. */
 export async function found(page: Page, about: string): Promise<string[]> {
-  await page.waitForFunction(
-    (text) =>
-      document.querySelector('#results')!.getAttribute('aria-busy') === 'false' &&
-      document.querySelector('#status')!.textContent!.includes(text),
-    `for ${about}`,
-  );
+  // Not the status line: the view, which is computed at the same time, may replace its text.
+  await page
+    .locator(`#results[aria-busy="false"][aria-label=${JSON.stringify(`Results for ${about}`)}]`)
+    .waitFor({ state: 'attached' });
   return page.locator('#results li:not([hidden]) .name').allTextContents();
 }
 
