@@ -82,10 +82,11 @@ async function settingsOf(folder, options, given) {
 
 /**
  * Reads the settings of an index before a model is loaded. Undefined if there is no index yet.
- * @throws UsageError if the index could not be opened: not a folder, or no permission to write, which opening needs
+ * @throws UsageError if the index could not be opened: not a folder, or no permission
  */
 export async function storedIn(command, folder) {
-  await checkFolderFor(command, folder);
+  const writes = command === 'index';
+  if (writes) await checkFolderFor(command, folder);
   const path = join(folder, 'index.log');
   try {
     const kind = await stat(path).catch((error) => {
@@ -93,7 +94,7 @@ export async function storedIn(command, folder) {
       return undefined;
     });
     if (kind && !kind.isFile()) throw new Error('it is not a file');
-    if (kind) await access(path, constants.R_OK | constants.W_OK);
+    if (kind) await access(path, writes ? constants.R_OK | constants.W_OK : constants.R_OK);
   } catch (error) {
     throw new UsageError(
       `${command}: the index cannot be used: ${path}: ${reasonOf(error)}. Choose another folder.`,

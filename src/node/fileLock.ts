@@ -45,6 +45,10 @@ export async function withFileLock<T>(
   return run;
 }
 
+/** True if a file could not be written because of permissions, or because its file system is read-only. */
+export const isForbidden = (error: unknown): boolean =>
+  ['EACCES', 'EPERM', 'EROFS'].includes(String((error as Partial<NodeJS.ErrnoException> | undefined)?.code));
+
 async function acquire(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
   const own = await ownName();
   const watch = new Watch();

@@ -115,7 +115,7 @@ test.each<[string[], RegExp]>([
     /^index: the index cannot be used: .*index\.log: it is not a file/,
   ],
   [['search', 'x.png', '--index', 'odd.index'], /^search: the index cannot be used: /],
-  [['search', 'x.png', '--index', 'y.png'], /^search: no file can be written into y\.png/],
+  [['search', 'x.png', '--index', 'y.png'], /^search: the index cannot be used: y\.png/],
   [['inspect', 'x.png/in'], /^inspect: x\.png\/in cannot be read \(ENOTDIR: not a directory\)/],
   [['inspect', 'circle'], /^inspect: circle cannot be read \(ELOOP: /],
   [['convert', 'circle', '--dtype', 'int8', '--out', 'made'], /^convert: circle cannot be read \(ELOOP: /],

@@ -4,7 +4,7 @@ import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { serialize } from 'node:v8';
-import { IndexError } from '../../errors.js';
+import type { IndexError } from '../../errors.js';
 import { checkSameIndex } from '../../search/checks.js';
 import type { Change, Changes, IndexHeader, IndexUsage, Journal, StoredItem } from '../../search/journal.js';
 import {
@@ -14,8 +14,9 @@ import {
   newerError,
   thumbnailError,
 } from '../../search/store/errors.js';
-import { withFileLock } from '../fileLock.js';
+import { isForbidden, withFileLock } from '../fileLock.js';
 import { withHandles, withPaths } from '../handles.js';
+import { folderError, readOnlyError } from './folderErrors.js';
 import { encodeFrame, writeParts } from './frames.js';
 import type { FirstHead } from './heads.js';
 import { changesFrame, Log } from './log.js';
@@ -34,7 +35,8 @@ export interface FolderOptions {
 }
 
 /**
- * Opens the index in a folder, or creates an empty one. Waits while another process changes it.
+ * Opens the index in a folder, or creates an empty one. Waits while another process changes it. If this process may
+ * not write into the folder, the index can only be read.
  *
  * @throws IndexError INDEX_MODEL, INDEX_HEADER, INDEX_NEWER, INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE; the
  *   signal's reason
@@ -64,6 +66,11 @@ export class FolderJournal implements Journal {
   /** The last task. Tasks run one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #closed = false;
+  /**
+   * True if this process may not write into the folder. Then the log is read without the lock: it only grows, or is
+   * replaced as a whole, so every read sees complete commits.
+   */
+  #readOnly = false;
   /** True while a task waits that reads the changes of other processes. */
   #listening = false;
   /** True until `items` has ended: until then the file must stay the one that it reads. */
@@ -82,14 +89,16 @@ export class FolderJournal implements Journal {
 
   /** Opens the file, creates it if it is missing, and repairs it if the caller asks for that. */
   async open(signal: AbortSignal | undefined, repair: 'drop' | undefined): Promise<void> {
-    await this.#guarded(0, () => mkdir(this.#folder, { recursive: true }));
-    await this.#locked(async () => {
-      this.#file = await openOrCreate(this.#path);
+    await this.#guarded(() => mkdir(this.#folder, { recursive: true }));
+    const load = async (): Promise<void> => {
+      this.#log = new Log(this.header);
+      this.#file ??= await openOrCreate(this.#path);
       await this.#log.read(this.#file, undefined, signal);
       const { first, damage, items, end } = this.#log;
       const damaged = damage.items.length > 0 || damage.notes.length > 0 || (!first && end > 0);
       if (first) this.#check(first);
       if (damaged && !repair) throw damagedError(this.#folder, damage.items, damage.notes, items.size);
+      if (this.#readOnly && (damaged || !first)) throw readOnlyError(this.#folder);
       if (damaged) {
         this.dropped = [...new Set(damage.items)].filter((id) => !items.has(id));
         await this.#rewrite(true);
@@ -97,17 +106,27 @@ export class FolderJournal implements Journal {
         await this.#begin();
         this.created = true;
       }
-    }, signal).catch(async (error: unknown) => {
+    };
+    try {
+      await this.#locked(load, signal).catch(async (error: Error) => {
+        if (this.#file || !isForbidden(error.cause)) throw error;
+        this.#file = await open(this.#path).catch(() => {
+          throw error;
+        });
+        this.#readOnly = true;
+        return this.#guarded(load);
+      });
+    } catch (error) {
       await this.#file?.close();
       throw error;
-    });
+    }
   }
 
   async *items(signal?: AbortSignal): AsyncIterable<StoredItem> {
     try {
       for (const known of Array.from(this.#log.items.values())) {
         signal?.throwIfAborted();
-        const item = await this.#guarded(0, () => this.#log.item(this.#opened(), known));
+        const item = await this.#guarded(() => this.#log.item(this.#opened(), known));
         if (item === 'damaged') throw this.#damagedItem(known.put.id);
         yield item;
       }
@@ -119,25 +138,22 @@ export class FolderJournal implements Journal {
 
   /** Commits changes under the lock of the folder, all of them or none. */
   commit(changes: Changes): Promise<void> {
-    return this.#enqueue(() =>
-      this.#locked(async () => {
-        await this.#catchUp();
-        const list = typeof changes === 'function' ? await changes() : changes;
-        if (list.length === 0) return;
-        const { parts, entries } = await changesFrame(list);
-        const at = await this.#append(parts);
-        for (const entry of entries) {
-          if ('remove' in entry) this.#log.remove(entry.remove);
-          else this.#log.put(entry.put, at + entry.at, entry.crc);
-        }
-        this.#compactLater();
-      }),
-    );
+    return this.#change(async () => {
+      const list = typeof changes === 'function' ? await changes() : changes;
+      if (list.length === 0) return;
+      const { parts, entries } = await changesFrame(list);
+      const at = await this.#append(parts);
+      for (const entry of entries) {
+        if ('remove' in entry) this.#log.remove(entry.remove);
+        else this.#log.put(entry.put, at + entry.at, entry.crc);
+      }
+      this.#compactLater();
+    });
   }
 
   async thumbnail(id: string): Promise<Blob | undefined> {
     const read = (): Promise<Blob | 'damaged' | undefined> => this.#log.thumbnail(this.#opened(), id);
-    const found = await this.#enqueue(() => this.#guarded(0, read));
+    const found = await this.#enqueue(() => this.#guarded(read));
     if (found !== 'damaged') return found;
     throw thumbnailError(this.#folder, id, 'damaged');
   }
@@ -162,22 +178,14 @@ export class FolderJournal implements Journal {
 
   setState(key: string, value: unknown): Promise<void> {
     const bytes = value === undefined ? new Uint8Array(0) : serialize(structuredClone(withPaths(value)));
-    return this.#enqueue(() =>
-      this.#locked(async () => {
-        await this.#catchUp();
-        await this.#append(encodeFrame({ state: key }, [bytes]));
-        this.#log.setState(key, structuredClone(withPaths(value)), bytes.length);
-      }),
-    );
+    return this.#change(async () => {
+      await this.#append(encodeFrame({ state: key }, [bytes]));
+      this.#log.setState(key, structuredClone(withPaths(value)), bytes.length);
+    });
   }
 
   compact(): Promise<void> {
-    return this.#enqueue(() =>
-      this.#locked(async () => {
-        await this.#catchUp();
-        await this.#rewrite();
-      }),
-    );
+    return this.#change(() => this.#rewrite());
   }
 
   async usage(): Promise<IndexUsage> {
@@ -198,6 +206,17 @@ export class FolderJournal implements Journal {
   #opened(): FileHandle {
     if (this.#closed || !this.#file) throw closedError(this.#folder);
     return this.#file;
+  }
+
+  /** Runs a task that writes, after the commits of other processes were read. */
+  #change(task: () => Promise<void>): Promise<void> {
+    return this.#enqueue(() =>
+      this.#locked(async () => {
+        if (this.#readOnly) throw readOnlyError(this.#folder);
+        await this.#catchUp();
+        await task();
+      }),
+    );
   }
 
   #check(first: FirstHead): void {
@@ -305,7 +324,7 @@ export class FolderJournal implements Journal {
 
   /** Reads the commits of other processes, and passes their changes on. The lock must be held. */
   async #catchUp(): Promise<void> {
-    const file = await open(this.#path, 'r+');
+    const file = await open(this.#path, this.#readOnly ? 'r' : 'r+');
     const now = new Log(this.header);
     let used = false;
     try {
@@ -361,25 +380,18 @@ export class FolderJournal implements Journal {
   }
 
   #locked<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    return this.#guarded(0, () => withFileLock(join(this.#folder, 'lock'), signal, task));
+    return this.#guarded(() =>
+      this.#readOnly ? task() : withFileLock(join(this.#folder, 'lock'), signal, task),
+    );
   }
 
   /** Runs a task, and turns errors of the file system into errors of the index. */
-  async #guarded<T>(need: number, task: () => Promise<T>): Promise<T> {
+  async #guarded<T>(task: () => Promise<T>): Promise<T> {
     try {
       return await task();
     } catch (cause) {
-      const { code, syscall } = cause as NodeJS.ErrnoException;
-      if (syscall === undefined || code === undefined) throw cause;
-      if (code === 'ENOENT' && this.#file) throw goneError(this.#folder);
-      const full = code === 'ENOSPC' || code === 'EDQUOT';
-      throw new IndexError(
-        full ? 'INDEX_QUOTA' : 'INDEX_STORAGE',
-        full
-          ? `index ${JSON.stringify(this.#folder)}: the disk is full. Nothing of this change was made, and the stored index is intact. Free space on the disk.`
-          : `index ${JSON.stringify(this.#folder)}: its folder cannot be used: ${(cause as Error).message}. Choose a folder in which this process may read and write.`,
-        { cause, need },
-      );
+      const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+      throw missing && this.#file ? goneError(this.#folder) : folderError(this.#folder, cause);
     }
   }
 }

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { show } from '../../platform/json.js';
 import { damagedError, newerError } from '../../search/store/errors.js';
-import { withFileLock } from '../fileLock.js';
+import { isForbidden, withFileLock } from '../fileLock.js';
 import { Log } from './log.js';
 
 /** Key of the state in which the command line records its settings. */
@@ -34,7 +34,13 @@ export async function readFolderIndex(
 ): Promise<{ readonly settings: Settings | undefined } | undefined> {
   let log = await readLog(folder);
   // Another process may be writing: what looks damaged is read again while no other process writes.
-  if (log && isDamaged(log)) log = await withFileLock(join(folder, 'lock'), undefined, () => readLog(folder));
+  if (log && isDamaged(log))
+    log = await withFileLock(join(folder, 'lock'), undefined, () => readLog(folder)).catch(
+      (error: unknown) => {
+        if (isForbidden(error)) return readLog(folder);
+        throw error;
+      },
+    );
   if (!log) return undefined;
   const { first, damage, items, states } = log;
   if (first && first.format > 1) throw newerError(folder, `format ${show(first.format)}`);
