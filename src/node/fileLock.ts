@@ -13,6 +13,11 @@ const RENEW_EVERY_MS = 10_000;
  * this long, in ms.
  */
 const STALE_MS = 120_000;
+/**
+ * Windows refuses to create a file while another process removes it. After this many refusals in a row, about 5 s, this
+ * process may not write into the folder.
+ */
+const REFUSALS = 100;
 
 /** The end of each lock's queue in this process, by path. */
 const queues = new Map<string, Promise<unknown>>();
@@ -53,7 +58,11 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
   const own = await ownName();
   const watch = new Watch();
   const watchGuard = new Watch();
-  while (!(await create(path, own))) {
+  for (let refusals = 0; ;) {
+    const made = await create(path, own);
+    if (made === true) break;
+    refusals = made === false ? 0 : refusals + 1;
+    if (refusals > REFUSALS) throw made;
     if (await isLeftBehind(path, watch)) await removeLeftBehind(path, watch, watchGuard, own);
     await wait(TRY_EVERY_MS * (0.5 + Math.random()), signal);
   }
@@ -69,8 +78,11 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
   };
 }
 
-/** Creates the file with this content. Returns false if the file exists. */
-async function create(path: string, content: string): Promise<boolean> {
+/**
+ * Creates the file with this content. Returns false if the file exists, and on Windows the error if another process may
+ * be removing it.
+ */
+async function create(path: string, content: string): Promise<boolean | Error> {
   try {
     const file = await open(path, 'wx');
     try {
@@ -83,10 +95,9 @@ async function create(path: string, content: string): Promise<boolean> {
     }
     return true;
   } catch (error) {
-    // Windows answers EPERM or EBUSY while another process removes the file.
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST' || ((code === 'EPERM' || code === 'EBUSY') && process.platform === 'win32'))
-      return false;
+    if (code === 'EEXIST') return false;
+    if ((code === 'EPERM' || code === 'EBUSY') && process.platform === 'win32') return error as Error;
     throw error;
   }
 }
@@ -161,7 +172,7 @@ function isRunning(pid: number): boolean {
  */
 async function removeLeftBehind(path: string, watch: Watch, watchGuard: Watch, own: string): Promise<void> {
   const guard = `${path}.removal`;
-  if (await create(guard, own)) {
+  if ((await create(guard, own)) === true) {
     try {
       if (await isLeftBehind(path, watch)) await rm(path, { force: true });
     } finally {
