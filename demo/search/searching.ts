@@ -304,9 +304,8 @@ function present(index: EmbeddingIndex, name: string, { tiles, ms, byPart }: Ans
   const [best] = there;
   const of = `${byPart ? 'that part of ' : ''}${name}`;
   results.setAttribute('aria-label', `Results for ${of}`);
-  setStatus(
-    `Found ${count(shownResults())} for ${of}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`,
-  );
+  const score = best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`;
+  setStatus(`Found ${count(shownResults())} for ${of}${score}.`);
 }
 
 export function startSearching(): void {

@@ -322,7 +322,7 @@ export class FolderJournal implements Journal {
     this.#compacting = false;
   }
 
-  /** Reads the commits of other processes, and passes their changes on. The lock must be held. */
+  /** Reads the commits of other processes, and passes their changes on. The lock must be held, unless the index is only read. */
   async #catchUp(): Promise<void> {
     const file = await open(this.#path, this.#readOnly ? 'r' : 'r+');
     const now = new Log(this.header);
