@@ -75,6 +75,22 @@ describe('with twelve photographs', () => {
 
   it('says at once how many photographs were dropped, and counts them one by one', async () => {
     const photographs = await make(page, variants);
+    // The page reports at most ten times a second, and the tiny model takes less than 100 ms. Here the GPU
+    // answers every 300 ms, so that only a batch can finish two photographs within one report.
+    const slow = page.workers().map((worker) =>
+      worker.evaluate((everyMs) => {
+        const { mapAsync } = GPUBuffer.prototype;
+        let last = Promise.resolve();
+        GPUBuffer.prototype.mapAsync = function (this: GPUBuffer, ...how) {
+          const turn = last.then(() => new Promise<void>((resolve) => setTimeout(resolve, everyMs)));
+          last = turn;
+          return Promise.all([mapAsync.apply(this, how), turn]).then(() => undefined);
+        };
+        Object.assign(globalThis, { answerAtOnce: () => (GPUBuffer.prototype.mapAsync = mapAsync) });
+      }, 300),
+    );
+    expect(slow).toHaveLength(1);
+    await Promise.all(slow);
     await page.evaluate(() => {
       const said: string[] = [];
       Object.assign(globalThis, { said });
@@ -85,6 +101,9 @@ describe('with twelve photographs', () => {
     });
     await give(page, 'drop', ...photographs);
     expect(await added(page)).toBe('12 photographs added.');
+    await page.workers()[0]!.evaluate(() => {
+      (globalThis as unknown as { answerAtOnce(): void }).answerAtOnce();
+    });
     const said = await page.evaluate(() => (globalThis as unknown as { said: string[] }).said);
     const counts = said.flatMap((each) => {
       const [, done, all] = /^(\d+) of (\d+)(?! so far)/.exec(each) ?? [];
